@@ -1,0 +1,1 @@
+"""What movement is: skeleton, kinematics, trajectories, preprocessing, gait and clinical scores."""

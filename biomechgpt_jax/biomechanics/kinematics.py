@@ -1,0 +1,198 @@
+"""Forward kinematics of the 40-coordinate tree, in JAX: differentiable, batched over any leading axes.
+
+A rotation is held as its three columns (x forward, y up, z right of the body) so that turning about a body
+axis mixes two columns: plain fused arithmetic instead of batches of 3x3 products.
+
+Joint axes follow Rajagopal 2016 simplified to orthogonal axes: the subtalar joint turns about the long axis
+of the foot. Segment lengths are fractions of body height (Drillis and Contini 1966, from memory), except the
+hip centres, which are those of the Rajagopal 2016 pelvis scaled by height: half the pelvic breadth of
+Drillis and Contini would put the feet 0.3 m apart.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from biomechgpt_jax.biomechanics.skeleton import INDEX
+
+
+class Fractions(NamedTuple):
+    """Segment lengths as fractions of body height."""
+
+    hip_back: float = 0.0331  # hip centre behind the pelvis origin
+    hip_down: float = 0.0464
+    hip_side: float = 0.0457
+    thigh: float = 0.245
+    shank: float = 0.246
+    ankle_height: float = 0.039
+    heel_back: float = 0.030  # heel contact point behind the ankle
+    ball_forward: float = 0.082  # ball (metatarsal heads) before the ankle
+    toe_forward: float = 0.040  # toe tip before the ball
+    lumbar_up: float = 0.055
+    trunk: float = 0.235  # lumbar joint to the height of the shoulders
+    shoulder_side: float = 0.115
+    neck_up: float = 0.030
+    head: float = 0.110
+    upper_arm: float = 0.186
+    forearm: float = 0.146
+    hand: float = 0.060
+
+
+FRACTIONS = Fractions()
+
+# Names of the points that `points` returns, in order.
+_SIDED = ("hip", "knee", "ankle", "heel", "ball", "toe", "shoulder", "elbow", "wrist", "hand")
+POINTS: tuple[str, ...] = (
+    "pelvis",
+    "lumbar",
+    "neck",
+    "head",
+    *(f"{name}_r" for name in _SIDED),
+    *(f"{name}_l" for name in _SIDED),
+)
+POINT_INDEX: dict[str, int] = {name: index for index, name in enumerate(POINTS)}
+_BONE_NAMES = (
+    ("pelvis", "lumbar"),
+    ("lumbar", "neck"),
+    ("neck", "head"),
+    *(
+        (f"{a}_{side}" if a not in ("pelvis", "neck") else a, f"{b}_{side}")
+        for side in "rl"
+        for a, b in (
+            ("pelvis", "hip"),
+            ("hip", "knee"),
+            ("knee", "ankle"),
+            ("ankle", "heel"),
+            ("heel", "ball"),
+            ("ankle", "ball"),
+            ("ball", "toe"),
+            ("neck", "shoulder"),
+            ("shoulder", "elbow"),
+            ("elbow", "wrist"),
+            ("wrist", "hand"),
+        )
+    ),
+)
+BONES: tuple[tuple[int, int], ...] = tuple((POINT_INDEX[a], POINT_INDEX[b]) for a, b in _BONE_NAMES)
+
+DEFAULT_HEIGHT_M = 1.70
+
+Frame = tuple[jax.Array, jax.Array, jax.Array]  # columns, each f32[..., 3]
+
+
+def _identity(shape: tuple[int, ...]) -> Frame:
+    eye = jnp.eye(3, dtype=jnp.float32)
+    return tuple(jnp.broadcast_to(eye[i], (*shape, 3)) for i in range(3))  # type: ignore[return-value]
+
+
+def _turn(a: jax.Array, b: jax.Array, angle: jax.Array) -> tuple[jax.Array, jax.Array]:
+    cos, sin = jnp.cos(angle)[..., None], jnp.sin(angle)[..., None]
+    return a * cos + b * sin, b * cos - a * sin
+
+
+def _about_x(frame: Frame, angle: jax.Array) -> Frame:
+    y, z = _turn(frame[1], frame[2], angle)
+    return frame[0], y, z
+
+
+def _about_y(frame: Frame, angle: jax.Array) -> Frame:
+    z, x = _turn(frame[2], frame[0], angle)
+    return x, frame[1], z
+
+
+def _about_z(frame: Frame, angle: jax.Array) -> Frame:
+    x, y = _turn(frame[0], frame[1], angle)
+    return x, y, frame[2]
+
+
+def _at(frame: Frame, x: float | jax.Array, y: float | jax.Array, z: float | jax.Array) -> jax.Array:
+    return frame[0] * x + frame[1] * y + frame[2] * z
+
+
+def pelvis_frame(tilt: jax.Array, list_: jax.Array, rotation: jax.Array) -> Frame:
+    """Pelvis orientation R = Rz(tilt) Rx(list) Ry(rotation) as columns f32[..., 3]."""
+    return _about_y(_about_x(_about_z(_identity(tilt.shape), tilt), list_), rotation)
+
+
+def leg(pelvis: Frame, angles: jax.Array, side: float, height_m: jax.Array) -> dict[str, jax.Array]:
+    """Points of one leg relative to the pelvis origin.
+
+    Args:
+        pelvis: columns of the pelvis orientation.
+        angles: f32[..., 7] hip flexion, adduction, rotation, knee, ankle, subtalar, mtp in radians.
+        side: +1 right, -1 left.
+        height_m: f32[...] body height.
+
+    Returns:
+        hip, knee, ankle, heel, ball, toe: f32[..., 3] in metres.
+    """
+    f, h = FRACTIONS, height_m[..., None]
+    hip = _at(pelvis, -f.hip_back, -f.hip_down, side * f.hip_side) * h
+    thigh = _about_z(pelvis, angles[..., 0])
+    thigh = _about_y(_about_x(thigh, side * angles[..., 1]), side * angles[..., 2])
+    knee = hip - thigh[1] * f.thigh * h
+    shank = _about_z(thigh, -angles[..., 3])
+    ankle = knee - shank[1] * f.shank * h
+    foot = _about_x(_about_z(shank, angles[..., 4]), side * angles[..., 5])
+    heel = ankle + _at(foot, -f.heel_back, -f.ankle_height, 0.0) * h
+    ball = ankle + _at(foot, f.ball_forward, -f.ankle_height, 0.0) * h
+    toe = ball + _about_z(foot, angles[..., 6])[0] * f.toe_forward * h
+    return {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "ball": ball, "toe": toe}
+
+
+def _arm(thorax: Frame, neck: jax.Array, angles: jax.Array, side: float, h: jax.Array) -> dict[str, jax.Array]:
+    f = FRACTIONS
+    shoulder = neck + thorax[2] * (side * f.shoulder_side * h)
+    upper = _about_z(thorax, angles[..., 0])
+    upper = _about_y(_about_x(upper, side * angles[..., 1]), side * angles[..., 2])
+    elbow = shoulder - upper[1] * f.upper_arm * h
+    fore = _about_y(_about_z(upper, angles[..., 3]), side * angles[..., 4])
+    wrist = elbow - fore[1] * f.forearm * h
+    hand = _about_z(_about_x(fore, side * angles[..., 5]), angles[..., 6])
+    return {"shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": wrist - hand[1] * f.hand * h}
+
+
+def points(coordinates: jax.Array, height_m: jax.Array | float = DEFAULT_HEIGHT_M) -> jax.Array:
+    """World positions of the body's points.
+
+    Args:
+        coordinates: f32[..., 40] radians and metres.
+        height_m: body height, broadcast against the leading axes.
+
+    Returns:
+        f32[..., P, 3] metres, x forward, y up, z right, in the order of `POINTS`.
+    """
+    q = coordinates
+    height = jnp.broadcast_to(jnp.asarray(height_m, jnp.float32), q.shape[:-1])
+    h = height[..., None]
+    f = FRACTIONS
+    pelvis = pelvis_frame(
+        q[..., INDEX["pelvis_tilt"]], q[..., INDEX["pelvis_list"]], q[..., INDEX["pelvis_rotation"]]
+    )
+    origin = jnp.stack([q[..., INDEX[name]] for name in ("pelvis_tx", "pelvis_ty", "pelvis_tz")], axis=-1)
+    lumbar = _at(pelvis, -f.hip_back, f.lumbar_up, 0.0) * h
+    i = INDEX["lumbar_extension"]
+    thorax = _about_y(_about_x(_about_z(pelvis, q[..., i]), q[..., i + 1]), q[..., i + 2])
+    neck = lumbar + thorax[1] * f.trunk * h
+    i = INDEX["neck_extension"]
+    skull = _about_y(_about_x(_about_z(thorax, q[..., i]), q[..., i + 1]), q[..., i + 2])
+    head = neck + (thorax[1] * f.neck_up + skull[1] * f.head) * h
+    found = {"pelvis": jnp.zeros_like(neck), "lumbar": lumbar, "neck": neck, "head": head}
+    for name, side in (("r", 1.0), ("l", -1.0)):
+        i = INDEX[f"hip_flexion_{name}"]
+        limb = leg(pelvis, q[..., i : i + 7], side, height)
+        i = INDEX[f"arm_flex_{name}"]
+        limb |= _arm(thorax, neck, q[..., i : i + 7], side, h)
+        found |= {f"{point}_{name}": value for point, value in limb.items()}
+    return origin[..., None, :] + jnp.stack([found[name] for name in POINTS], axis=-2)
+
+
+points_jit = jax.jit(points)
+
+
+def standing_pelvis_height(height_m: float | np.ndarray) -> float | np.ndarray:
+    """Height in metres of the pelvis origin above the floor when standing upright."""
+    f = FRACTIONS
+    return (f.hip_down + f.thigh + f.shank + f.ankle_height) * height_m

@@ -1,0 +1,120 @@
+"""A recorded or simulated movement, and a trial: a movement with its labels and measured truth."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+
+RIGHT, LEFT = 0, 1
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is known about a recording. Names and birth dates of people never enter it."""
+
+    participant: str = ""
+    activity: str = ""
+    side: str = ""  # affected side: "right", "left", "both", or "" where there is none or it is unknown
+    height_m: float = math.nan
+    mass_kg: float = math.nan
+    age: float = math.nan
+    sex: str = ""
+    source: str = ""  # name of the file it was read from, without its folder
+    sha256: str = ""
+    flags: tuple[str, ...] = ()  # quality flags, such as "single-stride" or "jump"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Coordinates over time.
+
+    Attributes:
+        coordinates: f32[T, 40], radians and metres, in the order of `skeleton.COORDINATES`. Values of
+            coordinates that were not observed are zero and mean nothing.
+        observed: bool[40].
+        rate_hz: frames per second.
+    """
+
+    coordinates: np.ndarray
+    observed: np.ndarray
+    rate_hz: float
+    metadata: Metadata = field(default_factory=Metadata)
+
+    def __post_init__(self) -> None:
+        if self.coordinates.ndim != 2 or self.coordinates.shape[1] != COORDINATE_COUNT:
+            raise ValueError(f"coordinates must be [T, {COORDINATE_COUNT}], got {self.coordinates.shape}")
+
+    @property
+    def frames(self) -> int:
+        return self.coordinates.shape[0]
+
+    @property
+    def seconds(self) -> float:
+        """Duration: frames over rate."""
+        return self.frames / self.rate_hz
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """When and where feet met and left the floor, in time order; times in seconds from the first frame.
+
+    Attributes:
+        strike_time: f32[n] sub-frame times of initial contact.
+        strike_foot: i32[n], 0 right and 1 left.
+        strike_xz: f32[n, 2] floor position (world x, z in metres) of the heel of that foot at initial contact.
+        off_time: f32[m] sub-frame times of toe off.
+        off_foot: i32[m].
+    """
+
+    strike_time: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    strike_foot: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    strike_xz: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    off_time: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    off_foot: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+
+
+@dataclass(frozen=True)
+class Score:
+    """A timed test: its value in seconds and the part of the trial a crop must hold to support it."""
+
+    value: float
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial with what is true of it. An empty label means unknown.
+
+    Attributes:
+        trial_id: unique in a dataset.
+        trajectory: what a model may see (with measurement noise, if any).
+        diagnosis: one of the cohort's etiologies; "healthy" where there is none.
+        device: assistive device; "none" where there is none.
+        severity: latent severity 0..1 of a synthetic participant; NaN for a real one. Never shown to a model.
+        contacts: contact schedule on the clean trajectory.
+        defining: f32[k, 2] intervals in seconds; a crop shows which activity this is only if it holds one whole.
+        scores: timed tests by question name.
+    """
+
+    trial_id: str
+    trajectory: Trajectory
+    diagnosis: str = ""
+    device: str = ""
+    severity: float = math.nan
+    contacts: Contacts = field(default_factory=Contacts)
+    defining: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    scores: Mapping[str, Score] = field(default_factory=dict)
+
+    @property
+    def participant(self) -> str:
+        return self.trajectory.metadata.participant
+
+
+def replace(trajectory: Trajectory, **changes: object) -> Trajectory:
+    """A copy with some fields changed."""
+    return dataclasses.replace(trajectory, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The synthetic clinical cohort: participants, activities, impairments, devices and measurement artefacts."""

@@ -1,0 +1,338 @@
+"""The activities: each builds one raw movement with its contact schedule, defining phases and timed test."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.skeleton import INDEX
+from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Score
+from biomechgpt_jax.cohort import postures, walking
+from biomechgpt_jax.cohort.anchoring import Movement
+from biomechgpt_jax.cohort.impairments import Style
+from biomechgpt_jax.cohort.participants import Participant
+from biomechgpt_jax.cohort.schedule import (
+    Bout,
+    bout,
+    smooth_step,
+    standing_contact,
+    step_times,
+    walking_contact,
+)
+
+RATE_HZ = 30.0
+
+
+@dataclass
+class Performance:
+    """One raw trial.
+
+    Attributes:
+        movement: raw coordinates with contacts, to be anchored.
+        steps: its stepping, or None while both feet stay planted.
+        defining: intervals in seconds, each enough to tell the activity.
+        scores: timed tests.
+        course: whether a 10-metre walk time may be measured on it.
+        device_used: whether the participant's device is in use.
+    """
+
+    activity: str
+    movement: Movement
+    steps: Bout | None = None
+    defining: list[tuple[float, float]] = field(default_factory=list)
+    scores: dict[str, Score] = field(default_factory=dict)
+    course: bool = False
+    device_used: bool = False
+
+
+def _clock(seconds: float) -> np.ndarray:
+    return np.arange(max(36, int(round(seconds * RATE_HZ)))) / RATE_HZ
+
+
+def _movement(q_deg: np.ndarray, contact, person: Participant, **more) -> Movement:
+    q = np.radians(q_deg)
+    q[:, :3] = 0.0
+    return Movement(q.astype(np.float32), contact, person.height_m, RATE_HZ, **more)
+
+
+def _stride_intervals(steps: Bout, seconds: float) -> list[tuple[float, float]]:
+    inside = steps.strike[(steps.strike >= 0) & (steps.strike <= seconds)]
+    return [(float(a), float(b)) for a, b in zip(inside[:-2], inside[2:], strict=True)]
+
+
+def _steady(person: Participant, style: Style, speed: float, seconds: float, rng: np.random.Generator):
+    """Clock, steps and angles of steady walking that is under way at both ends."""
+    setting = walking.pace(person, style, speed)
+    count = int(np.ceil(2 * (seconds + 6 * setting.stride_s) / setting.stride_s))
+    durations, foot = step_times(
+        count, setting.stride_s, style.step_asymmetry, style.stride_time_cv, int(rng.integers(2)), rng
+    )
+    start = -(2.5 + rng.random()) * setting.stride_s
+    toe_off = walking.waveforms.toe_off_phase(setting.normalised)
+    steps = bout(durations, foot, start, setting.stance_share, toe_off, starts=False, stops=False)
+    time = _clock(seconds)
+    phase = (steps.phase(RIGHT, time), steps.phase(LEFT, time))
+    q = walking.angles(style, setting.normalised, phase)
+    if setting.amplitude < 1:
+        q = _shrink(q, setting.amplitude)
+    q = walking.modulate(q, steps, time, style.amplitude_cv, style.lateral_cv, rng)
+    return time, steps, q
+
+
+def _shrink(q: np.ndarray, amplitude: float) -> np.ndarray:
+    """Scale the legs' and pelvis' movement about their means."""
+    columns = [INDEX[f"{name}_{side}"] for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"]
+    columns.append(INDEX["pelvis_rotation"])
+    mean = q[:, columns].mean(axis=0)
+    q[:, columns] = mean + amplitude * (q[:, columns] - mean)
+    return q
+
+
+def walk(person: Participant, style: Style, rng: np.random.Generator, pace: str) -> Performance:
+    """Overground walking, slow, free or fast, straight with a slight drift of heading."""
+    factor = {"slow": rng.uniform(0.62, 0.8), "free": rng.normal(1.0, 0.03), "fast": rng.uniform(1.2, 1.4)}[pace]
+    if person.etiology != "healthy" and pace == "fast":
+        factor = 1 + (factor - 1) * (1 - 0.5 * person.severity)
+    speed = float(np.clip(person.free_speed * factor, 0.18, 2.2))
+    seconds = float(np.clip(rng.uniform(6.5, 10.5) / speed, 5.5, 22.0))
+    time, steps, q = _steady(person, style, speed, seconds, rng)
+    q[:, INDEX["pelvis_rotation"]] += 2.0 * postures.noise(len(q), RATE_HZ, 0.03, 0.2, 1, rng)[:, 0]
+    postures.add_sway(q, style, RATE_HZ, 0.5, rng)
+    movement = _movement(q, walking_contact(steps, time), person)
+    return Performance(
+        "walking",
+        movement,
+        steps,
+        _stride_intervals(steps, time[-1]),
+        course=pace == "free",
+        device_used=True,
+    )
+
+
+def tandem(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Heel-to-toe walking on a line; unsteady people raise their arms and miss the line."""
+    trouble = max(0.0, style.sway - 1)
+    speed = person.free_speed * float(rng.uniform(0.24, 0.32))
+    slow = replace(style, width_m=0.0, cadence=style.cadence * rng.uniform(0.55, 0.7), stride_time_cv=style.stride_time_cv * 1.8)
+    unit = walking.step_length(person, replace(slow, amplitude=1.0), max(speed, 0.35))
+    slow = replace(slow, amplitude=float(np.clip(0.16 * person.height_m / unit, 0.3, 0.8)))
+    time, steps, q = _steady(person, slow, max(speed, 0.35), float(rng.uniform(8, 12)), rng)
+    for side in "rl":
+        q[:, INDEX[f"hip_adduction_{side}"]] += 5.0
+        q[:, INDEX[f"arm_add_{side}"]] -= 10 + min(25.0, 9 * trouble)
+    sway = postures.noise(len(q), RATE_HZ, 0.2, 1.0, 1, rng)[:, 0]
+    q[:, INDEX["lumbar_bending"]] += (1.2 + 1.8 * trouble) * sway
+    postures.add_sway(q, style, RATE_HZ, 1.0, rng)
+    stances = int(walking_contact(steps, time).stance.max()) + 2
+    error = 0.008 + 0.018 * trouble
+    miss = tuple(rng.normal(0, error, stances) + np.array(sign * 0.4 * error) for sign in (1, -1))
+    movement = _movement(q, walking_contact(steps, time), person, line_error=(miss[0], miss[1]))
+    # Heel-to-toe stepping is told from slow walking by two strides.
+    pairs = _stride_intervals(steps, time[-1])
+    defining = [(a[0], b[1]) for a, b in zip(pairs[:-2], pairs[2:], strict=True)]
+    return Performance("tandem walk", movement, steps, defining, device_used=False)
+
+
+def _between(share: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return low + share[:, None] * (high - low)
+
+
+def _rise_and_sit(
+    time: np.ndarray, seat: np.ndarray, stand: np.ndarray, up: list[tuple[float, float]], down: list[tuple[float, float]]
+) -> np.ndarray:
+    """Angles of rising in each interval `up` and sitting in each interval `down`, [T, 40] degrees."""
+    standing = np.zeros(len(time))
+    lean = np.zeros(len(time))
+    for begin, end in up:
+        # Extension of the legs begins after the trunk has started to lean.
+        standing += smooth_step(time, begin + 0.25 * (end - begin), end)
+        lean += _hump(time, begin, end)
+    for begin, end in down:
+        standing -= smooth_step(time, begin, end - 0.2 * (end - begin))
+        lean += _hump(time, begin, end)
+    return _between(standing, seat, stand) + lean[:, None] * postures.lean_of_rising()
+
+
+def _hump(time: np.ndarray, begin: float, end: float) -> np.ndarray:
+    x = np.clip((time - begin) / (end - begin), 0, 1)
+    return np.sin(np.pi * x) ** 2
+
+
+def chair_rise(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Five times sit to stand, arms crossed where the participant can."""
+    crossed = bool(rng.random() > 0.6 * person.severity)
+    seat = postures.sitting(style, crossed)
+    stand = postures.cross_arms(postures.standing(style)) if crossed else postures.standing(style)
+    effort = float(np.exp(0.12 * rng.normal()))
+    quiet = rng.uniform(0.5, 3.0, 2)
+    up, down = [], []
+    clock = float(quiet[0])
+    for repetition in range(5):
+        tiring = (1 + 0.03 * repetition * (1 + 2 * person.severity)) * effort * float(np.exp(0.05 * rng.normal()))
+        rise = style.rise_s * tiring
+        up.append((clock, clock + rise))
+        clock += rise + 0.12 * tiring
+        sit = 0.9 * style.rise_s * tiring
+        if repetition < 4:
+            down.append((clock, clock + sit))
+            clock += sit + 0.06 * tiring
+    start, end = up[0][0], up[-1][1]
+    # The test ends standing; the person then sits down.
+    last = (end + 0.5 + rng.random(), end + 1.5 + rng.random() + style.rise_s)
+    time = _clock(last[1] + float(quiet[1]))
+    q = _rise_and_sit(time, seat, stand, up, [*down, last])
+    postures.add_sway(q, style, RATE_HZ, 0.7, rng)
+    defining = [(a[0], b[1]) for a, b in zip(up[:-1], up[1:], strict=True)]
+    return Performance(
+        "five times sit to stand",
+        _movement(q, standing_contact(len(q)), person),
+        None,
+        defining,
+        {"five_times_sit_to_stand_time": Score(end - start, start, end)},
+    )
+
+
+def balance(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Standing still, eyes open or closed."""
+    closed = rng.random() < 0.4
+    time = _clock(float(rng.uniform(6, 12)))
+    q = np.tile(postures.standing(style), (len(time), 1))
+    postures.add_sway(q, style, RATE_HZ, 1.8 if closed else 1.0, rng)
+    # Any three seconds of quiet standing show what it is.
+    edges = np.arange(0.0, time[-1] - 3.0, 1.0)
+    return Performance(
+        "standing balance",
+        _movement(q, standing_contact(len(q)), person),
+        None,
+        [(float(a), float(a) + 3.0) for a in edges],
+    )
+
+
+def squat(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Three to five squats."""
+    low, high = postures.squatting(style), postures.standing(style)
+    clock, depth_at, defining = float(rng.uniform(0.4, 1.5)), [], []
+    for _ in range(int(rng.integers(3, 6))):
+        half = style.rise_s * rng.uniform(0.9, 1.3)
+        depth_at.append((clock, clock + half, clock + 2 * half, float(rng.normal(1, 0.05))))
+        defining.append((clock, clock + 2 * half))
+        clock += 2 * half + rng.uniform(0.2, 0.8)
+    time = _clock(clock + float(rng.uniform(0.3, 1.5)))
+    depth = np.zeros(len(time))
+    for start, middle, end, scale in depth_at:
+        depth += scale * (smooth_step(time, start, middle) - smooth_step(time, middle, end))
+    q = _between(depth, high, low)
+    postures.add_sway(q, style, RATE_HZ, 0.7, rng)
+    return Performance("squat", _movement(q, standing_contact(len(q)), person), None, defining)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """Steps of a timed up and go: out, half turn, back, half turn."""
+
+    out: int
+    turn: int
+    back: int
+    last_turn: int
+
+    @property
+    def total(self) -> int:
+        return self.out + self.turn + self.back + self.last_turn
+
+
+def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Rise, walk three metres, turn, walk back, turn, sit; quiet sitting at both ends."""
+    speed = float(np.clip(1.05 * person.free_speed * np.exp(0.06 * rng.normal()), 0.2, 2.0))
+    setting = walking.pace(person, style, speed)
+    length = walking.step_length(person, style, speed)
+    turn = max(2, round(style.turn_steps - 1 + 0.5 * rng.normal()))
+    path = _Path(max(3, round(2.8 / length)), turn, max(2, round(2.2 / length)), turn)
+    quiet = rng.uniform(0.5, 4.0, 2)
+    rise = style.rise_s * 1.1 * float(np.exp(0.08 * rng.normal()))
+    begin = float(quiet[0])
+    durations, foot = step_times(
+        path.total, setting.stride_s, style.step_asymmetry, style.stride_time_cv, int(rng.integers(2)), rng
+    )
+    first = begin + rise
+    toe_off = walking.waveforms.toe_off_phase(setting.normalised)
+    steps = bout(durations, foot, first, setting.stance_share, toe_off, starts=True, stops=True)
+    seated = steps.strike[-1] + 0.15 + 1.1 * rise
+    time = _clock(seated + float(quiet[1]))
+    q = _walk_between_chairs(person, style, setting, steps, path, time, (begin, first, seated), rng)
+    postures.add_sway(q, style, RATE_HZ, 0.6, rng)
+    turn_ends = steps.strike[path.out + path.turn - 1]
+    # A rise into walking tells it, and so does a half turn into sitting down.
+    defining = [(begin, float(steps.strike[1])), (float(turn_ends), float(seated))]
+    return Performance(
+        "timed up and go",
+        _movement(q, walking_contact(steps, time), person),
+        steps,
+        defining,
+        {"tug_time": Score(float(seated - begin), begin, float(seated))},
+        device_used=True,
+    )
+
+
+def _walk_between_chairs(
+    person: Participant,
+    style: Style,
+    setting: walking.Pace,
+    steps: Bout,
+    path: _Path,
+    time: np.ndarray,
+    chair: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Angles of a timed up and go, [T, 40] degrees; `chair` is begin, first lift and seated time."""
+    begin, first, seated = chair
+    strike = steps.strike
+    leave = np.array([strike[path.out - 1], strike[-path.last_turn - 1]])
+    arrive = np.array([strike[path.out + path.turn - 1], strike[-1]])
+    direction = rng.choice([-1.0, 1.0])
+    heading = sum(
+        direction * 180.0 * smooth_step(time, a - 0.15, b) for a, b in zip(leave, arrive, strict=True)
+    )
+    turning = sum(
+        smooth_step(time, a - 0.3, a + 0.2) - smooth_step(time, b - 0.2, b + 0.3)
+        for a, b in zip(leave, arrive, strict=True)
+    )
+    amount = smooth_step(time, first, strike[0]) - smooth_step(time, strike[-2], strike[-1] + 0.1)
+    phase = (steps.phase(RIGHT, time), steps.phase(LEFT, time))
+    moving = walking.angles(style, setting.normalised, phase)
+    inside = (time > strike[0]) & (time < strike[-2])
+    moving = _shrink_about(moving, setting.amplitude * (1 - 0.65 * np.clip(turning, 0, 1)), inside)
+    moving = walking.modulate(moving, steps, time, style.amplitude_cv, style.lateral_cv, rng)
+    still = _rise_and_sit(
+        time,
+        postures.sitting(style, False),
+        postures.standing(style),
+        [(begin, first)],
+        [(float(strike[-1]) + 0.15, seated)],
+    )
+    q = still + np.clip(amount, 0, 1)[:, None] * (moving - still)
+    q[:, INDEX["pelvis_rotation"]] += heading
+    return q
+
+
+def _shrink_about(q: np.ndarray, amplitude: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Scale the legs' movement over time about the means of the frames `inside`."""
+    columns = [INDEX[f"{name}_{side}"] for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"]
+    mean = q[inside][:, columns].mean(axis=0)
+    q[:, columns] = mean + amplitude[:, None] * (q[:, columns] - mean)
+    return q
+
+
+Build = Callable[[Participant, Style, np.random.Generator], Performance]
+
+# What every participant performs, in this order, until the cohort is long enough. The first nine are one session.
+PROTOCOL: tuple[tuple[str, Build], ...] = (
+    ("walk_free", lambda p, s, r: walk(p, s, r, "free")),
+    ("tug", timed_up_and_go),
+    ("chair_rise", chair_rise),
+    ("balance", balance),
+    ("squat", squat),
+    ("tandem", tandem),
+    ("walk_slow", lambda p, s, r: walk(p, s, r, "slow")),
+    ("walk_fast", lambda p, s, r: walk(p, s, r, "fast")),
+)
+WITH_DEVICE = frozenset({"walk_free", "walk_slow", "walk_fast", "tug"})

@@ -1,0 +1,189 @@
+"""Contact schedules: when each foot is down, and the gait phase of each leg that follows from it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts
+
+HEEL, BALL = 0, 1
+_FOREVER = 1e3
+
+
+@dataclass(frozen=True)
+class Bout:
+    """One bout of stepping.
+
+    Attributes:
+        strike: f64[n] times of initial contact, in order; foot alternates.
+        foot: i32[n].
+        lift: f64[n] time at which the foot of step k left the floor before striking at `strike[k]`.
+        starts, stops: whether the bout begins from, and ends in, standing still.
+        toe_off_phase: phase of toe off in the joint curves.
+    """
+
+    strike: np.ndarray
+    foot: np.ndarray
+    lift: np.ndarray
+    starts: bool
+    stops: bool
+    toe_off_phase: float
+
+    def stances(self, foot: int) -> list[tuple[float, float]]:
+        """(strike, lift) of every stance of a foot; standing still extends a stance without limit."""
+        own = np.flatnonzero(self.foot == foot)
+        edges = [(-_FOREVER, self.lift[own[0]])] if self.starts else []
+        edges += [(self.strike[a], self.lift[b]) for a, b in zip(own[:-1], own[1:], strict=True)]
+        if self.stops:
+            edges.append((self.strike[own[-1]], _FOREVER))
+        return edges
+
+    def phase(self, foot: int, time: np.ndarray) -> np.ndarray:
+        """Gait phase of a leg in cycles: whole at its strikes, `toe_off_phase` later at its lifts."""
+        own = np.flatnonzero(self.foot == foot)
+        knots = np.sort(np.concatenate([self.lift[own], self.strike[own]]))
+        # Lift and strike alternate, beginning with a lift.
+        cycle = np.arange(len(own), dtype=float)
+        values = np.ravel(np.column_stack([cycle + self.toe_off_phase, cycle + 1.0]))
+        stride = np.median(np.diff(self.strike[own])) if len(own) > 1 else 1.1
+        knots = np.concatenate([[knots[0] - 4 * stride], knots, [knots[-1] + 4 * stride]])
+        values = np.concatenate([[values[0] - 4], values, [values[-1] + 4]])
+        return PchipInterpolator(knots, values)(np.clip(time, knots[0], knots[-1]))
+
+    def contacts_until(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """Masks over strikes and lifts inside [0, seconds]."""
+        return (self.strike >= 0) & (self.strike <= seconds), (self.lift >= 0) & (self.lift <= seconds)
+
+
+def step_times(
+    count: int, stride_s: float, asymmetry: float, cv: float, first_foot: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Durations of alternating steps with first-order autoregressive variability; returns (times, foot)."""
+    foot = (np.arange(count) + first_foot) % 2
+    noise = np.zeros(count)
+    shocks = rng.normal(0, cv, count)
+    for k in range(count):
+        noise[k] = shocks[k] + (0.3 * noise[k - 1] if k else 0.0)
+    side = np.where(foot == RIGHT, 0.5 * asymmetry, -0.5 * asymmetry)
+    return 0.5 * stride_s * (1 + side) * np.exp(noise), foot
+
+
+def bout(
+    durations: np.ndarray,
+    foot: np.ndarray,
+    start: float,
+    stance_share: tuple[float, float],
+    toe_off_phase: float,
+    starts: bool,
+    stops: bool,
+) -> Bout:
+    """Lay steps of given durations one after another from `start` seconds."""
+    strike = start + np.cumsum(durations)
+    before = np.concatenate([[start], strike[:-1]])
+    share = np.where(foot == RIGHT, stance_share[RIGHT], stance_share[LEFT])
+    # The stride that ends with step k began two strikes earlier.
+    began = np.concatenate([[start - durations[0], start], strike[:-2]])[: len(strike)]
+    lift = began + share * (strike - began)
+    # A foot lifts after the other has struck and swings for at least 0.18 of the stride.
+    lift = np.clip(lift, before + 0.02, np.maximum(before + 0.03, strike - 0.18 * (strike - began)))
+    if starts:
+        lift[0] = start + 0.35 * durations[0]
+    return Bout(strike, foot, lift, starts, stops, toe_off_phase)
+
+
+def smooth_step(time: np.ndarray, start: float, end: float) -> np.ndarray:
+    """0 before `start`, 1 after `end`, a cubic between."""
+    x = np.clip((time - start) / max(end - start, 1e-6), 0.0, 1.0)
+    return x * x * (3 - 2 * x)
+
+
+@dataclass(frozen=True)
+class FootContact:
+    """Contact of both feet over time.
+
+    Attributes:
+        weight: f32[T, 2, 2] 0..1 by foot and by heel or ball: how firmly that point is held to its plant.
+        load: f32[T, 2] share of the body on each foot; sums to 1.
+        stance: i32[T, 2] index of the stance a frame belongs to (ramps included).
+        first_stance_of_step: plants are found from frames with weight; strike k of the bout is stance
+            `strike_stance[k]` of its foot.
+        strike_stance: i32[n].
+    """
+
+    weight: np.ndarray
+    load: np.ndarray
+    stance: np.ndarray
+    strike_stance: np.ndarray
+
+
+def standing_contact(frames: int) -> FootContact:
+    """Both feet flat and still."""
+    return FootContact(
+        np.ones((frames, 2, 2), np.float32),
+        np.full((frames, 2), 0.5, np.float32),
+        np.zeros((frames, 2), np.int32),
+        np.zeros(0, np.int32),
+    )
+
+
+def walking_contact(steps: Bout, time: np.ndarray) -> FootContact:
+    """Heel then ball through each stance; load passes from foot to foot in double support."""
+    weight = np.zeros((len(time), 2, 2), np.float32)
+    stance = np.zeros((len(time), 2), np.int32)
+    load = np.zeros((len(time), 2))
+    for foot in (RIGHT, LEFT):
+        intervals = steps.stances(foot)
+        for index, (on, off) in enumerate(intervals):
+            span = min(off, time[-1] + 1.0) - max(on, time[0] - 1.0) if min(-on, off) < _FOREVER else 1.0
+            span = min(span, 1.6)
+            held = smooth_step(time, on - 0.07, on) if on > -_FOREVER else np.ones(len(time))
+            flat = smooth_step(time, on + 0.02, on + 0.02 + 0.14 * span) if on > -_FOREVER else held
+            heel_off = 1 - smooth_step(time, off - 0.42 * span, off - 0.20 * span) if off < _FOREVER else 1.0
+            toe_off = 1 - smooth_step(time, off, off + 0.07) if off < _FOREVER else 1.0
+            weight[:, foot, HEEL] = np.maximum(weight[:, foot, HEEL], held * heel_off)
+            weight[:, foot, BALL] = np.maximum(weight[:, foot, BALL], flat * toe_off)
+            previous = intervals[index - 1][1] if index else -_FOREVER
+            stance[time >= 0.5 * (previous + on), foot] = index
+            down = (time >= on) & (time <= off)
+            load[down, foot] = 1.0
+    _share_load(steps, time, load)
+    own_index = np.array([np.sum(steps.foot[: k + 1] == steps.foot[k]) for k in range(len(steps.foot))])
+    strike_stance = own_index if steps.starts else own_index - 1
+    return FootContact(weight, load.astype(np.float32), stance, strike_stance.astype(np.int32))
+
+
+def _share_load(steps: Bout, time: np.ndarray, load: np.ndarray) -> None:
+    """Turn 1/1 in double support into a smooth transfer to the foot that struck, in place."""
+    both = (load[:, RIGHT] > 0) & (load[:, LEFT] > 0)
+    for k, (strike, foot) in enumerate(zip(steps.strike, steps.foot, strict=True)):
+        last = k + 1 == len(steps.strike)
+        until = strike + 0.5 if last and steps.stops else (steps.lift[k + 1] if not last else strike + 0.3)
+        inside = both & (time >= strike) & ((time <= until) | (last & steps.stops))
+        share = smooth_step(time[inside], strike, until) * (0.5 if last and steps.stops else 1.0)
+        load[inside, foot], load[inside, 1 - foot] = share, 1 - share
+    if steps.starts:
+        inside = both & (time < steps.lift[0])
+        share = 0.5 + 0.5 * smooth_step(time[inside], steps.lift[0] - 0.5, steps.lift[0])
+        load[inside, steps.foot[0]], load[inside, 1 - steps.foot[0]] = 1 - share, share
+    none = load.sum(axis=1) <= 0
+    load[none] = 0.5
+    load /= load.sum(axis=1, keepdims=True)
+
+
+def contacts(steps: Bout, foot_contact: FootContact, heel_plant: list[np.ndarray], seconds: float) -> Contacts:
+    """The truth: events of the schedule inside the trial, at the plants of the anchored feet.
+
+    Args:
+        heel_plant: for each foot f32[stances, 2], floor position (x, z) of the planted heel.
+    """
+    struck, lifted = steps.contacts_until(seconds)
+    xz = [heel_plant[steps.foot[k]][foot_contact.strike_stance[k]] for k in np.flatnonzero(struck)]
+    order = np.argsort(steps.lift[lifted])
+    return Contacts(
+        steps.strike[struck].astype(np.float32),
+        steps.foot[struck].astype(np.int32),
+        np.array(xz, np.float32).reshape(-1, 2),
+        steps.lift[lifted][order].astype(np.float32),
+        steps.foot[lifted][order].astype(np.int32),
+    )

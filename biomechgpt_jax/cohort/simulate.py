@@ -1,0 +1,140 @@
+"""Simulate the cohort: participants perform activities; movement is anchored, measured and blurred."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from biomechgpt_jax import config
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
+from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
+from biomechgpt_jax.cohort import artefacts, participants, schedule
+from biomechgpt_jax.cohort.activities import PROTOCOL, RATE_HZ, WITH_DEVICE, Performance
+from biomechgpt_jax.cohort.anchoring import anchor
+from biomechgpt_jax.cohort.impairments import style_of
+from biomechgpt_jax.cohort.participants import Participant
+
+# Participants simulated together: bounds memory and the size of one anchoring.
+GROUP = 16
+# The ten-metre walk is timed over its middle six metres.
+COURSE_M, TIMED_M = 10.0, 6.0
+
+
+def simulate(
+    cohort: config.Cohort, progress: Callable[[int, float], None] | None = None
+) -> Iterator[Trial]:
+    """Trials of a cohort, participant by participant, in an order and with values fixed by the seed.
+
+    Each participant performs the whole protocol once; further rounds follow until the cohort lasts
+    `cohort.hours`, so a longer cohort begins with the trials of a shorter one.
+
+    Args:
+        progress: called with the number of trials and the hours so far.
+    """
+    seconds, trials, round_ = 0.0, 0, 0
+    # Two groups at a time: one is built in NumPy while the other is anchored by XLA, which frees the interpreter.
+    with ThreadPoolExecutor(2) as pool:
+        while round_ == 0 or seconds < 3600 * cohort.hours:
+            groups = pool.map(partial(_perform, round_, cohort), range(0, cohort.participants, GROUP))
+            for group in groups:
+                for trial in group:
+                    seconds += trial.trajectory.seconds
+                    trials += 1
+                    yield trial
+                if progress:
+                    progress(trials, seconds / 3600)
+                if round_ and seconds >= 3600 * cohort.hours:
+                    break
+            round_ += 1
+
+
+def _perform(round_: int, cohort: config.Cohort, begin: int) -> list[Trial]:
+    """Trials of the participants from number `begin` on."""
+    group = [participants.draw(i, cohort.seed) for i in range(begin, min(begin + GROUP, cohort.participants))]
+    performed: list[tuple[Participant, str, Performance, np.random.Generator]] = []
+    for offset, person in enumerate(group):
+        plain, with_device = style_of(person, np.random.default_rng([cohort.seed, begin + offset, 1]))
+        for number, (name, build) in enumerate(PROTOCOL):
+            rng = np.random.default_rng([cohort.seed, begin + offset, 2 + round_, number])
+            performed.append((person, name, build(person, with_device if name in WITH_DEVICE else plain, rng), rng))
+    anchor([performance.movement for _, _, performance, _ in performed])
+    return [
+        _trial(person, f"{person.participant}_{name}_{round_}", performance, cohort, rng)
+        for person, name, performance, rng in performed
+    ]
+
+
+def _trial(
+    person: Participant, trial_id: str, performance: Performance, cohort: config.Cohort, rng: np.random.Generator
+) -> Trial:
+    movement = performance.movement
+    clean = movement.coordinates
+    seconds = (len(clean) - 1) / RATE_HZ
+    steps, plants = performance.steps, movement.heel_plant
+    contacts = Contacts()
+    if steps is not None and plants is not None:
+        contacts = schedule.contacts(steps, movement.contact, plants, seconds)
+    scores = dict(performance.scores)
+    if performance.course:
+        scores |= _ten_metre_walk(clean)
+    clean = _turned(clean, rng.uniform(-np.pi, np.pi), rng.normal(0, 0.3, 2))
+    seen = artefacts.markerless(clean, RATE_HZ, rng) if cohort.noise == "markerless" else _clipped(clean)
+    metadata = Metadata(
+        participant=person.participant,
+        activity=performance.activity,
+        side=person.side,
+        height_m=person.height_m,
+        mass_kg=person.mass_kg,
+        age=person.age,
+        sex=person.sex,
+        source="synthetic",
+    )
+    return Trial(
+        trial_id,
+        Trajectory(seen, np.ones(COORDINATE_COUNT, bool), RATE_HZ, metadata),
+        diagnosis=person.etiology,
+        device=person.device if performance.device_used else "",
+        severity=person.severity,
+        contacts=contacts,
+        defining=np.array(performance.defining, np.float32).reshape(-1, 2),
+        scores=scores,
+    )
+
+
+def _clipped(coordinates: np.ndarray) -> np.ndarray:
+    bounds = limits()
+    return np.clip(coordinates, bounds[:, 0], bounds[:, 1]).astype(np.float32)
+
+
+def _ten_metre_walk(clean: np.ndarray) -> dict[str, Score]:
+    """Seconds for ten metres at the mean speed of the middle six, if the walk is long enough."""
+    x = clean[:, INDEX["pelvis_tx"]]
+    travelled = np.maximum.accumulate(x - x[0])
+    if travelled[-1] < TIMED_M:
+        return {}
+    lead = min(0.5 * (travelled[-1] - TIMED_M), 0.5 * (COURSE_M - TIMED_M))
+    time = np.arange(len(x)) / RATE_HZ
+    start, end = np.interp([lead, lead + TIMED_M], travelled + 1e-6 * np.arange(len(x)), time)
+    return {"ten_metre_walk_time": Score(float((end - start) * COURSE_M / TIMED_M), float(start), float(end))}
+
+
+def _turned(coordinates: np.ndarray, heading: float, shift: np.ndarray) -> np.ndarray:
+    """The same movement begun at another heading and place: R' = Ry(heading) R, re-decomposed."""
+    q = coordinates.astype(np.float64)
+    x, z = q[:, INDEX["pelvis_tx"]].copy(), q[:, INDEX["pelvis_tz"]].copy()
+    cos, sin = np.cos(heading), np.sin(heading)
+    q[:, INDEX["pelvis_tx"]] = cos * x + sin * z + shift[0]
+    q[:, INDEX["pelvis_tz"]] = -sin * x + cos * z + shift[1]
+    return q.astype(np.float32) if heading == 0 else _turn_pelvis(q, heading)
+
+
+def _turn_pelvis(q: np.ndarray, heading: float) -> np.ndarray:
+    names = ["pelvis_tilt", "pelvis_list", "pelvis_rotation"]
+    columns = [INDEX[name] for name in names]
+    before = Rotation.from_euler("ZXY", q[:, columns])
+    after = (Rotation.from_euler("Y", heading) * before).as_euler("ZXY")
+    after[:, 2] = np.unwrap(after[:, 2])
+    q[:, columns] = after
+    return q.astype(np.float32)

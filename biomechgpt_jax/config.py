@@ -1,0 +1,193 @@
+"""One experiment as nested frozen dataclasses.
+
+Every field has a plain type so that a dotted override (`--train.steps 100`) can set it. Sizes that follow
+from others are properties, never fields: an override cannot leave them stale. Divisibility is checked in
+`__post_init__` and refused with `InputError`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from biomechgpt_jax.errors import InputError
+
+CANONICAL_RATE_HZ = 30.0
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The synthetic clinical cohort."""
+
+    participants: int = 400
+    hours: float = 6.2  # trials are added per participant until the cohort lasts at least this long
+    seed: int = 0
+    noise: Literal["none", "markerless"] = "markerless"
+
+    def __post_init__(self) -> None:
+        _require(self.participants >= 1, f"cohort.participants is {self.participants}; give at least 1")
+        _require(self.hours > 0, f"cohort.hours is {self.hours}; give a positive number")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The motion codec (a 1-D convolutional VQ-VAE) and the text tokenizer."""
+
+    quantizer: Literal["fsq", "vq"] = "fsq"
+    levels: tuple[int, ...] = (8, 5, 5, 5)  # FSQ: the number of codes is their product
+    codebook_size: int = 512  # VQ only
+    code_size: int = 64  # VQ only: size of a code vector
+    ema_decay: float = 0.99  # VQ only
+    commitment_weight: float = 0.02  # VQ only
+    reset_below: float = 0.03  # VQ only: a code used less than this (EMA count per batch) is reset
+    width: int = 128
+    depth: int = 2  # residual blocks per resolution
+    stride: int = 4
+    window_frames: int = 64
+    batch_size: int = 32
+    steps: int = 1200
+    learning_rate: float = 1e-3
+    velocity_weight: float = 0.5
+    text_pieces: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.stride >= 1 and self.stride & (self.stride - 1) == 0,
+            f"tokenizer.stride is {self.stride}; give a power of two",
+        )
+        _require(
+            self.window_frames % self.stride == 0,
+            f"tokenizer.window_frames {self.window_frames} is not a multiple of tokenizer.stride {self.stride}",
+        )
+        _require(all(level >= 2 for level in self.levels), f"tokenizer.levels {self.levels}: each must be >= 2")
+
+    @property
+    def codes(self) -> int:
+        """Number of motion codes."""
+        return math.prod(self.levels) if self.quantizer == "fsq" else self.codebook_size
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Crops, questions and fixed rows."""
+
+    row_length: int = 384
+    crops_per_trial: int = 6  # training crops drawn from each trial
+    questions_per_crop: int = 6  # at most; drawn at random from those the crop supports
+    shortest_crop_s: float = 1.2
+    longest_crop_s: float = 32.0
+    mirror_probability: float = 0.5
+    mask_probability: float = 0.5  # probability that a crop hides coordinates real files lack
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.row_length >= 64, f"pack.row_length is {self.row_length}; give at least 64")
+        _require(
+            0 < self.shortest_crop_s <= self.longest_crop_s,
+            f"pack.shortest_crop_s {self.shortest_crop_s} must be positive and <= pack.longest_crop_s",
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """The decoder. One module covers the Llama 3, Qwen 3 and Gemma 3 families by these fields."""
+
+    layers: int = 4
+    model_size: int = 128  # D
+    heads: int = 4  # H
+    kv_heads: int = 2
+    head_size: int = 32  # K
+    hidden_size: int = 384  # F
+    activation: Literal["silu", "gelu"] = "silu"
+    qk_norm: bool = True
+    tied_embeddings: bool = True
+    scale_embeddings: bool = False  # Gemma: embeddings times sqrt(D)
+    rope_theta: float = 10_000.0
+    window: int = 0  # sliding window in positions; 0 is off
+    logit_soft_cap: float = 0.0  # 0 is off
+    norm_epsilon: float = 1e-6
+    remat: Literal["none", "dots", "full"] = "none"
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPU, bfloat16 elsewhere
+
+    def __post_init__(self) -> None:
+        _require(
+            self.heads % self.kv_heads == 0,
+            f"model.heads {self.heads} is not a multiple of model.kv_heads {self.kv_heads}",
+        )
+        _require(self.head_size % 2 == 0, f"model.head_size {self.head_size} must be even for rotary positions")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW with warm-up and decay."""
+
+    peak_learning_rate: float = 2e-3
+    final_fraction: float = 0.05  # of the peak, reached at the last step
+    warmup_steps: int = 50
+    schedule: Literal["cosine", "linear"] = "cosine"
+    b1: float = 0.9
+    b2: float = 0.98
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class Train:
+    """The training loop."""
+
+    steps: int = 700
+    batch_size: int = 8  # rows of the global batch
+    loss_chunk: int = 1024  # tokens per chunk of the cross-entropy, inside each device's shard
+    log_every: int = 10
+    checkpoint_every: int = 200
+    keep_last: int = 2
+    skip_limit: int = 50  # stop after this many steps skipped for a NaN or a spike
+    spike_factor: float = 20.0  # skip a step whose gradient norm exceeds this multiple of its running mean
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "loss_chunk", "log_every", "checkpoint_every", "keep_last"):
+            _require(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; give at least 1")
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Sizes of the mesh axes; -1 once: whatever devices are left."""
+
+    replica: int = 1
+    data: int = -1
+    fsdp: int = 1
+    sequence: int = 1
+    tensor: int = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Evaluation on held-out participants."""
+
+    crops_per_trial: int = 1
+    batch_size: int = 32
+    bootstrap: int = 1000  # resamples of participants behind each 95 % interval
+    stick_figures: int = 4  # trials drawn in the report
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that defines a run."""
+
+    name: str = "experiment"
+    cohort: Cohort = field(default_factory=Cohort)
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    pack: Pack = field(default_factory=Pack)
+    model: Model = field(default_factory=Model)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    train: Train = field(default_factory=Train)
+    text_only_steps: int = 150  # training steps of the text-only control
+    mesh: Mesh = field(default_factory=Mesh)
+    evaluation: Evaluation = field(default_factory=Evaluation)

@@ -1,0 +1,1 @@
+"""Datasets on disk: movements, packed sequences, and the loader."""

@@ -1,0 +1,233 @@
+"""Batches of packed rows, addressed by step.
+
+Row i of the global batch of a step is a pure function of (seed, step): it depends neither on the number of
+processes nor on what was read before, so that a restart needs no iterator state.
+
+Shapes: B rows of the global batch, L tokens of a row.
+"""
+
+import hashlib
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import grain
+import jax
+import numpy as np
+
+from biomechgpt_jax.errors import InputError
+
+KEYS = ("tokens", "positions", "segments", "branches", "loss_weights")
+PREFETCHED = 2  # batches ready on the devices ahead of the step
+_EDGE_BYTES = 1 << 16
+
+
+class Rows(Protocol):
+    """A random-access source of rows: dicts of arrays [L]."""
+
+    def __len__(self) -> int: ...
+    def __getitems__(self, keys: Sequence[int]) -> Sequence[dict[str, Any]]: ...
+
+
+def order_seed(seed: int, name: str) -> int:
+    """Seed of a dataset's shuffle: Grain adds the epoch to it, so plain seeds of datasets would collide."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "little")
+
+
+def open_rows(directory: str | Path, split: str) -> tuple[Rows, str]:
+    """Open one split of a packed dataset: (rows, the dataset's name).
+
+    Raises:
+        InputError: there is no such dataset or split, or it lacks an array.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(str(directory))
+    except Exception as error:  # TFDS raises several kinds for a missing or damaged description
+        reason = type(error).__name__
+        raise InputError(
+            f"{directory} is not a dataset of packed sequences ({reason}); run `pack`"
+        ) from error
+    if split not in builder.info.splits or not builder.info.splits[split].num_examples:
+        raise InputError(f"{directory} has no rows in split '{split}'; pack again with more trials")
+    missing = [key for key in KEYS if key not in builder.info.features]
+    if missing:
+        raise InputError(
+            f"{directory} lacks {', '.join(missing)}: not a dataset of packed sequences; run `pack`"
+        )
+    return builder.as_data_source(split), builder.info.name
+
+
+def digest(directory: str | Path) -> str:
+    """SHA-256 over the shards of a dataset: names, sizes, and both ends of each file.
+
+    It does not read terabytes, yet any change of rows, keys or order moves it: ArrayRecord ends a file with
+    the index of its chunks. It does not depend on where the dataset lies.
+
+    Raises:
+        InputError: there are no shards.
+    """
+    shards = sorted(Path(directory).glob("*.array_record*"))
+    if not shards:
+        raise InputError(f"{directory} is not a dataset of packed sequences (no shards); run `pack`")
+    state = hashlib.sha256()
+    for path in shards:
+        size = path.stat().st_size
+        state.update(f"{path.name}/{size}/".encode())
+        with path.open("rb") as file:
+            state.update(file.read(_EDGE_BYTES))
+            file.seek(max(0, size - _EDGE_BYTES))
+            state.update(file.read(_EDGE_BYTES))
+    return state.hexdigest()
+
+
+def needed_rows(indices: Iterable[tuple[slice, ...] | None], global_batch: int) -> np.ndarray:
+    """Sorted global rows that the devices with these indices of a batch array [B, L] hold."""
+    spans = [np.arange(*index[0].indices(global_batch)) for index in indices if index is not None]
+    return np.unique(np.concatenate(spans))
+
+
+class Loader:
+    """Packed rows of one split.
+
+    Args:
+        rows: the source; `open_rows` gives one.
+        name: the dataset's name, part of the shuffle's seed.
+        global_batch: rows B of a step over all processes.
+        seed: of the order.
+        sharding: of a batch array [B, L]; None: one device.
+        shuffle: True: endless, each epoch in another order. False: one pass in the order on disk; rows past
+            the end are padding (all zero).
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        name: str,
+        global_batch: int,
+        seed: int,
+        sharding: jax.sharding.Sharding | None = None,
+        shuffle: bool = True,
+    ) -> None:
+        self._rows = rows
+        self._order: Any = None
+        if shuffle:
+            # Grain orders indices, so that a batch's rows are read from the source in one call.
+            self._order = grain.MapDataset.range(len(rows)).shuffle(seed=order_seed(seed, name)).repeat()
+        self.global_batch = global_batch
+        self.row_length = len(rows.__getitems__([0])[0]["tokens"])
+        self._sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        self._shape = (global_batch, self.row_length)
+        indices = self._sharding.addressable_devices_indices_map(self._shape).values()
+        self._local = needed_rows(indices, global_batch)
+
+    def __len__(self) -> int:
+        """Rows of the split."""
+        return len(self._rows)
+
+    def rows(self, step: int, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """The given rows of a step's global batch: i32 (loss_weights f32) [len(rows), L]."""
+        places = [step * self.global_batch + int(row) for row in rows]
+        if self._order is None:
+            inside = [place for place in places if place < len(self)]
+            records = list(self._rows.__getitems__(inside)) if inside else []
+            empty = {key: np.zeros(self.row_length, np.int32) for key in KEYS}
+            records += [empty] * (len(places) - len(inside))  # places ascend
+        else:
+            records = list(self._rows.__getitems__([self._order[place] for place in places]))
+        dtypes = {key: np.float32 if key == "loss_weights" else np.int32 for key in KEYS}
+        return {key: np.stack([np.asarray(r[key], dtypes[key]) for r in records]) for key in KEYS}
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """The rows of a step that this process's devices hold, in ascending global row."""
+        return self.rows(step, self._local)
+
+    def device_batch(self, step: int) -> dict[str, jax.Array]:
+        """The global batch [B, L] of a step, sharded; each process reads only its own rows."""
+        local = self.batch(step)
+
+        def place(array: np.ndarray) -> jax.Array:
+            def piece(index: tuple[slice, ...] | None) -> np.ndarray:
+                assert index is not None  # arrays have two dimensions
+                here = np.searchsorted(self._local, np.arange(*index[0].indices(self.global_batch)))
+                return array[here][:, index[1]]
+
+            return jax.make_array_from_callback(self._shape, self._sharding, piece)
+
+        return {key: place(array) for key, array in local.items()}
+
+    def prefetch(self, start: int, stop: int) -> "Prefetch":
+        """Device batches of steps start .. stop - 1, read and sent ahead by a thread."""
+        return Prefetch(self, start, stop)
+
+
+def open_loader(
+    directory: str | Path,
+    split: str,
+    global_batch: int,
+    seed: int,
+    sharding_of: Callable[[tuple[int, int]], jax.sharding.Sharding] | None = None,
+    shuffle: bool = True,
+) -> Loader:
+    """A loader of one split of a packed dataset.
+
+    Args:
+        directory: of the dataset.
+        split: `train`, `validation` or `test`.
+        global_batch, seed, shuffle: as for `Loader`.
+        sharding_of: from the shape (B, L) of a batch to its layout; None: one device.
+
+    Raises:
+        InputError: no such dataset or split, or a batch that cannot be laid out.
+    """
+    rows, name = open_rows(directory, split)
+    length = len(rows.__getitems__([0])[0]["tokens"])
+    sharding = None if sharding_of is None else sharding_of((global_batch, length))
+    return Loader(rows, name, global_batch, seed, sharding, shuffle)
+
+
+class Prefetch:
+    """Iterator over device batches with a thread that stays `PREFETCHED` ahead; a context manager."""
+
+    def __init__(self, loader: Loader, start: int, stop: int) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=PREFETCHED)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(loader, start, stop), daemon=True)
+        self._thread.start()
+
+    def _work(self, loader: Loader, start: int, stop: int) -> None:
+        try:
+            for step in range(start, stop):
+                if not self._put(loader.device_batch(step)):
+                    return
+            self._put(StopIteration())
+        except BaseException as error:  # handed over to the thread that trains
+            self._put(error)
+
+    def _put(self, item: Any) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
+        while True:
+            item = self._queue.get()
+            if isinstance(item, StopIteration):
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def __enter__(self) -> "Prefetch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._thread.join()

@@ -1,0 +1,214 @@
+"""Controls that keep a result honest: what can be answered without understanding the movement.
+
+Each is fitted on TRAIN participants and answers the same questions about the same test crops as the model,
+from the same noisy coordinates. Gradient boosting is scikit-learn's histogram method (Friedman 2001; Ke et
+al. 2017).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.skeleton import INDEX
+from biomechgpt_jax.evaluation.predictions import Prediction
+
+CONTROLS = ("constant", "label_prior", "speed_only", "length_only", "mean_pose", "mean_pose_tree")
+# The tree answers one question: do the cohort's postures give diagnoses away?
+TREE_QUESTION = "diagnosis"
+
+_ROUNDS = 60
+_LEAVES = 8
+_SMOOTH_S = 0.5  # the root path is averaged over this long before its length is measured
+_MINIMUM_TO_FIT = 20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about a crop, with its true answer.
+
+    Attributes:
+        coordinates: f32[T, 40] of the crop as the model sees it; questions about one crop share the array.
+        observed: bool[40].
+        start_s: where the crop starts in its trial.
+    """
+
+    trial: str
+    participant: str
+    coordinates: np.ndarray
+    observed: np.ndarray
+    rate_hz: float
+    start_s: float
+    family: str
+    question: str
+    kind: str
+    unit: str
+    phrasing: str
+    truth: str | float
+
+    @property
+    def seconds(self) -> float:
+        return len(self.coordinates) / self.rate_hz
+
+
+def prediction(asked: Asked, answer: str | float | None, probability: float | None) -> Prediction:
+    """A prediction for this question; the probabilities of options are added by the caller."""
+    return Prediction(
+        trial=asked.trial,
+        participant=asked.participant,
+        family=asked.family,
+        question=asked.question,
+        kind=asked.kind,
+        phrasing=asked.phrasing,
+        truth=asked.truth,
+        answer=answer,
+        probability=probability,
+        unit=asked.unit,
+        start_s=asked.start_s,
+        seconds=asked.seconds,
+    )
+
+
+def speed(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Net horizontal speed and speed along the path of the pelvis in m/s, f64[2], from the noisy trajectory.
+
+    The path is smoothed by a moving average of half a second, or its length would measure the noise.
+    """
+    columns = [INDEX["pelvis_tx"], INDEX["pelvis_tz"]]
+    if not observed[columns].all():
+        return np.full(2, np.nan)
+    path = coordinates[:, columns].astype(np.float64)
+    width = max(1, min(round(_SMOOTH_S * rate_hz), len(path) // 2))
+    smooth = np.stack([np.convolve(axis, np.full(width, 1.0 / width), "valid") for axis in path.T], axis=1)
+    duration = max(len(smooth) - 1, 1) / rate_hz
+    net = np.linalg.norm(smooth[-1] - smooth[0]) / duration
+    along = np.linalg.norm(np.diff(smooth, axis=0), axis=1).sum() / duration
+    return np.array([net, along])
+
+
+def length(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Seconds of the crop, f64[1]."""
+    return np.array([len(coordinates) / rate_hz])
+
+
+def mean_pose(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Mean of each coordinate over the crop, f64[40]; NaN where it was not observed."""
+    return np.where(observed, coordinates.mean(axis=0, dtype=np.float64), np.nan)
+
+
+Features = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+_FEATURES: dict[str, Features] = {
+    "speed_only": speed,
+    "length_only": length,
+    "mean_pose": mean_pose,
+    "mean_pose_tree": mean_pose,
+}
+
+
+def _describe(features: Features, rows: Sequence[Asked], known: dict[int, np.ndarray]) -> np.ndarray:
+    """Features f64[N, F], computed once per crop."""
+    for row in rows:
+        if id(row.coordinates) not in known:
+            known[id(row.coordinates)] = features(row.coordinates, row.observed, row.rate_hz)
+    return np.stack([known[id(row.coordinates)] for row in rows])
+
+
+def _share(labels: Sequence[Any]) -> tuple[list[str], np.ndarray]:
+    names, counts = np.unique(np.asarray(labels, dtype=str), return_counts=True)
+    return [str(name) for name in names], counts / counts.sum()
+
+
+def _closed_answers(rows: Sequence[Asked], labels: Sequence[str], table: np.ndarray) -> list[Prediction]:
+    """Predictions by the largest of the probabilities f64[N, K]."""
+    found = []
+    for row, chances in zip(rows, table, strict=True):
+        best = int(np.argmax(chances))
+        made = prediction(row, labels[best], float(chances[best]))
+        made["options"] = {label: float(chance) for label, chance in zip(labels, chances, strict=True)}
+        found.append(made)
+    return found
+
+
+def _constant(train: Sequence[Asked], test: Sequence[Asked]) -> list[Prediction]:
+    if test[0].kind == "number":
+        median = float(np.median([float(row.truth) for row in train]))
+        return [prediction(row, median, None) for row in test]
+    labels, share = _share([row.truth for row in train])
+    return _closed_answers(test, labels, np.tile(share, (len(test), 1)))
+
+
+def _label_prior(
+    train: Sequence[Asked], test: Sequence[Asked], generator: np.random.Generator
+) -> list[Prediction]:
+    if test[0].kind == "number":
+        drawn = generator.choice([float(row.truth) for row in train], len(test))
+        return [prediction(row, float(value), None) for row, value in zip(test, drawn, strict=True)]
+    labels, share = _share([row.truth for row in train])
+    found = _closed_answers(test, labels, np.tile(share, (len(test), 1)))
+    for row, choice in zip(found, generator.choice(len(labels), len(test), p=share), strict=True):
+        row["answer"], row["probability"] = labels[choice], float(share[choice])
+    return found
+
+
+def _fitted(
+    name: str, train: Sequence[Asked], test: Sequence[Asked], known: dict[int, np.ndarray], seed: int
+) -> list[Prediction]:
+    """Answers of a model of a few features; the constant answer where there is nothing to fit."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.tree import DecisionTreeClassifier
+
+    x_train, x_test = _describe(_FEATURES[name], train, known), _describe(_FEATURES[name], test, known)
+    seen = np.isfinite(x_train).any(axis=0)  # gradient boosting takes gaps, but no column that is all gap
+    if len(train) < _MINIMUM_TO_FIT or len({row.truth for row in train}) < 2 or not seen.any():
+        return _constant(train, test)
+    x_train, x_test = x_train[:, seen], x_test[:, seen]
+    settings = {"max_iter": _ROUNDS, "max_leaf_nodes": _LEAVES, "early_stopping": False, "random_state": seed}
+    if test[0].kind == "number":
+        regressor = HistGradientBoostingRegressor(**settings)
+        regressor.fit(x_train, [float(row.truth) for row in train])
+        answers = regressor.predict(x_test)
+        return [prediction(row, float(value), None) for row, value in zip(test, answers, strict=True)]
+    if name == "mean_pose_tree":
+        # Balanced classes: the setting that favours macro-F1, and so the harder one for the cohort.
+        classifier = DecisionTreeClassifier(max_depth=2, class_weight="balanced", random_state=seed)
+    else:
+        classifier = HistGradientBoostingClassifier(**settings)
+    classifier.fit(x_train, [str(row.truth) for row in train])
+    return _closed_answers(
+        test, [str(label) for label in classifier.classes_], classifier.predict_proba(x_test)
+    )
+
+
+def answers(name: str, train: Sequence[Asked], test: Sequence[Asked], seed: int) -> list[Prediction]:
+    """What one control answers to the test questions, in their order.
+
+    Args:
+        name: one of `CONTROLS`. mean_pose_tree answers only the diagnosis.
+        train: questions about crops of train participants, with their truth.
+        test: questions about crops of held-out participants. A question that train never asks is left out.
+        seed: of the draws and of the fits.
+    """
+    from threadpoolctl import threadpool_limits
+
+    generator = np.random.default_rng([seed, CONTROLS.index(name)])
+    known: dict[int, np.ndarray] = {}
+    found: dict[int, Prediction] = {}
+    for question in dict.fromkeys(row.question for row in test):
+        if name == "mean_pose_tree" and question != TREE_QUESTION:
+            continue
+        seen = [row for row in train if row.question == question]
+        index = [i for i, row in enumerate(test) if row.question == question]
+        rows = [test[i] for i in index]
+        if not seen:
+            continue
+        if name == "constant":
+            made = _constant(seen, rows)
+        elif name == "label_prior":
+            made = _label_prior(seen, rows, generator)
+        else:
+            # On so few rows one thread is fastest: more would wait for each other at every split.
+            with threadpool_limits(1):
+                made = _fitted(name, seen, rows, known, seed)
+        found |= dict(zip(index, made, strict=True))
+    return [found[i] for i in sorted(found)]

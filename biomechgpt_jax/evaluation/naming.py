@@ -1,0 +1,98 @@
+"""How questions, controls and metrics are called where people read them, and how their values are written."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from biomechgpt_jax.evaluation.predictions import NESTED
+
+_QUESTIONS = {
+    "activity": "Activity",
+    "impairment": "Impairment",
+    "diagnosis": "Diagnosis",
+    "assistive_device": "Assistive device",
+    "fall_risk": "Fall-risk band",
+    "tug_time": "Timed up and go",
+    "five_times_sit_to_stand_time": "Five times sit to stand",
+    "ten_metre_walk_time": "10-metre walk",
+}
+_METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "auroc": "AUROC",
+    "mae": "mean absolute error",
+    "r": "Pearson r",
+}
+SOURCES = {
+    "model": "Model",
+    "text_only": "Text only",
+    "constant": "Constant",
+    "label_prior": "Label prior",
+    "speed_only": "Speed only",
+    "length_only": "Length only",
+    "mean_pose": "Mean pose",
+    "mean_pose_tree": "Mean-pose tree",
+}
+_FAMILY_ORDER = ("activity", "impairment", "diagnosis", "assistive_device", "outcome_scores", "gait")
+_MISSING = "–"
+
+
+def question_title(name: str) -> str:
+    """A question's name as a heading."""
+    return _QUESTIONS.get(name, name.replace("_", " ").capitalize())
+
+
+def metric_title(name: str, unit: str = "") -> str:
+    """A metric's name, with the unit of an error."""
+    return f"{_METRICS.get(name, name)}{f' ({unit})' if unit and name == 'mae' else ''}"
+
+
+def short_metric_title(name: str, unit: str = "") -> str:
+    """A metric's name for a narrow column."""
+    short = {"mae": "MAE", "r": "r"}.get(name, metric_title(name))
+    return f"{short} ({unit})" if unit and name == "mae" else short
+
+
+def headline(summary: dict[str, Any], name: str) -> tuple[str, ...]:
+    """The metrics of a question that stand in a table, the most telling first."""
+    if "mae" in summary:
+        return "r", "mae"
+    if "auroc" in summary:
+        return "auroc", "accuracy"
+    return (
+        ("macro_f1", "accuracy")
+        if name in ("diagnosis", "assistive_device", "fall_risk")
+        else ("accuracy", "macro_f1")
+    )
+
+
+def questions(families: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every question of a `families` object with its summary, in the order people read them."""
+    ordered = [family for family in _FAMILY_ORDER if family in families]
+    ordered += [family for family in families if family not in _FAMILY_ORDER]
+    found: list[tuple[str, dict[str, Any]]] = []
+    for family in ordered:
+        found += list(families[family].items()) if family in NESTED else [(family, families[family])]
+    return found
+
+
+def decimals(metric: str, unit: str = "") -> int:
+    """Digits after the point that a value of this metric deserves."""
+    return 2 if metric != "mae" or unit in ("m/s", "m", "s") else 1
+
+
+def value_text(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """A number for a table; a dash where it is undefined."""
+    if value is None or not np.isfinite(value):
+        return _MISSING
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    # A typographic minus; and no minus before what rounds to zero.
+    return (text.lstrip("+-") if float(text) == 0 else text).replace("-", "\u2212")
+
+
+def interval_text(interval: Sequence[float | None] | None, digits: int = 2) -> str:
+    """An interval for a table; empty where it is undefined."""
+    if interval is None or any(end is None or not np.isfinite(end) for end in interval):
+        return ""
+    return " to ".join(value_text(end, digits) for end in interval)

@@ -1,0 +1,371 @@
+"""The language model's answers.
+
+Closed questions: every option is a branch of the movement's trunk, and the answer is the option with the
+largest log-likelihood, its end token included. Numbers: greedy decoding with a KV cache, then parsing. The
+text-only model answers the same way without a trunk.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from biomechgpt_jax import config
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.evaluation.baselines import Asked, prediction
+from biomechgpt_jax.evaluation.predictions import Prediction
+from biomechgpt_jax.model import generation
+
+ROW_LENGTH = 512  # of the packed rows in which options are scored; longer only if one branch needs it
+ROUNDING = 128  # row lengths and prompt lengths are multiples of this: each compiles once
+LONGEST_ANSWER = 12  # tokens of a decoded number
+
+Progress = Callable[[int, int], None]
+
+
+class QuestionLike(Protocol):
+    """What answering asks of a question."""
+
+    @property
+    def options(self) -> tuple[str, ...]: ...
+    @property
+    def kind(self) -> str: ...
+    def answer_text(self, value: Any) -> str: ...
+    def parse(self, text: str) -> float | str | None: ...
+
+
+class VocabularyLike(Protocol):
+    """What answering asks of the joint vocabulary: text pieces, then special tokens, then motion codes."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def trunk(self) -> int: ...
+    @property
+    def question(self) -> int: ...
+    @property
+    def answer(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def pad(self) -> int: ...
+    def motion(self, codes: np.ndarray) -> np.ndarray: ...
+    def encode_text(self, text: str) -> list[int]: ...
+    def decode_text(self, ids: Sequence[int]) -> str: ...
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """Parameters with what is needed to speak to them."""
+
+    params: Any
+    cfg: config.Model
+    vocabulary: VocabularyLike
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """An option to score: its tokens, where its answer starts in them, and whose option it is."""
+
+    owner: int
+    option: str
+    tokens: np.ndarray
+    answer_start: int
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A trunk (empty for the text-only model) with some of its branches: one segment of a packed row."""
+
+    trunk: np.ndarray
+    branches: list[_Branch]
+
+    @property
+    def length(self) -> int:
+        return len(self.trunk) + sum(len(branch.tokens) for branch in self.branches)
+
+
+def _trunk(vocabulary: VocabularyLike, codes: np.ndarray | None) -> np.ndarray:
+    if codes is None:
+        return np.zeros(0, np.int32)
+    return np.concatenate([[vocabulary.trunk], vocabulary.motion(codes)]).astype(np.int32)
+
+
+def _prompt(vocabulary: VocabularyLike, phrasing: str) -> np.ndarray:
+    return np.array([vocabulary.question, *vocabulary.encode_text(phrasing), vocabulary.answer], np.int32)
+
+
+def _rounded(length: int) -> int:
+    return -(-length // ROUNDING) * ROUNDING
+
+
+def _pieces(trunk: np.ndarray, branches: Sequence[_Branch], row_length: int) -> list[_Piece]:
+    """Share branches out to as few segments as hold them, each with its own copy of the trunk."""
+    if len(trunk) == 0:
+        return [_Piece(trunk, [branch]) for branch in branches]
+    made = [_Piece(trunk, [])]
+    for branch in branches:
+        if made[-1].branches and made[-1].length + len(branch.tokens) > row_length:
+            made.append(_Piece(trunk, []))
+        made[-1].branches.append(branch)
+    return made
+
+
+def _pack(pieces: Sequence[_Piece], row_length: int) -> list[list[_Piece]]:
+    """Rows of pieces, by best fit of the longest first."""
+    rows: list[list[_Piece]] = []
+    room: list[int] = []
+    for piece in sorted(pieces, key=lambda piece: -piece.length):
+        fitting = [row for row, free in enumerate(room) if free >= piece.length]
+        if fitting:
+            best = min(fitting, key=lambda row: room[row])
+            rows[best].append(piece)
+            room[best] -= piece.length
+        else:
+            rows.append([piece])
+            room.append(row_length - piece.length)
+    return rows
+
+
+def _arrays(
+    rows: Sequence[Sequence[_Piece]], count: int, row_length: int, pad: int
+) -> tuple[dict[str, np.ndarray], list[tuple[int, slice, _Branch]]]:
+    """A batch of `count` packed rows, and where the answer of each branch lies: (row, columns, branch)."""
+    shape = (count, row_length)
+    batch = {name: np.zeros(shape, np.int32) for name in ("positions", "segments", "branches")}
+    batch |= {"tokens": np.full(shape, pad, np.int32), "loss_weights": np.zeros(shape, np.float32)}
+    where = []
+    for row, pieces in enumerate(rows):
+        at = 0
+        for segment, piece in enumerate(pieces, 1):
+            parts = [(0, piece.trunk, 0)] if len(piece.trunk) else []
+            parts += [
+                (len(piece.trunk), branch.tokens, number) for number, branch in enumerate(piece.branches, 1)
+            ]
+            for start, tokens, number in parts:
+                columns = slice(at, at + len(tokens))
+                batch["tokens"][row, columns] = tokens
+                batch["positions"][row, columns] = start + np.arange(len(tokens))
+                batch["segments"][row, columns] = segment
+                batch["branches"][row, columns] = number
+                if number:
+                    branch = piece.branches[number - 1]
+                    answer = slice(at + branch.answer_start, at + len(tokens))
+                    batch["loss_weights"][row, answer] = 1.0
+                    where.append((row, answer, branch))
+                at += len(tokens)
+    return batch, where
+
+
+def _score(model: LanguageModel, pieces: Sequence[_Piece], progress: Progress) -> dict[int, dict[str, float]]:
+    """Total log-probability of every option, by owner."""
+    if not pieces:
+        return {}
+    length = max(ROW_LENGTH, _rounded(max(piece.length for piece in pieces)))
+    rows = _pack(pieces, length)
+    count = max(1, min(model.batch_size, len(rows)))
+    found: dict[int, dict[str, float]] = {}
+    for first in range(0, len(rows), count):
+        batch, where = _arrays(rows[first : first + count], count, length, model.vocabulary.pad)
+        logprobs = np.asarray(generation.branch_logprobs(model.params, batch, model.cfg), np.float64)
+        for row, columns, branch in where:
+            found.setdefault(branch.owner, {})[branch.option] = float(logprobs[row, columns].sum())
+        progress(min(first + count, len(rows)), len(rows))
+    return found
+
+
+def probabilities(logprobs: Mapping[str, float]) -> dict[str, float]:
+    """Softmax over the options."""
+    values = np.array(list(logprobs.values()))
+    shares = np.exp(values - values.max())
+    shares /= shares.sum()
+    return {option: float(share) for option, share in zip(logprobs, shares, strict=True)}
+
+
+def _closed(
+    model: LanguageModel,
+    asked: Sequence[tuple[int, Asked]],
+    codes: Sequence[np.ndarray] | None,
+    questions: Mapping[str, QuestionLike],
+    progress: Progress,
+) -> dict[int, Prediction]:
+    vocabulary = model.vocabulary
+    of_movement: dict[Any, list[tuple[int, Asked]]] = {}
+    for index, item in asked:
+        # Without a movement, the same words have the same answer: score them once.
+        what = (item.trial, item.start_s) if codes is not None else (item.question, item.phrasing)
+        of_movement.setdefault(what, []).append((index, item))
+    pieces: list[_Piece] = []
+    same_as: dict[int, int] = {}
+    for group in of_movement.values():
+        branches = []
+        for index, item in group if codes is not None else group[:1]:
+            prompt = _prompt(vocabulary, item.phrasing)
+            for option in questions[item.question].options:
+                answer = [
+                    *vocabulary.encode_text(questions[item.question].answer_text(option)),
+                    vocabulary.end,
+                ]
+                branches.append(_Branch(index, option, np.array([*prompt, *answer], np.int32), len(prompt)))
+        same_as |= {index: index if codes is not None else group[0][0] for index, _ in group}
+        trunk = _trunk(vocabulary, codes[group[0][0]] if codes is not None else None)
+        pieces += _pieces(trunk, branches, ROW_LENGTH)
+    scores = _score(model, pieces, progress)
+    found = {}
+    for index, item in asked:
+        chances = probabilities(scores[same_as[index]])
+        best = max(chances, key=lambda option: chances[option])
+        found[index] = prediction(item, best, chances[best])
+        found[index]["options"] = chances
+    return found
+
+
+def _numbers(
+    model: LanguageModel,
+    asked: Sequence[tuple[int, Asked]],
+    codes: Sequence[np.ndarray] | None,
+    questions: Mapping[str, QuestionLike],
+) -> dict[int, Prediction]:
+    vocabulary = model.vocabulary
+    prompts: dict[bytes, np.ndarray] = {}
+    wanted = []
+    for index, item in asked:
+        trunk = _trunk(vocabulary, codes[index] if codes is not None else None)
+        prompt = np.concatenate([trunk, _prompt(vocabulary, item.phrasing)])
+        wanted.append(prompt.tobytes())
+        prompts.setdefault(prompt.tobytes(), prompt)
+    # An answer is text: motion codes and the other special tokens cannot be chosen.
+    special = min(vocabulary.pad, vocabulary.trunk, vocabulary.question, vocabulary.answer, vocabulary.end)
+    allowed = np.arange(len(model.params["embedding"])) < special
+    allowed[vocabulary.end] = True
+    decoded = generation.greedy(
+        model.params,
+        model.cfg,
+        list(prompts.values()),
+        LONGEST_ANSWER,
+        vocabulary.end,
+        bucket=ROUNDING,
+        batch_size=model.batch_size,
+        allowed=allowed,
+    )
+    answers = dict(zip(prompts, decoded, strict=True))
+    found = {}
+    for (index, item), prompt_bytes in zip(asked, wanted, strict=True):
+        tokens, logprobs = answers[prompt_bytes]
+        text = vocabulary.decode_text([int(token) for token in tokens if token != vocabulary.end])
+        value = questions[item.question].parse(text)
+        answer = float(value) if isinstance(value, (int, float)) else None
+        found[index] = prediction(item, answer, float(np.exp(np.sum(logprobs, dtype=np.float64))))
+        found[index]["text"] = text
+    return found
+
+
+def _no_progress(done: int, total: int) -> None:
+    return None
+
+
+def answers(
+    model: LanguageModel,
+    asked: Sequence[Asked],
+    codes: Sequence[np.ndarray] | None,
+    questions: Mapping[str, QuestionLike],
+    progress: Progress = _no_progress,
+) -> list[Prediction]:
+    """What the model answers, in the order of the questions.
+
+    Args:
+        model: the language model; the text-only one where `codes` is None.
+        asked: questions about crops. Those about one crop (the same trial and start) share one trunk.
+        codes: motion codes i32[m] of each question's crop.
+        questions: the registry, by name.
+        progress: called with (rows done, rows in all) while options are scored.
+    """
+    closed = [(index, item) for index, item in enumerate(asked) if item.kind == "closed"]
+    numbers = [(index, item) for index, item in enumerate(asked) if item.kind != "closed"]
+    found = _closed(model, closed, codes, questions, progress)
+    if numbers:
+        found |= _numbers(model, numbers, codes, questions)
+    return [found[index] for index in range(len(asked))]
+
+
+def combine(parts: Sequence[Prediction]) -> Prediction:
+    """One answer from answers about windows of one movement: mean probabilities, or the median number."""
+    if len(parts) == 1:
+        return parts[0]
+    if parts[0]["kind"] == "closed":
+        options = {
+            name: float(np.mean([part["options"][name] for part in parts])) for name in parts[0]["options"]
+        }
+        best = max(options, key=lambda name: options[name])
+        return {**parts[0], "answer": best, "probability": options[best], "options": options}
+    usable = [part for part in parts if part["answer"] is not None]
+    ordered = sorted(usable, key=lambda part: float(part["answer"]))  # type: ignore[arg-type]
+    return ordered[(len(ordered) - 1) // 2] if ordered else parts[0]
+
+
+def windows(frames: int, longest: int) -> list[slice]:
+    """As few equal windows of at most `longest` frames as cover all frames."""
+    count = max(1, -(-frames // longest))
+    edges = np.linspace(0, frames, count + 1).round().astype(int)
+    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def ask(
+    model: LanguageModel,
+    encode: Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]],
+    coordinates: np.ndarray,
+    observed: np.ndarray,
+    name: str,
+    phrasing: str,
+    questions: Mapping[str, Any],
+    longest_s: float,
+) -> dict[str, Any]:
+    """Answer one question about one movement.
+
+    Args:
+        encode: the codec's, from lists of f32[T, 40] and bool[40] to lists of i32[m].
+        coordinates: f32[T, 40] at the canonical 30 Hz.
+        name: of the question in the registry.
+        phrasing: the question in words; one the model was trained on is answered best.
+        longest_s: the longest movement the model was trained on. A longer one is cut into equal windows
+            whose answers are combined (see `combine`).
+
+    Returns:
+        {"question", "answer", "probability", "unit"}: the probability of an option among all of them, or of
+        the decoded number; the answer is null where none could be parsed.
+    """
+    question = questions[name]
+    parts = windows(len(coordinates), max(1, int(longest_s * config.CANONICAL_RATE_HZ)))
+    crops = [np.ascontiguousarray(coordinates[part]) for part in parts]
+    codes = encode(crops, [observed] * len(crops))
+    if min(len(code) for code in codes) == 0:
+        raise InputError(
+            f"the movement lasts {len(coordinates) / config.CANONICAL_RATE_HZ:.2f} s, less than one "
+            "motion token; give a longer one"
+        )
+    asked = [
+        Asked(
+            trial="",
+            participant="",
+            coordinates=crop,
+            observed=observed,
+            rate_hz=config.CANONICAL_RATE_HZ,
+            start_s=part.start / config.CANONICAL_RATE_HZ,
+            family=question.family,
+            question=name,
+            kind=question.kind,
+            unit=question.unit,
+            phrasing=phrasing,
+            truth="",
+        )
+        for part, crop in zip(parts, crops, strict=True)
+    ]
+    best = combine(answers(model, asked, codes, questions))
+    return {
+        "question": phrasing,
+        "answer": best["answer"],
+        "probability": best["probability"],
+        "unit": question.unit,
+    }

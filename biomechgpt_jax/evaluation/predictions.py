@@ -1,0 +1,96 @@
+"""What a model or a control answered to the questions of held-out participants."""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+
+class Prediction(TypedDict):
+    """One answer to one question about one crop of a trial.
+
+    `truth` and `answer` are an option (closed questions) or a number in `unit`; an `answer` of None could not
+    be parsed. `options` holds the probability of every option of a closed question.
+    """
+
+    trial: str
+    participant: str
+    family: str
+    question: str
+    kind: str  # "closed" or "number"
+    phrasing: str
+    truth: str | float
+    answer: str | float | None
+    probability: float | None
+    options: NotRequired[dict[str, float]]
+    unit: str
+    start_s: float  # where the crop starts in its trial
+    seconds: float  # how long the crop lasts
+    text: NotRequired[str]  # the answer as the language model wrote it
+
+
+# Families of several questions; the others are one question, known here by the name of the family.
+NESTED = ("outcome_scores", "gait")
+
+Key = tuple[str, float, str]
+
+
+def name_of(prediction: Prediction) -> str:
+    """The name a question has in metrics.json and in the report."""
+    return prediction["question"] if prediction["family"] in NESTED else prediction["family"]
+
+
+def key(prediction: Prediction) -> Key:
+    """What was asked about which crop: pairs the answers of a model with those of a control."""
+    return prediction["trial"], round(float(prediction["start_s"]), 4), prediction["question"]
+
+
+def by_question(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]]:
+    """Predictions by the name of their question (see `name_of`), in order of first appearance."""
+    found: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        found.setdefault(name_of(prediction), []).append(prediction)
+    return found
+
+
+def clean(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinities become None, NumPy values plain Python."""
+    if isinstance(value, dict):
+        return {str(name): clean(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(entry) for entry in value]
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if hasattr(value, "tolist"):
+        return clean(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: to a temporary name beside it, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document; what is not a number in it becomes null."""
+    write_text(path, json.dumps(clean(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_lines(path: Path, by_source: dict[str, list[Prediction]]) -> None:
+    """Write predictions.jsonl: one JSON object a line, with who answered under "source"."""
+    lines = (
+        json.dumps(clean({"source": source, **prediction}), allow_nan=False)
+        for source, predictions in by_source.items()
+        for prediction in predictions
+    )
+    write_text(path, "".join(f"{line}\n" for line in lines))

@@ -1,0 +1,56 @@
+"""The table that a run ends with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from biomechgpt_jax.evaluation import metrics, naming
+
+_COLUMNS = ("text_only", "constant", "speed_only")
+
+
+def _value(summary: Mapping[str, Any], metric: str, interval: bool) -> str:
+    digits = naming.decimals(metric, summary.get("unit", ""))
+    text = naming.value_text(summary.get(metric), digits)
+    range_text = naming.interval_text(summary.get(metrics.interval_key(metric)), digits)
+    return f"{text} [{range_text}]" if interval and range_text else text
+
+
+def _verdict(found: Mapping[str, Any], question: str, metric: str) -> Text:
+    for row in found.get("bars", ()):
+        if (row["source"], row["question"], row["metric"]) == ("model", question, metric):
+            mark, style = ("✓", "green") if row["meets"] else ("✗", "red")
+            return Text(f"{mark} {row['bar']}", style=style)
+    return Text("")
+
+
+def results_table(found: Mapping[str, Any]) -> Table:
+    """One row per question and metric: the model with its 95 % interval, three controls, and the bar, if any.
+
+    Takes the content of metrics.json.
+    """
+    people = found["test_participants"]
+    table = Table(
+        title=f"{people} held-out participants, 95 % intervals over participants", title_justify="left"
+    )
+    table.add_column("question")
+    table.add_column("metric")
+    table.add_column("model", justify="right", style="bold", no_wrap=True)
+    for name in _COLUMNS:
+        table.add_column(naming.SOURCES[name].lower(), justify="right")
+    table.add_column("bar")
+    for question, summary in naming.questions(dict(found["families"])):
+        shown = naming.headline(summary, question)
+        for metric in shown:
+            controls = [metrics.find(dict(found["controls"].get(name, {})), question) for name in _COLUMNS]
+            table.add_row(
+                naming.question_title(question) if metric == shown[0] else "",
+                naming.short_metric_title(metric, summary.get("unit", "")),
+                _value(summary, metric, interval=True),
+                *(_value(control, metric, interval=False) for control in controls),
+                _verdict(found, question, metric),
+                end_section=metric == shown[-1],
+            )
+    return table

@@ -1,0 +1,1 @@
+"""The decoder language model: layers, attention, the functional core, generation."""

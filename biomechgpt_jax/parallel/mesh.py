@@ -1,0 +1,85 @@
+"""The device mesh: axes replica, data, fsdp, sequence and tensor over whatever devices exist."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType
+
+from biomechgpt_jax.config import Mesh as MeshConfig
+from biomechgpt_jax.errors import InputError
+
+AXES = ("replica", "data", "fsdp", "sequence", "tensor")
+
+
+def sizes(cfg: MeshConfig, device_count: int) -> dict[str, int]:
+    """Size of every mesh axis, with the one -1 filled.
+
+    Args:
+        cfg: the configured sizes; at most one of them is -1 and takes the devices that are left.
+        device_count: number of devices to lay out.
+
+    Raises:
+        InputError: a size is neither positive nor -1, two sizes are -1, or the sizes do not multiply to
+            `device_count`; the message names the axis.
+    """
+    asked = {axis: getattr(cfg, axis) for axis in AXES}
+    for axis, size in asked.items():
+        if size < 1 and size != -1:
+            raise InputError(f"mesh.{axis} is {size}; give a positive size, or -1 to take the devices left")
+    free = [axis for axis, size in asked.items() if size == -1]
+    if len(free) > 1:
+        names = " and ".join(f"mesh.{axis}" for axis in free)
+        raise InputError(f"{names} are both -1; only one axis can take the devices left")
+
+    product = math.prod(size for size in asked.values() if size != -1)
+    described = " x ".join(f"{axis} {size}" for axis, size in asked.items() if size != -1 and size > 1) or "1"
+    if free:
+        if device_count % product:
+            raise InputError(
+                f"mesh.{free[0]} is -1 but the other axes ({described}) multiply to {product}, which does not "
+                f"divide {device_count} devices; change one of them"
+            )
+        return asked | {free[0]: device_count // product}
+    if product != device_count:
+        culprit = next((axis for axis, size in asked.items() if size > 1 and device_count % size), "data")
+        raise InputError(
+            f"mesh.{culprit} is {asked[culprit]}: the axes ({described}) multiply to {product} but there are "
+            f"{device_count} devices; set mesh.{culprit} to -1 or to a size that fits"
+        )
+    return asked
+
+
+def make(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
+    """Lay out the devices as a mesh with axes `AXES`.
+
+    Where devices lie in several slices (they have a `slice_index`), `replica` lies across the slices, so that
+    only gradient reductions leave a slice. Otherwise neighbours on the last axes are physical neighbours.
+
+    Args:
+        cfg: sizes of the axes; -1 once: the devices left.
+        devices: devices to use; all of them by default.
+
+    Raises:
+        InputError: the sizes do not multiply to the number of devices, or `replica` is not a multiple of the
+            number of slices.
+    """
+    found = list(jax.devices() if devices is None else devices)
+    shape = sizes(cfg, len(found))
+    slices = len({getattr(device, "slice_index", 0) or 0 for device in found})
+    extent = tuple(shape[axis] for axis in AXES)
+    if slices > 1:
+        if shape["replica"] % slices:
+            raise InputError(
+                f"mesh.replica is {shape['replica']} but the devices lie in {slices} slices; set it to a multiple "
+                f"of {slices} so that only gradient reductions cross between slices"
+            )
+        within = (shape["replica"] // slices, *extent[1:])
+        grid = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1, 1, 1), devices=found)
+    elif found[0].platform == "tpu":
+        grid = mesh_utils.create_device_mesh(extent, devices=found)
+    else:
+        grid = np.asarray(found).reshape(extent)
+    return jax.sharding.Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -1,0 +1,1 @@
+"""Motion codec, text tokenizer and the vocabulary that joins them."""

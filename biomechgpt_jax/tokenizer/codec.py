@@ -1,0 +1,253 @@
+"""The motion codec: movement to codes and back, with everything that belongs to it in one digest.
+
+Shapes: B batch, T frames, C features (40), S tokens, N codes, K size of a code vector.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from biomechgpt_jax import config
+from biomechgpt_jax.biomechanics import features as features_lib
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.tokenizer import quantizers
+from biomechgpt_jax.tokenizer.files import write_atomically
+from biomechgpt_jax.tokenizer.network import Decoder, Encoder
+
+ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
+# Padded shapes, so that few programs are compiled: lengths in frames, and rows of a batch.
+_LENGTHS = (64, 128, 256, 512, 1024)
+_ROWS = (1, 4, 16, 64)
+_FRAMES_AT_ONCE = 32 * 1024  # bounds the memory of one batch
+# The fields of the configuration that decide what a token means; the rest only say how it was trained.
+_NETWORK_FIELDS = ("quantizer", "levels", "codebook_size", "code_size", "width", "depth", "stride")
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Features to the network's units: (feature - center) / spread, each f32[40]."""
+
+    center: np.ndarray
+    spread: np.ndarray
+
+
+def networks(cfg: config.Tokenizer) -> tuple[Encoder, Decoder]:
+    """The two halves of the network of a configuration."""
+    size = len(cfg.levels) if cfg.quantizer == "fsq" else cfg.code_size
+    return (
+        Encoder(cfg.width, cfg.depth, cfg.stride, size),
+        Decoder(cfg.width, cfg.depth, cfg.stride, COORDINATE_COUNT),
+    )
+
+
+class Codec:
+    """A trained codec. Encoding and decoding do not depend on what else is in the batch, nor on padding."""
+
+    def __init__(self, cfg: config.Tokenizer, scaling: Scaling, params: Params, codebook: np.ndarray | None = None):
+        """Args: params {"encoder", "decoder"}; codebook f32[N, K] for VQ, None for FSQ."""
+        self.config = cfg
+        self.scaling = scaling
+        self.params: Params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), dict(params))
+        self.codebook = None if codebook is None else np.asarray(codebook, np.float32)
+        self.digest = _digest(cfg, self._arrays())
+
+    @property
+    def codes(self) -> int:
+        """Number of codes."""
+        return self.config.codes
+
+    @property
+    def stride(self) -> int:
+        """Frames per token."""
+        return self.config.stride
+
+    def encode(self, coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Codes i32[T_i // stride] of movements f32[T_i, 40] at 30 Hz with masks bool[40].
+
+        Values of coordinates that are not observed are never read (they may be NaN). Frames after the last whole
+        token are not read either.
+        """
+        live = [len(movement) // self.stride * self.stride for movement in coordinates]
+        tokens = [np.zeros(0, np.int32) for _ in coordinates]
+        for chosen, rows, frames in _batches(live):
+            q_BTC = np.zeros((rows, frames, COORDINATE_COUNT), np.float32)
+            mask_BC = np.zeros((rows, COORDINATE_COUNT), bool)
+            lengths_B = np.zeros(rows, np.int32)
+            for row, i in enumerate(chosen):
+                q_BTC[row, : live[i]] = np.where(observed[i], coordinates[i][: live[i]], 0.0)
+                mask_BC[row], lengths_B[row] = features_lib.feature_mask(observed[i]), live[i]
+            codes_BS = np.asarray(
+                _encode(self.config, self.params["encoder"], *self._scale(), self.codebook, q_BTC, mask_BC, lengths_B)
+            )
+            for row, i in enumerate(chosen):
+                tokens[i] = codes_BS[row, : live[i] // self.stride]
+        return tokens
+
+    def decode(self, tokens: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+        """Movements f32[n_i * stride, 40] at 30 Hz of codes i32[n_i]: all 40 coordinates, whatever was masked.
+
+        Args:
+            starts: world x, z (metres) and heading (radians) of each first frame; the origin, facing forward, if absent.
+
+        Raises:
+            InputError: a code is not one of this codec's.
+        """
+        for number, codes in enumerate(tokens):
+            if len(codes) and not 0 <= np.min(codes) <= np.max(codes) < self.codes:
+                raise InputError(f"decode: movement {number} holds codes outside 0..{self.codes - 1}; use its own codec")
+        live = [len(codes) * self.stride for codes in tokens]
+        movements = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in tokens]
+        for chosen, rows, frames in _batches(live):
+            codes_BS = np.zeros((rows, frames // self.stride), np.int32)
+            lengths_B, starts_B = np.zeros(rows, np.int32), np.zeros((rows, 3), np.float32)
+            for row, i in enumerate(chosen):
+                codes_BS[row, : len(tokens[i])], lengths_B[row] = tokens[i], live[i]
+                if starts is not None:
+                    starts_B[row] = starts[i]
+            q_BTC = np.asarray(
+                _decode(self.config, self.params["decoder"], *self._scale(), self.codebook, codes_BS, lengths_B, starts_B)
+            )
+            for row, i in enumerate(chosen):
+                movements[i] = q_BTC[row, : live[i]]
+        return movements
+
+    def code_vectors(self) -> np.ndarray:
+        """A description f32[N, K] of each code in which similar codes are near: to initialise embeddings from."""
+        if self.codebook is not None:
+            return self.codebook.copy()
+        return quantizers.fsq_description(self.config.levels)
+
+    def save(self, directory: Path | str) -> None:
+        """Write `codec.npz` and `codec.json`; the second, written last, holds the digest of the first."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        with write_atomically(directory / ARRAYS_FILE) as file:
+            np.savez(file, allow_pickle=False, **self._arrays())
+        description = {
+            "digest": self.digest,
+            "config": dataclasses.asdict(self.config),
+            "coordinates": COORDINATES,
+            "rate_hz": config.CANONICAL_RATE_HZ,
+        }
+        with write_atomically(directory / DESCRIPTION_FILE) as file:
+            file.write(json.dumps(description, indent=1).encode())
+
+    @classmethod
+    def load(cls, directory: Path | str) -> "Codec":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a file is missing, damaged, of another program version or does not match the digest.
+        """
+        directory = Path(directory)
+        mend = "make it again with `biomechgpt tokenizer`"
+        try:
+            description = json.loads((directory / DESCRIPTION_FILE).read_text())
+            wanted = description["digest"]
+            fields = dict(description["config"])
+            cfg = config.Tokenizer(**(fields | {"levels": tuple(fields["levels"])}))
+            if tuple(description["coordinates"]) != COORDINATES:
+                raise InputError(f"{directory / DESCRIPTION_FILE}: codec of other coordinates or another order; {mend}")
+            with np.load(directory / ARRAYS_FILE, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            found = _digest(cfg, arrays)
+            if found != wanted:
+                raise InputError(f"{directory}: the codec has digest {found}, its description says {wanted}; {mend}")
+            params = flax.traverse_util.unflatten_dict(
+                {tuple(name.split("/")[1:]): value for name, value in arrays.items() if name.startswith("params/")}
+            )
+            return cls(cfg, Scaling(arrays["center"], arrays["spread"]), params, arrays.get("codebook"))
+        except FileNotFoundError as error:
+            raise InputError(f"{error.filename}: no motion codec here; {mend}") from error
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{directory}: the motion codec is damaged ({reason}); {mend}") from error
+
+    def _scale(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.scaling.center, self.scaling.spread
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        flat = flax.traverse_util.flatten_dict(self.params, sep="/")
+        arrays = {f"params/{name}": np.asarray(value) for name, value in flat.items()}
+        arrays |= {"center": self.scaling.center, "spread": self.scaling.spread}
+        return arrays if self.codebook is None else arrays | {"codebook": self.codebook}
+
+
+def _digest(cfg: config.Tokenizer, arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over all that decides what a token means."""
+    meaning = {name: getattr(cfg, name) for name in _NETWORK_FIELDS}
+    head = json.dumps([meaning, COORDINATES, features_lib.FEATURES, config.CANONICAL_RATE_HZ])
+    digest = hashlib.sha256(head.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+def bucket(frames: int) -> int:
+    """The padded length in frames: 64 to 1024 by doubling, then multiples of 1024."""
+    return next((length for length in _LENGTHS if frames <= length), -(-frames // 1024) * 1024)
+
+
+def _batches(live: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
+    """Share sequences of `live` frames out to batches: (their numbers, rows of the batch, frames of the batch)."""
+    by_bucket: dict[int, list[int]] = {}
+    for i, frames in enumerate(live):
+        if frames:
+            by_bucket.setdefault(bucket(frames), []).append(i)
+    for frames, members in sorted(by_bucket.items()):
+        most = max(rows for rows in _ROWS if rows == 1 or rows * frames <= _FRAMES_AT_ONCE)
+        for first in range(0, len(members), most):
+            chosen = members[first : first + most]
+            yield chosen, next(rows for rows in _ROWS if rows >= len(chosen)), frames
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(
+    cfg: config.Tokenizer,
+    params: Params,
+    center: jax.Array,
+    spread: jax.Array,
+    codebook: jax.Array | None,
+    q_BTC: jax.Array,
+    mask_BC: jax.Array,
+    lengths_B: jax.Array,
+) -> jax.Array:
+    features_BTC = features_lib.features(q_BTC, length=lengths_B)
+    mask_BTC = jnp.broadcast_to(mask_BC[:, None], features_BTC.shape)
+    scaled_BTC = jnp.where(mask_BTC, (features_BTC - center) / spread, 0.0)
+    z_BSK = networks(cfg)[0].apply({"params": params}, scaled_BTC, mask_BTC.astype(jnp.float32), lengths_B)
+    if codebook is not None:
+        return quantizers.vq_index(z_BSK, codebook)
+    return quantizers.fsq_index(z_BSK, cfg.levels)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(
+    cfg: config.Tokenizer,
+    params: Params,
+    center: jax.Array,
+    spread: jax.Array,
+    codebook: jax.Array | None,
+    codes_BS: jax.Array,
+    lengths_B: jax.Array,
+    starts_B: jax.Array,
+) -> jax.Array:
+    z_BSK = codebook[codes_BS] if codebook is not None else quantizers.fsq_value(codes_BS, cfg.levels)
+    scaled_BTC = networks(cfg)[1].apply({"params": params}, z_BSK, lengths_B)
+    return features_lib.coordinates_from_features(scaled_BTC * spread + center, starts_B)

@@ -1,0 +1,87 @@
+"""Encoder and decoder of the motion codec: 1-D convolutions over time in NWC layout.
+
+After T2M-GPT (Zhang et al. 2023, arXiv 2301.06052): strided convolutions with dilated residual blocks, mirrored
+by the decoder. Every layer is zeroed beyond a sequence's own end, which is what a convolution's padding would hold
+there: a padded sequence therefore comes out as if it were alone. Shapes: B batch, T frames, C features, D width,
+S tokens, K size of a latent.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+_KERNEL = 3
+_DILATION_GROWTH = 3  # of successive residual blocks
+
+
+def _live(x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    """Zero what lies beyond the length of each sequence."""
+    return jnp.where(jnp.arange(x_BTD.shape[1])[None, :, None] < lengths_B[:, None, None], x_BTD, 0.0)
+
+
+def _conv(width: int, kernel: int = _KERNEL, stride: int = 1, dilation: int = 1) -> nn.Conv:
+    """A convolution that pads so that `stride` divides the length: T frames become T / stride."""
+    reach = dilation * (kernel - 1) + 1 - stride
+    padding = (reach // 2, reach - reach // 2)
+    return nn.Conv(width, (kernel,), strides=(stride,), kernel_dilation=(dilation,), padding=[padding])
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1(relu(conv3(relu(x)))), the first convolution dilated."""
+
+    dilation: int
+
+    @nn.compact
+    def __call__(self, x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
+        width = x_BTD.shape[-1]
+        h_BTD = _live(_conv(width, dilation=self.dilation)(nn.relu(x_BTD)), lengths_B)
+        return _live(x_BTD + _conv(width, kernel=1)(nn.relu(h_BTD)), lengths_B)
+
+
+class Encoder(nn.Module):
+    """Scaled features and mask to latents, one per `stride` frames."""
+
+    width: int
+    depth: int
+    stride: int
+    code_size: int
+
+    @nn.compact
+    def __call__(self, x_BTC: jax.Array, mask_BTC: jax.Array, lengths_B: jax.Array) -> jax.Array:
+        """Args: features f32[B,T,C] zero where masked; mask f32[B,T,C]; lengths i32[B], all multiples of the stride.
+
+        Returns: latents f32[B,S,K], zero beyond lengths / stride.
+        """
+        x_BTD = _live(jnp.concatenate([x_BTC, mask_BTC], axis=-1), lengths_B)
+        x_BTD = _live(_conv(self.width)(x_BTD), lengths_B)
+        for _ in range(int(math.log2(self.stride))):
+            lengths_B = lengths_B // 2
+            x_BTD = _live(_conv(self.width, kernel=4, stride=2)(nn.relu(x_BTD)), lengths_B)
+            for block in reversed(range(self.depth)):
+                x_BTD = ResidualBlock(_DILATION_GROWTH**block)(x_BTD, lengths_B)
+        return _live(_conv(self.code_size)(nn.relu(x_BTD)), lengths_B)
+
+
+class Decoder(nn.Module):
+    """Quantized latents to scaled features."""
+
+    width: int
+    depth: int
+    stride: int
+    features: int
+
+    @nn.compact
+    def __call__(self, z_BSK: jax.Array, lengths_B: jax.Array) -> jax.Array:
+        """Args: latents f32[B,S,K]; lengths i32[B] in FRAMES. Returns: f32[B,T,C], zero beyond the lengths."""
+        doublings = int(math.log2(self.stride))
+        frames_B = lengths_B // self.stride
+        x_BTD = _live(_conv(self.width)(_live(z_BSK, frames_B)), frames_B)
+        for _ in range(doublings):
+            for block in reversed(range(self.depth)):
+                x_BTD = ResidualBlock(_DILATION_GROWTH**block)(x_BTD, frames_B)
+            frames_B = frames_B * 2
+            x_BTD = _live(_conv(self.width)(jnp.repeat(x_BTD, 2, axis=1)), frames_B)
+        x_BTD = _live(_conv(self.width)(nn.relu(x_BTD)), frames_B)
+        return _live(_conv(self.features)(nn.relu(x_BTD)), frames_B)

@@ -1,0 +1,120 @@
+"""Rows are a pure function of (seed, step), whatever the processes and whatever was read before."""
+
+import jax
+import numpy as np
+import pytest
+
+from biomechgpt_jax.data import loader
+from biomechgpt_jax.errors import InputError
+
+L = 6
+
+
+class Memory:
+    """Rows that hold their own index, and count the calls."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.calls = count, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitems__(self, keys):
+        self.calls += 1
+        assert all(0 <= key < self.count for key in keys)
+        return [{key: np.full(L, index) for key in loader.KEYS} for index in keys]
+
+
+def ids(batch) -> list[int]:
+    return batch["tokens"][:, 0].tolist()
+
+
+def make(count=37, batch=8, seed=0, name="sequences", **kwargs) -> loader.Loader:
+    return loader.Loader(Memory(count), name, batch, seed, **kwargs)
+
+
+def test_each_epoch_is_a_permutation_and_epochs_differ() -> None:
+    stream = [i for step in range(37) for i in ids(make().batch(step))]  # 8 epochs of 37 rows
+    epochs = [stream[i : i + 37] for i in range(0, len(stream), 37)]
+    assert all(sorted(epoch) == list(range(37)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+
+
+def test_a_step_does_not_depend_on_what_was_read_before() -> None:
+    one = make()
+    forward = [ids(one.batch(step)) for step in range(12)]
+    assert [ids(one.batch(step)) for step in reversed(range(12))] == forward[::-1]
+    assert ids(make().batch(11)) == forward[11]
+    assert ids(make(seed=1).batch(0)) != forward[0] and ids(make(name="other").batch(0)) != forward[0]
+
+
+def test_seeds_of_neighbouring_epochs_do_not_collide() -> None:
+    """Grain adds the epoch to the seed: seed 1 must not be epoch 1 of seed 0."""
+    second_epoch = [ids(make(count=8).batch(1)), ids(make(count=8).batch(2))]
+    assert ids(make(count=8, seed=1).batch(0)) not in second_epoch
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+@pytest.mark.parametrize("axes", [("data",), ("data", "tensor"), ("tensor", "data"), ("sequence", "data")])
+def test_the_global_batch_is_the_same_for_any_number_of_processes(processes, axes) -> None:
+    """Devices are dealt to processes in order; each reads the rows of its own devices, across epoch ends."""
+    batch, devices = 16, 8
+    sizes = (devices,) if len(axes) == 1 else (2, 4) if axes[0] != "data" else (4, 2)
+    grid = np.arange(devices).reshape(sizes)
+    whole = make(batch=batch)
+    data_axis = axes.index("data")
+    per_row_group = batch // sizes[data_axis]
+    for step in (0, 2, 4, 9):
+        expected, seen = ids(whole.batch(step)), {}
+        for process in range(processes):
+            mine = range(process * devices // processes, (process + 1) * devices // processes)
+            indices = []
+            for device in mine:
+                group = int(np.argwhere(grid == device)[0][data_axis])
+                rows = slice(group * per_row_group, (group + 1) * per_row_group)
+                indices.append((rows, slice(None)))
+            rows = loader.needed_rows(indices, batch)
+            for row, value in zip(rows, ids(make(batch=batch).rows(step, rows)), strict=True):
+                assert seen.setdefault(int(row), value) == value
+        assert [seen[row] for row in range(batch)] == expected
+
+
+def test_a_batch_is_one_read() -> None:
+    memory = Memory(37)
+    rows = loader.Loader(memory, "sequences", 8, 0)
+    memory.calls = 0
+    rows.batch(3)
+    assert memory.calls == 1
+
+
+def test_one_pass_ends_in_padding() -> None:
+    rows = make(count=11, shuffle=False)
+    assert ids(rows.batch(0)) == list(range(8))
+    last = rows.batch(1)
+    assert ids(last)[:3] == [8, 9, 10]
+    assert not any(last[key][3:].any() for key in loader.KEYS)
+
+
+def test_device_batch_and_prefetch() -> None:
+    rows = make()
+    batch = rows.device_batch(2)
+    assert all(isinstance(array, jax.Array) and array.shape == (8, L) for array in batch.values())
+    assert batch["loss_weights"].dtype == np.float32 and batch["tokens"].dtype == np.int32
+    with rows.prefetch(1, 4) as batches:
+        assert [ids(b) for b in batches] == [ids(rows.batch(step)) for step in (1, 2, 3)]
+    with rows.prefetch(0, 1000) as batches:  # left early: the thread ends
+        next(iter(batches))
+
+
+def test_prefetch_hands_over_errors() -> None:
+    rows = make()
+    rows._rows.__class__ = type("Broken", (Memory,), {"__getitems__": lambda self, keys: 1 / 0})
+    with pytest.raises(ZeroDivisionError), rows.prefetch(0, 3) as batches:
+        next(iter(batches))
+
+
+def test_bad_directories_are_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="run `pack`"):
+        loader.open_loader(tmp_path / "absent", "train", 8, 0)
+    with pytest.raises(InputError, match="run `pack`"):
+        loader.open_loader(tmp_path, "train", 8, 0)

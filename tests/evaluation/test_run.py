@@ -1,0 +1,107 @@
+"""The whole evaluation of an untrained model: three files that agree with each other."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import fabricated
+import jax
+import numpy as np
+import pytest
+from toy_language import CFG, QUESTIONS, Vocabulary
+
+from biomechgpt_jax import config
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory, Trial
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.evaluation import predict, run
+from biomechgpt_jax.model import decoder
+
+OBSERVED = np.ones(COORDINATE_COUNT, bool)
+EXPERIMENT = dataclasses.replace(config.Experiment(name="toy"), evaluation=config.Evaluation(bootstrap=50))
+
+
+class Codec:
+    codes = 60
+
+    def encode(self, coordinates, observed):
+        return [np.arange(len(c) // 4, dtype=np.int32) % 60 for c in coordinates]
+
+    def decode(self, tokens):
+        return [np.zeros((4 * len(t), COORDINATE_COUNT), np.float32) for t in tokens]
+
+
+def trials(first, count):
+    made = []
+    for i in range(first, first + count):
+        known = Metadata(participant=f"p{i // 2:03d}", activity="walking", height_m=1.7)
+        moved = Trajectory(fabricated.walk(2.0, 0.6 + 0.4 * (i % 3)), OBSERVED, 30.0, known)
+        made.append(Trial(f"t{i:03d}", moved, diagnosis=("healthy", "stroke", "ataxia")[i % 3]))
+    return made
+
+
+@pytest.fixture
+def inputs(monkeypatch):
+    def truths(trial, start_s, end_s):
+        sick = trial.diagnosis != "healthy"
+        speed = 0.6 + 0.4 * (int(trial.trial_id[1:]) % 3)
+        return {"diagnosis": trial.diagnosis, "impairment": "yes" if sick else "no", "speed": speed}
+
+    def evaluation(trial, cfg):
+        return [SimpleNamespace(start_frame=4, end_frame=trial.trajectory.frames, observed=OBSERVED)]
+
+    monkeypatch.setattr(run, "QUESTIONS", QUESTIONS)
+    monkeypatch.setattr(run, "truths", truths)
+    monkeypatch.setattr(run.crops, "evaluation", evaluation)
+    params = decoder.init(jax.random.key(0), CFG, Vocabulary.size)
+    model = predict.LanguageModel(params, CFG, Vocabulary(), batch_size=8)
+    split = {"train": trials(0, 24), "validation": [], "test": trials(24, 9)}
+    return run.Inputs(split, model, model, Codec(), {}, {"train": 1.5}, {})
+
+
+def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
+    shown = []
+    found = run.evaluate(EXPERIMENT, inputs, tmp_path, lambda *what: shown.append(what))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "metrics.json",
+        "predictions.jsonl",
+        "report.html",
+    ]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(found))
+    assert metrics["test_participants"] == 5
+    assert {"text_only", "constant", "label_prior", "speed_only", "length_only", "mean_pose"} <= set(
+        metrics["controls"]
+    )
+    assert metrics["families"]["diagnosis"]["n"] == 9 and metrics["families"]["gait"]["speed"]["n"] == 9
+    assert metrics["wall_seconds"]["train"] == 1.5 and metrics["wall_seconds"]["evaluate"] > 0
+
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    said = [row for row in rows if row["source"] == "model" and row["question"] == "diagnosis"]
+    right = np.mean([row["truth"] == row["answer"] for row in said])
+    assert metrics["families"]["diagnosis"]["accuracy"] == pytest.approx(right)
+    assert {row["participant"] for row in rows} == {f"p{i:03d}" for i in range(12, 17)}
+    # Every crop starts after four frames of its trial.
+    assert {row["start_s"] for row in rows} == {pytest.approx(4 / 30)}
+    assert "NaN" not in (tmp_path / "predictions.jsonl").read_text()
+    assert shown[-1] == ("report", 1, 1)
+
+    # Speed is in the movement for a control that measures it.
+    assert (
+        metrics["controls"]["speed_only"]["gait"]["speed"]["mae"]
+        < metrics["controls"]["constant"]["gait"]["speed"]["mae"]
+    )
+
+
+def test_nobody_held_out_is_refused(inputs, tmp_path):
+    nobody = dataclasses.replace(inputs, trials={**inputs.trials, "test": []})
+    with pytest.raises(InputError, match="simulate more"):
+        run.evaluate(EXPERIMENT, nobody, tmp_path, lambda *what: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_phrasing_is_the_same_in_every_run():
+    templates = ("a", "b", "c")
+    chosen = [run.phrase("diagnosis", f"t{i}", templates) for i in range(300)]
+    assert chosen == [run.phrase("diagnosis", f"t{i}", templates) for i in range(300)]
+    assert all(60 < chosen.count(template) < 140 for template in templates)

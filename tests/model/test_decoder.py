@@ -1,0 +1,172 @@
+"""What the decoder promises: branches are private, order and remat do not matter, parameters are plain."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from biomechgpt_jax import config
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import decoder, layers
+
+VOCABULARY = 96
+LENGTH = 72
+FAST = {"xla_backend_optimization_level": 0}  # compile quickly; the arithmetic is the same
+apply = jax.jit(decoder.apply, static_argnames="cfg", compiler_options=FAST)
+BASE = config.Model(
+    layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32"
+)
+FAMILIES = {
+    "llama": dataclasses.replace(BASE, qk_norm=False, tied_embeddings=False),
+    "qwen": BASE,
+    "gemma": dataclasses.replace(
+        BASE, activation="gelu", scale_embeddings=True, window=6, logit_soft_cap=5.0
+    ),
+}
+
+
+def random_params(cfg: config.Model, seed: int = 0) -> dict:
+    """Parameters of the right shapes from NumPy, without compiling an initialiser."""
+    random = np.random.default_rng(seed)
+
+    def draw(leaf):
+        if leaf.ndim <= 2 and leaf.shape[-1] != VOCABULARY and leaf.shape[0] != VOCABULARY:  # norm scales
+            return (1 + 0.1 * random.standard_normal(leaf.shape)).astype(np.float32)
+        return (random.standard_normal(leaf.shape) * cfg.model_size**-0.5).astype(np.float32)
+
+    return jax.tree.map(draw, decoder.abstract(cfg, VOCABULARY))
+
+
+def row(parts: list[tuple[int, int, np.ndarray, int]], length: int = LENGTH) -> dict[str, np.ndarray]:
+    """A packed row from (segment, branch, tokens, first position)."""
+    batch = {
+        name: np.zeros((1, length), np.int32) for name in ("tokens", "positions", "segments", "branches")
+    }
+    at = 0
+    for segment, branch, tokens, first in parts:
+        where = slice(at, at + len(tokens))
+        batch["tokens"][0, where] = tokens
+        batch["positions"][0, where] = first + np.arange(len(tokens))
+        batch["segments"][0, where], batch["branches"][0, where] = segment, branch
+        at += len(tokens)
+    return batch
+
+
+@pytest.fixture(params=list(FAMILIES), scope="module")
+def model(request):
+    cfg = FAMILIES[request.param]
+    return cfg, random_params(cfg)
+
+
+def test_a_branch_answers_as_if_asked_alone(model):
+    cfg, params = model
+    random = np.random.default_rng(0)
+    trunks = [random.integers(0, VOCABULARY, n) for n in (17, 9)]
+    questions = [[random.integers(0, VOCABULARY, n) for n in sizes] for sizes in ((5, 8, 3), (4, 6))]
+    parts = []
+    for segment, (trunk, asked) in enumerate(zip(trunks, questions, strict=True), start=1):
+        parts.append((segment, 0, trunk, 0))
+        parts += [(segment, branch, tokens, len(trunk)) for branch, tokens in enumerate(asked, start=1)]
+    packed = np.asarray(apply(params, row(parts), cfg))[0]
+
+    at = 0
+    for segment, branch, tokens, first in parts:
+        if branch:
+            trunk = trunks[segment - 1]
+            end = len(trunk) + len(tokens)
+            alone = apply(params, row([(1, 0, trunk, 0), (1, 1, tokens, first)]), cfg)[0, :end]
+            np.testing.assert_allclose(packed[at : at + len(tokens)], alone[len(trunk) :], atol=1e-5)
+            # ... and an ordinary causal sequence is the same thing again.
+            plain = apply(params, row([(1, 0, np.concatenate([trunk, tokens]), 0)]), cfg)[0, :end]
+            np.testing.assert_allclose(alone, plain, atol=1e-5)
+        at += len(tokens)
+
+
+def test_a_branch_does_not_feel_the_others_but_feels_the_trunk(model):
+    cfg, params = model
+    trunk, first, second = np.arange(12), np.arange(20, 25), np.arange(30, 36)
+
+    def logits(trunk, first):
+        parts = [(1, 0, trunk, 0), (1, 1, first, len(trunk)), (1, 2, second, len(trunk))]
+        return np.asarray(apply(params, row(parts), cfg))[0, 17:23]
+
+    before = logits(trunk, first)
+    np.testing.assert_array_equal(before, logits(trunk, first[::-1]))
+    assert np.abs(before - logits(np.append(trunk[:-1], 50), first)).max() > 1e-3
+
+
+def test_a_window_bounds_the_reach_by_position():
+    cfg = dataclasses.replace(BASE, layers=1, window=4)
+    params = random_params(cfg)
+    tokens = np.arange(20)
+    changed = np.where(tokens == 5, 70, tokens)
+    before, after = (np.asarray(apply(params, row([(1, 0, t, 0)], 20), cfg))[0] for t in (tokens, changed))
+    moved = np.abs(before - after).max(-1) > 1e-6
+    assert moved[5:9].all()
+    assert not moved[:5].any() and not moved[9:].any()
+
+
+def test_remat_changes_no_gradient():
+    batch = row([(1, 0, np.arange(30), 0), (1, 1, np.arange(40, 50), 30)], 48)
+
+    def grads(remat):
+        cfg = dataclasses.replace(BASE, remat=remat)
+        params = random_params(cfg)
+        loss = lambda p: jnp.sum(jnp.sin(decoder.apply(p, batch, cfg)))  # noqa: E731
+        return jax.jit(jax.grad(loss), compiler_options=FAST)(params)
+
+    expected = grads("none")
+    for remat in ("dots", "full"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), grads(remat), expected
+        )
+
+
+@pytest.mark.parametrize(
+    "outputs", [(3, 2), (40,)]
+)  # narrower and wider than the input: both orders of the product
+def test_the_projection_has_the_gradient_of_a_tensor_product(outputs):
+    x = jax.random.normal(jax.random.key(0), (2, 5, 4, 6))
+    kernel = jax.random.normal(jax.random.key(1), (4, 6, *outputs))
+    weight = jax.random.normal(jax.random.key(2), (2, 5, *outputs))
+    got = jax.grad(lambda x, k: jnp.sum(weight * layers.product(x, k, 2)), argnums=(0, 1))(x, kernel)
+    want = jax.grad(lambda x, k: jnp.sum(weight * jnp.tensordot(x, k, 2)), argnums=(0, 1))(x, kernel)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_the_soft_cap_bounds_the_logits():
+    cfg = FAMILIES["gemma"]
+    params = random_params(cfg)
+    params = {**params, "embedding": params["embedding"] * 100}
+    assert np.abs(apply(params, row([(1, 0, np.arange(9), 0)]), cfg)).max() <= 5.0
+
+
+@pytest.mark.parametrize("cfg", [FAMILIES["llama"], FAMILIES["qwen"]], ids=["untied", "tied"])
+def test_parameters_are_a_plain_dict_with_named_axes(cfg):
+    params = decoder.init(jax.random.key(0), cfg, VOCABULARY)
+    shapes = decoder.abstract(cfg, VOCABULARY)
+    axes = decoder.logical_axes(cfg, VOCABULARY)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda s: s.shape, shapes)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    jax.tree.map(lambda leaf, names: len(leaf.shape) == len(names) or pytest.fail(f"{names}"), shapes, axes)
+    assert ("head" in params) is not cfg.tied_embeddings
+    assert decoder.head(params).shape == (cfg.model_size, VOCABULARY)
+
+
+def test_similar_codes_start_as_similar_tokens():
+    params = random_params(BASE)
+    angle = np.linspace(0, np.pi, 50)
+    codes = np.stack([np.cos(angle), np.sin(2 * angle)], axis=1)
+    changed = decoder.with_motion_embeddings(params, 40, codes, jax.random.key(2))
+    rows = np.asarray(changed["embedding"])
+    np.testing.assert_array_equal(rows[:40], params["embedding"][:40])
+    np.testing.assert_array_equal(rows[90:], params["embedding"][90:])
+    near = np.linalg.norm(rows[41:90] - rows[40:89], axis=1).mean()
+    far = np.linalg.norm(rows[65:90] - rows[40:65], axis=1).mean()
+    assert near < 0.2 * far
+    np.testing.assert_allclose(rows[40:90].std(), np.std(params["embedding"]), rtol=0.1)
+    with pytest.raises(InputError, match="do not fit"):
+        decoder.with_motion_embeddings(params, 60, codes, jax.random.key(2))

@@ -1,0 +1,126 @@
+"""Cached decoding equals decoding without a cache, whatever the padding; branch scores equal full softmax."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from biomechgpt_jax import config
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import decoder, generation
+
+VOCABULARY = 64
+CFG = config.Model(
+    layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32"
+)
+END = 3
+FAST = {"xla_backend_optimization_level": 0}  # compile quickly; the arithmetic is the same
+apply = jax.jit(decoder.apply, static_argnames="cfg", compiler_options=FAST)
+
+
+@pytest.fixture(scope="module")
+def params():
+    # Large weights make the argmax vary from token to token.
+    random = np.random.default_rng(4)
+    shapes = decoder.abstract(CFG, VOCABULARY)
+    return jax.tree.map(lambda leaf: 0.45 * random.standard_normal(leaf.shape).astype(np.float32), shapes)
+
+
+def prompts(count: int, seed: int = 0) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return [random.integers(4, VOCABULARY, random.integers(1, 40)).astype(np.int32) for _ in range(count)]
+
+
+def uncached(params, cfg, prompt, max_new, allowed=None):
+    """Decode by running the whole sequence again for every token (in a row of fixed length)."""
+    tokens, logprobs, width = list(prompt), [], 64
+    for _ in range(max_new):
+        index = np.arange(width)[None]
+        batch = {"tokens": np.zeros((1, width), np.int32), "positions": index.astype(np.int32)}
+        batch["tokens"][0, : len(tokens)] = tokens
+        batch |= {
+            "segments": (index < len(tokens)).astype(np.int32),
+            "branches": np.zeros((1, width), np.int32),
+        }
+        logits = np.asarray(apply(params, batch, cfg))[0, len(tokens) - 1].astype(float)
+        choice = int(np.argmax(logits if allowed is None else np.where(allowed, logits, -np.inf)))
+        logprobs.append(logits[choice] - np.log(np.exp(logits - logits.max()).sum()) - logits.max())
+        tokens.append(choice)
+        if choice == END:
+            break
+    return np.array(tokens[len(prompt) :]), np.array(logprobs)
+
+
+@pytest.mark.parametrize("window", [0, 5])
+def test_cached_equals_uncached(params, window):
+    cfg = dataclasses.replace(CFG, window=window)
+    asked = prompts(5)
+    for prompt, (tokens, logprobs) in zip(
+        asked, generation.greedy(params, cfg, asked, 10, END, bucket=24), strict=True
+    ):
+        want_tokens, want_logprobs = uncached(params, cfg, prompt, 10)
+        np.testing.assert_array_equal(tokens, want_tokens)
+        np.testing.assert_allclose(logprobs, want_logprobs, atol=1e-4)
+
+
+def test_decoding_stops_at_the_end_token_and_obeys_the_mask(params):
+    allowed = np.zeros(VOCABULARY, bool)
+    allowed[[END, 10, 11, 12]] = True
+    asked = prompts(12, seed=5)
+    answers = generation.greedy(params, CFG, asked, 8, END, allowed=allowed)
+    for prompt, (tokens, logprobs) in zip(asked, answers, strict=True):
+        want_tokens, want_logprobs = uncached(params, CFG, prompt, 8, allowed)
+        np.testing.assert_array_equal(tokens, want_tokens)
+        np.testing.assert_allclose(logprobs, want_logprobs, atol=1e-4)
+    assert any(END in tokens for tokens, _ in answers) and any(len(tokens) == 8 for tokens, _ in answers)
+
+
+def test_neither_bucket_nor_batch_changes_an_answer(params):
+    asked = prompts(7, seed=2)
+    base = generation.greedy(params, CFG, asked, 6, END, bucket=40, batch_size=1)
+    for bucket, batch in ((64, 8), (20, 4)):
+        other = generation.greedy(params, CFG, asked, 6, END, bucket=bucket, batch_size=batch)
+        for (tokens, logprobs), (want_tokens, want_logprobs) in zip(other, base, strict=True):
+            np.testing.assert_array_equal(tokens, want_tokens)
+            np.testing.assert_allclose(logprobs, want_logprobs, atol=1e-4)
+
+
+def test_a_bucket_compiles_once(params):
+    generation._decode.clear_cache()
+    for seed in range(3):
+        asked = [np.resize(p, 17 + i % 16) for i, p in enumerate(prompts(8, seed))]
+        generation.greedy(params, CFG, asked, 4, END, bucket=32, batch_size=8)
+    assert generation._decode._cache_size() == 1
+
+
+def test_bad_prompts_are_refused(params):
+    with pytest.raises(InputError, match="prompt 1 is empty"):
+        generation.greedy(params, CFG, [np.array([1]), np.array([], np.int32)], 4, END)
+    with pytest.raises(InputError, match="outside the vocabulary"):
+        generation.greedy(params, CFG, [np.array([VOCABULARY])], 4, END)
+    with pytest.raises(InputError, match="allowed"):
+        generation.greedy(params, CFG, [np.array([1])], 4, END, allowed=np.zeros(VOCABULARY, bool))
+    assert generation.greedy(params, CFG, [], 4, END) == []
+
+
+def test_branch_scores_equal_a_full_softmax(params, monkeypatch):
+    random = np.random.default_rng(0)
+    length = 50
+    index = np.arange(length)[None].repeat(3, 0).astype(np.int32)
+    batch = {
+        "tokens": random.integers(0, VOCABULARY, (3, length)).astype(np.int32),
+        "positions": np.where(index < 20, index, 20 + (index - 20) % 10),
+        "segments": np.ones_like(index),
+        "branches": np.where(index < 20, 0, 1 + (index - 20) // 10),
+        "loss_weights": ((index >= 20) & ((index - 20) % 10 > 6)).astype(np.float32),
+    }
+    logits = np.asarray(apply(params, batch, CFG)).astype(float)
+    logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    want = np.zeros((3, length))
+    for row, column in zip(*np.nonzero(batch["loss_weights"]), strict=True):
+        want[row, column] = logprobs[row, column - 1, batch["tokens"][row, column]]
+    for tokens in (4096, 30, 1):  # one chunk, chunks that do not divide the row, one column at a time
+        monkeypatch.setattr(generation, "LOGITS_TOKENS", tokens)
+        generation.branch_logprobs.clear_cache()
+        np.testing.assert_allclose(generation.branch_logprobs(params, batch, CFG), want, atol=1e-4)

@@ -1,0 +1,140 @@
+"""The loop end to end on toy rows: learning, stopping, resuming, refusing."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.training import loop, metrics
+
+STEPS = 11
+
+
+def run(toy, workdir: Path, experiment=None, steps=STEPS, progress=lambda step, values: None):
+    return loop.train(
+        experiment or toy.experiment,
+        toy.sequences,
+        workdir / "checkpoints",
+        workdir / "metrics.jsonl",
+        toy.code_vectors,
+        toy.vocabulary,
+        steps,
+        progress,
+    )
+
+
+def lines(workdir: Path):
+    """The metrics without what depends on the clock."""
+    timed = ("wall_seconds", "per_second")
+    return [
+        {k: v for k, v in entry.items() if not k.endswith(timed)}
+        for entry in metrics.read(workdir / "metrics.jsonl")
+    ]
+
+
+def equal(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(toy, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    return workdir, run(toy, workdir)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_undisturbed_run(toy, undisturbed) -> None:
+    workdir, params = undisturbed
+    entries = metrics.read(workdir / "metrics.jsonl")
+    training = [e for e in entries if "loss" in e]
+    assert [e["step"] for e in training] == list(range(1, STEPS + 1))
+    assert [e["step"] for e in entries if "validation_loss" in e] == [4, 8, STEPS]
+    assert training[-1]["loss"] < training[0]["loss"]
+    assert {"answer_tokens_per_second", "tokens_per_second", "nonpadding_tokens_per_second"} <= training[
+        -1
+    ].keys()
+    assert {"grad_norm", "learning_rate", "skipped", "wall_seconds"} <= training[-1].keys()
+    assert list((workdir / "tensorboard").rglob("events*"))
+    # Complete: it returns at once, with the same parameters, and without touching the record.
+    before = (workdir / "metrics.jsonl").read_bytes()
+    assert equal(run(toy, workdir), params) and (workdir / "metrics.jsonl").read_bytes() == before
+    assert equal(loop.load_params(workdir / "checkpoints", toy.experiment, toy.vocabulary), params)
+
+
+def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(toy, undisturbed, tmp_path) -> None:
+    def progress(step, values):
+        if step == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(toy, tmp_path, progress=progress)
+    params = run(toy, tmp_path)
+    assert equal(params, undisturbed[1])
+    assert lines(tmp_path) == lines(undisturbed[0])
+
+
+def test_sigterm_saves_and_exits_with_75(toy, undisturbed, tmp_path) -> None:
+    def progress(step, values):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as stopped:
+        run(toy, tmp_path, progress=progress)
+    assert stopped.value.code == 75
+    assert (tmp_path / "checkpoints" / "step_00000006").exists()  # metrics come one step late
+    assert equal(run(toy, tmp_path), undisturbed[1])
+    assert lines(tmp_path) == lines(undisturbed[0])
+
+
+def test_damaged_newest_checkpoint_costs_only_time(toy, undisturbed, tmp_path) -> None:
+    def progress(step, values):
+        if step == 10:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(toy, tmp_path, progress=progress)
+    largest = max((tmp_path / "checkpoints" / "step_00000008").rglob("d/*"), key=lambda p: p.stat().st_size)
+    flipped = bytearray(largest.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    largest.write_bytes(flipped)
+    assert equal(run(toy, tmp_path), undisturbed[1])
+    assert lines(tmp_path) == lines(undisturbed[0])
+    assert (tmp_path / "checkpoints" / "damaged-step_00000008").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda e: replace(e, train=replace(e.train, seed=3)), "train.seed: 0 in the checkpoint, 3 now"),
+        (lambda e: replace(e, train=replace(e.train, batch_size=2)), "train.batch_size: 4"),
+        (lambda e: replace(e, model=replace(e.model, layers=3)), "model.layers: 2"),
+        (lambda e: replace(e, optimizer=replace(e.optimizer, b2=0.9)), "optimizer.b2"),
+    ],
+)
+def test_a_resume_with_other_settings_is_refused(toy, undisturbed, change, named) -> None:
+    with pytest.raises(InputError, match=named):
+        run(toy, undisturbed[0], change(toy.experiment))
+    if "model" in named:
+        with pytest.raises(InputError, match=named):
+            loop.load_params(undisturbed[0] / "checkpoints", change(toy.experiment), toy.vocabulary)
+
+
+def test_logging_and_checkpoint_policy_may_change(toy, undisturbed) -> None:
+    train = replace(toy.experiment.train, log_every=5, checkpoint_every=3, keep_last=1)
+    assert equal(run(toy, undisturbed[0], replace(toy.experiment, train=train)), undisturbed[1])
+
+
+def test_too_many_skipped_steps_stop_the_run(toy, tmp_path) -> None:
+    broken = replace(toy, code_vectors=np.full_like(toy.code_vectors, np.nan))
+    train = replace(toy.experiment.train, skip_limit=2)
+    with pytest.raises(loop.Diverged, match="skip_limit"):
+        run(broken, tmp_path, replace(toy.experiment, train=train))
+    assert [e["loss"] for e in lines(tmp_path)] == [None, None]
