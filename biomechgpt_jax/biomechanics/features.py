@@ -12,12 +12,16 @@ Rates are FORWARD differences times the frame rate, the last frame repeating the
 to frame t + 1, so summation returns the exact path, and a crop differs from the whole in its last frame only.
 """
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
+
+Mask = TypeVar("Mask", np.ndarray, jax.Array)
 
 FORWARD, RIGHTWARD, HEIGHT, TILT, LIST, YAW_RATE = range(6)
 RATES = np.array([FORWARD, RIGHTWARD, YAW_RATE])
@@ -94,16 +98,16 @@ def start_pose(coordinates: jax.Array | np.ndarray) -> jax.Array:
     return jnp.stack([first[..., 0, _TX], first[..., 0, _TZ], heading[..., 0]], axis=-1)
 
 
-def feature_mask(observed: np.ndarray) -> np.ndarray:
+def feature_mask(observed: Mask) -> Mask:
     """Which features can be computed: bool[..., 40] from the observed coordinates bool[..., 40].
 
     Heading, tilt' and list' need all three pelvis angles; a velocity needs the horizontal position as well.
     """
-    observed = np.asarray(observed, bool)
+    namespace = np if isinstance(observed, np.ndarray) else jnp
     orientation = observed[..., [_TILT, _LIST, _ROTATION]].all(-1)
     velocity = orientation & observed[..., [_TX, _TZ]].all(-1)
-    root = np.stack([velocity, velocity, observed[..., _TY], orientation, orientation, orientation], axis=-1)
-    return np.concatenate([root, observed[..., 6:]], axis=-1)
+    root = namespace.stack([velocity, velocity, observed[..., _TY], orientation, orientation, orientation], axis=-1)
+    return namespace.concatenate([root, observed[..., 6:]], axis=-1)
 
 
 def _sum_before(values: jax.Array) -> jax.Array:

@@ -27,6 +27,7 @@ _FREE = 6  # hip flexion, adduction, rotation, knee, ankle, subtalar are correct
 
 # Resistance of each angle to correction (m per rad); the hip's rotation and the subtalar give way last.
 _DAMPING = np.array([0.05, 0.05, 0.06, 0.05, 0.05, 0.08], np.float32)
+_FLOOR_SOFTNESS_M = 0.006
 # Iterations of each pass; between passes the root takes up what the legs cannot reach.
 _PASSES = (4, 2, 2)
 _CHUNK = 16_384
@@ -72,7 +73,9 @@ def _residuals(
     heel, ball = found["heel"] + origin, found["ball"] + origin
     held_heel = (heel - target[:, HEEL]) * weight[:, HEEL, None]
     held_ball = (ball - target[:, BALL]) * weight[:, BALL, None]
-    under = jnp.minimum(jnp.stack([heel[:, 1], ball[:, 1]], axis=1) - 0.003, 0.0)
+    # A smooth one-sided residual: a hinge would switch off at the floor and let the next iteration fall back.
+    above = jnp.stack([heel[:, 1], ball[:, 1]], axis=1)
+    under = -_FLOOR_SOFTNESS_M * jax.nn.softplus((0.004 - above) / _FLOOR_SOFTNESS_M)
     return jnp.concatenate([held_heel, held_ball, under, change * _DAMPING], axis=1)
 
 

@@ -372,14 +372,13 @@ def fidelity(material: Material) -> str:
     groups: Mapping[str, float] = found["by_group_deg"]
     whole = max([*groups.values(), 1e-9])
     bars = "".join(_bar(name, [value], whole, f"{value:.2f}°") for name, value in groups.items())
+    names = ("median_deg", "p95_deg", "healthy_median_deg", "impaired_median_deg")
+    half, tail, healthy, impaired = (f"{naming.value_text(found[name])}°" for name in names)
     lead = (
-        f"<p>Half of all joint angles of held-out participants come back within {found['median_deg']:.2f}° "
-        f"of the "
-        f"original after encoding and decoding (mean {found['mean_deg']:.2f}°; "
-        f"{found['healthy_median_deg']:.2f}° for "
-        f"healthy participants, {found['impaired_median_deg']:.2f}° for the others). {found['codes_used']} "
-        f"of "
-        f"{found['codes']} codes are in use, with a perplexity of {found['perplexity']:.0f}; "
+        "<p>After encoding and decoding, a moving joint angle of a held-out participant is off by up to "
+        f"{half} in half of its frames and by more than {tail} in one frame of twenty. The median is {healthy} "
+        f"for healthy participants and {impaired} for the others. {found['codes_used']} of {found['codes']} "
+        f"codes are in use, with a perplexity of {found['perplexity']:.0f}; "
         f"{found['tokens_per_second']:.1f} tokens describe a second of movement.</p>"
     )
     return f'{lead}<div class="bars">{bars}</div>'

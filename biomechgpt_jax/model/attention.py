@@ -105,7 +105,7 @@ def attend(
 
 
 def reference(q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, bias_BTS: jax.Array) -> jax.Array:
-    """Attention in the plainest form: all scores, a softmax, a weighted sum. The other paths must equal it."""
+    """Attention in the plainest form: all scores, a softmax, a weighted sum. Other paths must equal it."""
     q_BTGRK = rearrange(q_BTHK, "b t (g r) k -> b t g r k", g=k_BTGK.shape[2])
     scores = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BTGK, preferred_element_type=jnp.float32)
     scores = scores * q_BTHK.shape[-1] ** -0.5 + bias_BTS[:, None, None]

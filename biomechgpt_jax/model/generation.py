@@ -20,7 +20,7 @@ LOGITS_TOKENS = 4096  # rows of logits that exist at one time in branch_logprobs
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def branch_logprobs(params: decoder.Params, batch: decoder.Batch, cfg: config.Model) -> jax.Array:
-    """Log-probability of tokens[:, i] as predicted from row index i - 1, f32[B, L]; 0 where loss_weights is 0.
+    """Log-probability of tokens[:, i] as predicted from index i - 1, f32[B, L]; 0 where loss_weights is 0.
 
     With the options of a question as branches of one trunk, the sum over a branch scores its option. Logits
     exist for a bounded number of tokens at a time.
@@ -191,7 +191,8 @@ def greedy(
             raise InputError(f"greedy: prompt {index} is empty; give at least one token")
         if np.min(prompt) < 0 or np.max(prompt) >= vocabulary:
             raise InputError(
-                f"greedy: prompt {index} holds ids outside the vocabulary of {vocabulary}; use its own tokenizer"
+                f"greedy: prompt {index} holds ids outside the vocabulary of {vocabulary}; "
+                f"encode it with the model's own tokenizer"
             )
     mask = np.ones(vocabulary, bool) if allowed is None else np.asarray(allowed, bool)
     if mask.shape != (vocabulary,) or not mask.any():

@@ -98,7 +98,7 @@ product.defvjp(_product_forward, _product_backward)
 
 
 class Named(nn.Partitioned[Any]):
-    """A parameter with its logical axis names. Unlike Flax's box it never lays anything out: `sharding` does."""
+    """A parameter with its logical axis names; unlike Flax's box it lays nothing out (`sharding` does)."""
 
     def unbox(self, apply_constraint: bool = True) -> Any:
         """The parameter itself."""
@@ -126,7 +126,7 @@ class RMSNorm(nn.Module):
 
 
 class Projection(nn.Module):
-    """A matrix product without bias: contracts the last `len(inputs)` axes of x with a kernel [*inputs, *outputs]."""
+    """A product without bias: the last `len(inputs)` axes of x with a kernel [*inputs, *outputs]."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -259,7 +259,8 @@ class Decoder(nn.Module):
         if not cfg.tied_embeddings:
             head_init = named(scaled_normal(cfg.model_size), ("embed", "vocabulary"))
             self.param("head", head_init, size[::-1], jnp.float32)
-        x_BTD = embedding_VD[tokens_BT].astype(self.dtype)
+        # Gathered over fsdp first, like any weight: looking up split rows would move the activations instead.
+        x_BTD = constrain(embedding_VD, ("vocabulary", None))[tokens_BT].astype(self.dtype)
         if cfg.scale_embeddings:
             x_BTD = x_BTD * jnp.asarray(cfg.model_size**0.5, self.dtype)
         x_BTD = constrain(x_BTD, ("batch", "length", None))

@@ -39,7 +39,7 @@ def sizes(cfg: MeshConfig, device_count: int) -> dict[str, int]:
     if free:
         if device_count % product:
             raise InputError(
-                f"mesh.{free[0]} is -1 but the other axes ({described}) multiply to {product}, which does not "
+                f"mesh.{free[0]} is -1 but the others ({described}) multiply to {product}, which does not "
                 f"divide {device_count} devices; change one of them"
             )
         return asked | {free[0]: device_count // product}
@@ -73,8 +73,8 @@ def make(cfg: MeshConfig, devices: Sequence[jax.Device] | None = None) -> jax.sh
     if slices > 1:
         if shape["replica"] % slices:
             raise InputError(
-                f"mesh.replica is {shape['replica']} but the devices lie in {slices} slices; set it to a multiple "
-                f"of {slices} so that only gradient reductions cross between slices"
+                f"mesh.replica is {shape['replica']} but the devices lie in {slices} slices; set it to "
+                f"a multiple of {slices} so that only gradient reductions cross between slices"
             )
         within = (shape["replica"] // slices, *extent[1:])
         grid = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1, 1, 1), devices=found)

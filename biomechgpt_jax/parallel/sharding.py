@@ -45,7 +45,7 @@ def partition_spec(
     """
     if len(axes) != len(shape):
         raise InputError(
-            f"sharding of {what}: {len(axes)} axis names {axes} for shape {tuple(shape)}; give one per dimension"
+            f"sharding of {what}: {len(axes)} names {axes} for shape {tuple(shape)}; give one per dimension"
         )
     used: dict[str, str] = {}
     entries: list[tuple[str, ...] | None] = []
@@ -60,8 +60,8 @@ def partition_spec(
         for mesh_axis in RULES[name]:
             if mesh_axis in used:
                 raise InputError(
-                    f"sharding of {what}: mesh axis '{mesh_axis}' is used by both '{used[mesh_axis]}' and '{name}'; "
-                    f"leave one of the two unsharded"
+                    f"sharding of {what}: mesh axis '{mesh_axis}' is used by both '{used[mesh_axis]}' "
+                    f"and '{name}'; leave one of the two unsharded"
                 )
             used[mesh_axis] = name
         # Axes of size 1 are left out, so that equal layouts compare equal.
@@ -71,8 +71,9 @@ def partition_spec(
             parts *= mesh.shape[mesh_axis]
             if size % parts:
                 raise InputError(
-                    f"sharding of {what}: '{name}' has size {size}, which mesh axis '{mesh_axis}' does not divide "
-                    f"({' x '.join(f'{a} {mesh.shape[a]}' for a in carried)}); change mesh.{mesh_axis} or the size"
+                    f"sharding of {what}: '{name}' has size {size}, which mesh axis '{mesh_axis}' does not "
+                    f"divide ({' x '.join(f'{a} {mesh.shape[a]}' for a in carried)}); "
+                    f"change mesh.{mesh_axis} or the size"
                 )
         entries.append(carried or None)
     return PartitionSpec(*entries)

@@ -9,8 +9,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +22,16 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import features as features_lib
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer import quantizers
+from biomechgpt_jax.tokenizer import batching, quantizers
 from biomechgpt_jax.tokenizer.files import write_atomically
 from biomechgpt_jax.tokenizer.network import Decoder, Encoder
+from biomechgpt_jax.tokenizer.scaling import Scaling
 
 ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
-# Padded shapes, so that few programs are compiled: lengths in frames, and rows of a batch.
-_LENGTHS = (64, 128, 256, 512, 1024)
-_ROWS = (1, 4, 16, 64)
-_FRAMES_AT_ONCE = 32 * 1024  # bounds the memory of one batch
 # The fields of the configuration that decide what a token means; the rest only say how it was trained.
 _NETWORK_FIELDS = ("quantizer", "levels", "codebook_size", "code_size", "width", "depth", "stride")
 
 Params = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Features to the network's units: (feature - center) / spread, each f32[40]."""
-
-    center: np.ndarray
-    spread: np.ndarray
 
 
 def networks(cfg: config.Tokenizer) -> tuple[Encoder, Decoder]:
@@ -84,13 +72,10 @@ class Codec:
         """
         live = [len(movement) // self.stride * self.stride for movement in coordinates]
         tokens = [np.zeros(0, np.int32) for _ in coordinates]
-        for chosen, rows, frames in _batches(live):
-            q_BTC = np.zeros((rows, frames, COORDINATE_COUNT), np.float32)
-            mask_BC = np.zeros((rows, COORDINATE_COUNT), bool)
-            lengths_B = np.zeros(rows, np.int32)
-            for row, i in enumerate(chosen):
-                q_BTC[row, : live[i]] = np.where(observed[i], coordinates[i][: live[i]], 0.0)
-                mask_BC[row], lengths_B[row] = features_lib.feature_mask(observed[i]), live[i]
+        for chosen, rows, frames in batching.batches(live):
+            q_BTC, mask_BC, lengths_B = batching.padded(
+                [coordinates[i] for i in chosen], [observed[i] for i in chosen], [live[i] for i in chosen], rows, frames
+            )
             codes_BS = np.asarray(
                 _encode(self.config, self.params["encoder"], *self._scale(), self.codebook, q_BTC, mask_BC, lengths_B)
             )
@@ -112,7 +97,7 @@ class Codec:
                 raise InputError(f"decode: movement {number} holds codes outside 0..{self.codes - 1}; use its own codec")
         live = [len(codes) * self.stride for codes in tokens]
         movements = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in tokens]
-        for chosen, rows, frames in _batches(live):
+        for chosen, rows, frames in batching.batches(live):
             codes_BS = np.zeros((rows, frames // self.stride), np.int32)
             lengths_B, starts_B = np.zeros(rows, np.int32), np.zeros((rows, 3), np.float32)
             for row, i in enumerate(chosen):
@@ -197,24 +182,6 @@ def _digest(cfg: config.Tokenizer, arrays: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
         digest.update(np.ascontiguousarray(arrays[name]).tobytes())
     return digest.hexdigest()
-
-
-def bucket(frames: int) -> int:
-    """The padded length in frames: 64 to 1024 by doubling, then multiples of 1024."""
-    return next((length for length in _LENGTHS if frames <= length), -(-frames // 1024) * 1024)
-
-
-def _batches(live: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
-    """Share sequences of `live` frames out to batches: (their numbers, rows of the batch, frames of the batch)."""
-    by_bucket: dict[int, list[int]] = {}
-    for i, frames in enumerate(live):
-        if frames:
-            by_bucket.setdefault(bucket(frames), []).append(i)
-    for frames, members in sorted(by_bucket.items()):
-        most = max(rows for rows in _ROWS if rows == 1 or rows * frames <= _FRAMES_AT_ONCE)
-        for first in range(0, len(members), most):
-            chosen = members[first : first + most]
-            yield chosen, next(rows for rows in _ROWS if rows >= len(chosen)), frames
 
 
 @functools.partial(jax.jit, static_argnums=0)

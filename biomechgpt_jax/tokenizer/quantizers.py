@@ -95,7 +95,13 @@ def vq_index(z: jax.Array, vectors: jax.Array) -> jax.Array:
 
 
 def vq_update(
-    codebook: Codebook, z: jax.Array, index: jax.Array, decay: float, reset_below: float, key: jax.Array
+    codebook: Codebook,
+    z: jax.Array,
+    index: jax.Array,
+    counted: jax.Array,
+    decay: float,
+    reset_below: float,
+    key: jax.Array,
 ) -> Codebook:
     """Move each code towards the latents it took, and send dead codes to random latents of the batch.
 
@@ -104,19 +110,20 @@ def vq_update(
     Args:
         z: f32[M, K] latents.
         index: i32[M] their codes.
+        counted: bool[M] latents that are movement and not padding; at least one.
         decay: of the moving averages.
         reset_below: a code whose average count falls below this is reset.
         key: chooses the latents.
     """
     size = codebook.vectors.shape[0]
-    taken = jax.nn.one_hot(index, size)
+    taken = jax.nn.one_hot(index, size) * counted[:, None]
     counts = decay * codebook.counts + (1 - decay) * taken.sum(0)
     sums = decay * codebook.sums + (1 - decay) * taken.T @ z
     total = counts.sum()
     smoothed = (counts + _SMALL) / (total + size * _SMALL) * total
     vectors = sums / smoothed[:, None]
 
-    fresh = z[jax.random.choice(key, z.shape[0], (size,), replace=size > z.shape[0])]
+    fresh = z[jax.random.choice(key, z.shape[0], (size,), p=counted / counted.sum())]
     dead = counts < reset_below
     return Codebook(
         jnp.where(dead[:, None], fresh, vectors),

@@ -15,51 +15,23 @@ import optax
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import features as features_lib
-from biomechgpt_jax.biomechanics.skeleton import (
-    COORDINATE_COUNT,
-    COORDINATES,
-    HORIZONTAL_ROOT,
-    MIRROR_PERMUTATION,
-    MIRROR_SIGN,
-    NECK_AND_WRISTS,
-    OFTEN_ARTEFACTS,
-)
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import quantizers
-from biomechgpt_jax.tokenizer.codec import Codec, Scaling, networks
-from biomechgpt_jax.tokenizer.scaling import fit_scaling
+from biomechgpt_jax.tokenizer.batching import features_of
+from biomechgpt_jax.tokenizer.codec import Codec, networks
+from biomechgpt_jax.tokenizer.scaling import Scaling, fit_scaling
+from biomechgpt_jax.tokenizer.windows import Windows, draw, gather
 
-STEPS_PER_CALL = 10  # steps run on the device between two looks by the host
+LOOK_EVERY = 20  # steps between two looks at the losses, which wait for the device
 BETA = 0.25  # where smooth L1 turns from square to absolute, in scaled units
 HIDDEN_WEIGHT = 0.1  # of a feature hidden from the encoder but known: the decoder learns to fill it in
-PATH_WEIGHT = 0.2  # of the path of the root summed over a window: keeps speed and turning unbiased
+PATH_WEIGHT = 0.1  # of the path of the root summed over a window: keeps speed and turning unbiased
 PATH_UNITS = np.array([0.05, 0.05, 0.1], np.float32)  # metres, metres, radians that count as one
-SHORT_PROBABILITY = 0.2  # of a window cut short, as real clips are
-RESET_EVERY_STEP_UNTIL = 0.9  # of the steps: later resets of dead codes would have no time to settle
-WARMUP_FRACTION, FINAL_FRACTION = 0.05, 0.02
-# How often each group of coordinates is hidden in a window.
-_HIDDEN_GROUPS = ((NECK_AND_WRISTS, 0.4), (OFTEN_ARTEFACTS, 0.2), (HORIZONTAL_ROOT, 0.15))
-_ANY_PROBABILITY, _ANY_SHARE = 0.2, 0.1  # windows in which any coordinate may be hidden, and the share that is
+WARMUP_FRACTION, FINAL_FRACTION = 0.05, 0.02  # of the steps; of the peak learning rate
+B1, B2, WEIGHT_DECAY, CLIP_NORM = 0.9, 0.99, 1e-4, 1.0
 
 Trials = Sequence[tuple[np.ndarray, np.ndarray]]
-
-
-class Windows(NamedTuple):
-    """All training movements end to end, on the device, and where windows may start.
-
-    Attributes:
-        scaled_NC: f32[N, 40] scaled features, zero where not observed.
-        observed_RC: bool[R, 40] observed COORDINATES of each movement.
-        starts_M: i32[M] first frame of each possible window.
-        frames_M: i32[M] frames that the window holds, a multiple of the stride; fewer than its size in short movements.
-        movement_M: i32[M] the movement it belongs to.
-    """
-
-    scaled_NC: jax.Array
-    observed_RC: jax.Array
-    starts_M: jax.Array
-    frames_M: jax.Array
-    movement_M: jax.Array
 
 
 class State(NamedTuple):
@@ -83,19 +55,128 @@ def train(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[s
     Raises:
         InputError: there is no movement long enough for a token, or the loss is no longer a number.
     """
-    raw = [np.asarray(features_lib.features_on_host(q, seen)) for q, seen in trials]
-    masks = [features_lib.feature_mask(seen) for _, seen in trials]
-    scaling = fit_scaling(raw, masks)
-    windows = _windows(cfg, scaling, raw, masks, [seen for _, seen in trials])
-    state = _init(cfg, windows, scaling)
-    many_steps = jax.jit(functools.partial(_many_steps, cfg), donate_argnums=0)
-    for first in range(0, cfg.steps, STEPS_PER_CALL):
-        state, logs = many_steps(state, windows, scaling, min(STEPS_PER_CALL, cfg.steps - first))
-        losses = {name: float(value) for name, value in logs.items()}
-        if not np.isfinite(losses["loss"]):
-            raise InputError(
-                f"tokenizer: the loss was not a number by step {int(state.step)}; lower tokenizer.learning_rate"
-            )
-        progress(int(state.step), losses)
-    codebook = None if state.codebook is None else np.asarray(state.codebook.vectors)
-    return Codec(cfg, scaling, state.params, codebook)
+    observed = [np.asarray(seen, bool) for _, seen in trials]
+    raw = features_of([movement for movement, _ in trials], observed)
+    scaling = fit_scaling(raw, [features_lib.feature_mask(seen) for seen in observed])
+    windows = gather(raw, observed, scaling, cfg.window_frames, cfg.stride)
+    state = init(cfg, windows)
+    # One step a call: on CPU XLA runs convolutions inside a loop of its own tens of times slower.
+    update = jax.jit(functools.partial(step, cfg), donate_argnums=0)
+    spread = jnp.asarray(scaling.spread)
+    recent: list[dict[str, jax.Array]] = []
+    for number in range(1, cfg.steps + 1):
+        state, parts = update(state, windows, spread)
+        recent.append(parts)
+        if number % LOOK_EVERY == 0 or number == cfg.steps:
+            losses = {name: float(np.mean([one[name] for one in recent])) for name in parts}
+            recent = []
+            if not np.isfinite(losses["loss"]):
+                raise InputError(f"tokenizer: the loss diverged by step {number}; lower tokenizer.learning_rate")
+            progress(number, losses)
+    return finish(cfg, scaling, state)
+
+
+def init(cfg: config.Tokenizer, windows: Windows) -> State:
+    """The state before the first step. A VQ codebook starts as latents of a first batch."""
+    encoder, decoder = networks(cfg)
+    key_encoder, key_decoder, key_batch, key_codes = jax.random.split(jax.random.key(cfg.seed), 4)
+    batch = draw(windows, cfg.window_frames, cfg.batch_size, key_batch)
+    shown_BTC = batch.shown_BTC.astype(jnp.float32)
+    encoder_params = encoder.init(key_encoder, batch.scaled_BTC, shown_BTC, batch.lengths_B)["params"]
+    z_BSK = encoder.apply({"params": encoder_params}, batch.scaled_BTC * shown_BTC, shown_BTC, batch.lengths_B)
+    decoder_params = decoder.init(key_decoder, z_BSK, batch.lengths_B)["params"]
+    params = {"encoder": encoder_params, "decoder": decoder_params}
+    codebook = None
+    if cfg.quantizer == "vq":
+        z_MK = z_BSK.reshape(-1, cfg.code_size)
+        chosen = jax.random.choice(key_codes, len(z_MK), (cfg.codes,), replace=cfg.codes > len(z_MK))
+        codebook = quantizers.codebook_from(z_MK[chosen])
+    return State(jnp.zeros((), jnp.int32), params, _optimizer(cfg).init(params), codebook)
+
+
+def finish(cfg: config.Tokenizer, scaling: Scaling, state: State) -> Codec:
+    """The codec of a state."""
+    return Codec(cfg, scaling, state.params, None if state.codebook is None else np.asarray(state.codebook.vectors))
+
+
+def smooth_l1(error: jax.Array, beta: float) -> jax.Array:
+    """error^2 / 2 beta within beta, |error| - beta / 2 outside."""
+    size = jnp.abs(error)
+    return jnp.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta)
+
+
+def loss(
+    params: Any,
+    codebook: quantizers.Codebook | None,
+    cfg: config.Tokenizer,
+    batch: Any,
+    spread: jax.Array,
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], jax.Array]]:
+    """The training loss of a batch, its parts, and the latents f32[B,S,K]."""
+    encoder, decoder = networks(cfg)
+    shown_BTC = batch.shown_BTC.astype(jnp.float32)
+    z_BSK = encoder.apply({"params": params["encoder"]}, batch.scaled_BTC * shown_BTC, shown_BTC, batch.lengths_B)
+    commitment = jnp.zeros(())
+    if codebook is None:
+        code_BSK = quantizers.fsq_quantize(z_BSK, cfg.levels)
+    else:
+        nearest_BSK = jax.lax.stop_gradient(codebook.vectors[quantizers.vq_index(z_BSK, codebook.vectors)])
+        whole_BS1 = (jnp.arange(z_BSK.shape[1]) < batch.lengths_B[:, None] // cfg.stride)[..., None]
+        commitment = ((z_BSK - nearest_BSK) ** 2 * whole_BS1).sum() / (whole_BS1.sum() * z_BSK.shape[-1])
+        code_BSK = z_BSK + jax.lax.stop_gradient(nearest_BSK - z_BSK)
+    decoded_BTC = decoder.apply({"params": params["decoder"]}, code_BSK, batch.lengths_B)
+
+    weight_BTC = batch.known_BTC * jnp.where(batch.shown_BTC, 1.0, HIDDEN_WEIGHT)
+    error_BTC = (decoded_BTC - batch.scaled_BTC) * batch.known_BTC
+    reconstruction = _mean(smooth_l1(error_BTC, BETA), weight_BTC)
+    velocity = _mean(smooth_l1(jnp.diff(error_BTC, axis=1), BETA), weight_BTC[:, 1:])
+    rates = features_lib.RATES
+    path_BT3 = jnp.cumsum(error_BTC[..., rates] * spread[rates], axis=1) / config.CANONICAL_RATE_HZ / PATH_UNITS
+    path = _mean(smooth_l1(path_BT3, 1.0), weight_BTC[..., rates])
+    total = (
+        reconstruction + cfg.velocity_weight * velocity + PATH_WEIGHT * path + cfg.commitment_weight * commitment
+    )
+    parts = {"loss": total, "reconstruction": reconstruction, "velocity": velocity, "path": path}
+    return total, (parts | ({} if codebook is None else {"commitment": commitment}), z_BSK)
+
+
+def step(
+    cfg: config.Tokenizer, state: State, windows: Windows, spread: jax.Array
+) -> tuple[State, dict[str, jax.Array]]:
+    """One update; returns the new state and the parts of the loss."""
+    key_batch, key_reset = jax.random.split(jax.random.fold_in(jax.random.key(cfg.seed + 1), state.step))
+    batch = draw(windows, cfg.window_frames, cfg.batch_size, key_batch)
+    gradient, (parts, z_BSK) = jax.grad(loss, has_aux=True)(state.params, state.codebook, cfg, batch, spread)
+    updates, optimizer = _optimizer(cfg).update(gradient, state.optimizer, state.params)
+    codebook = state.codebook
+    if codebook is not None:
+        codebook = _moved(cfg, codebook, z_BSK, batch.lengths_B, key_reset)
+    return State(state.step + 1, optax.apply_updates(state.params, updates), optimizer, codebook), parts
+
+
+def _moved(
+    cfg: config.Tokenizer, codebook: quantizers.Codebook, z_BSK: jax.Array, lengths_B: jax.Array, key: jax.Array
+) -> quantizers.Codebook:
+    whole_BS = jnp.arange(z_BSK.shape[1]) < lengths_B[:, None] // cfg.stride
+    z_MK = z_BSK.reshape(-1, z_BSK.shape[-1])
+    index_M = quantizers.vq_index(z_MK, codebook.vectors)
+    return quantizers.vq_update(
+        codebook, z_MK, index_M, whole_BS.reshape(-1), cfg.ema_decay, cfg.reset_below, key
+    )
+
+
+def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:
+    return (values * weights).sum() / jnp.maximum(weights.sum(), 1.0)
+
+
+def _optimizer(cfg: config.Tokenizer) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0,
+        cfg.learning_rate,
+        max(1, int(WARMUP_FRACTION * cfg.steps)),
+        max(2, cfg.steps),
+        FINAL_FRACTION * cfg.learning_rate,
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(CLIP_NORM), optax.adamw(schedule, b1=B1, b2=B2, weight_decay=WEIGHT_DECAY)
+    )

@@ -170,7 +170,7 @@ def material():
     ]
     fidelity = {
         "median_deg": 1.31,
-        "mean_deg": 1.9,
+        "p95_deg": 4.6,
         "healthy_median_deg": 1.22,
         "impaired_median_deg": 1.4,
         "codes_used": 873,
