@@ -376,7 +376,7 @@ def fidelity(material: Material) -> str:
     half, tail, healthy, impaired = (f"{naming.value_text(found[name])}°" for name in names)
     lead = (
         "<p>After encoding and decoding, a moving joint angle of a held-out participant is off by up to "
-        f"{half} in half of its frames and by more than {tail} in one frame of twenty. The median is {healthy} "
+        f"{half} in half of its frames and by more than {tail} in one of twenty. The median is {healthy} "
         f"for healthy participants and {impaired} for the others. {found['codes_used']} of {found['codes']} "
         f"codes are in use, with a perplexity of {found['perplexity']:.0f}; "
         f"{found['tokens_per_second']:.1f} tokens describe a second of movement.</p>"

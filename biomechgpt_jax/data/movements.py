@@ -1,0 +1,115 @@
+"""The `movements` dataset: one record per trial, with its labels and measured truth."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
+from biomechgpt_jax.data import splits, store
+
+_TEXT = ("trial_id", "participant", "activity", "side", "sex", "source", "sha256", "flags", "diagnosis", "device")
+_NUMBERS = ("rate_hz", "height_m", "mass_kg", "age", "severity")
+FEATURES: dict[str, Any] = {
+    **dict.fromkeys(_TEXT, "text"),
+    **{name: ((), np.float32) for name in _NUMBERS},
+    "coordinates": ((None, COORDINATE_COUNT), np.float32),
+    "observed": ((COORDINATE_COUNT,), np.bool_),
+    "strike_time": ((None,), np.float32),
+    "strike_foot": ((None,), np.int32),
+    "strike_xz": ((None, 2), np.float32),
+    "off_time": ((None,), np.float32),
+    "off_foot": ((None,), np.int32),
+    "defining": ((None, 2), np.float32),
+    "score_names": "text",
+    "scores": ((None, 3), np.float32),  # value, start, end in seconds
+}
+
+
+def _record(trial: Trial) -> store.Record:
+    meta, contacts = trial.trajectory.metadata, trial.contacts
+    return {
+        "trial_id": trial.trial_id,
+        "participant": meta.participant,
+        "activity": meta.activity,
+        "side": meta.side,
+        "sex": meta.sex,
+        "source": meta.source,
+        "sha256": meta.sha256,
+        "flags": ",".join(meta.flags),
+        "diagnosis": trial.diagnosis,
+        "device": trial.device,
+        "rate_hz": np.float32(trial.trajectory.rate_hz),
+        "height_m": np.float32(meta.height_m),
+        "mass_kg": np.float32(meta.mass_kg),
+        "age": np.float32(meta.age),
+        "severity": np.float32(trial.severity),
+        "coordinates": np.asarray(trial.trajectory.coordinates, np.float32),
+        "observed": np.asarray(trial.trajectory.observed, bool),
+        "strike_time": np.asarray(contacts.strike_time, np.float32),
+        "strike_foot": np.asarray(contacts.strike_foot, np.int32),
+        "strike_xz": np.asarray(contacts.strike_xz, np.float32).reshape(-1, 2),
+        "off_time": np.asarray(contacts.off_time, np.float32),
+        "off_foot": np.asarray(contacts.off_foot, np.int32),
+        "defining": np.asarray(trial.defining, np.float32).reshape(-1, 2),
+        "score_names": ",".join(trial.scores),
+        "scores": np.array([[s.value, s.start_s, s.end_s] for s in trial.scores.values()], np.float32).reshape(-1, 3),
+    }
+
+
+def _trial(record: store.Record) -> Trial:
+    text = {name: _decoded(record[name]) for name in (*_TEXT, "score_names")}
+    metadata = Metadata(
+        participant=text["participant"],
+        activity=text["activity"],
+        side=text["side"],
+        height_m=float(record["height_m"]),
+        mass_kg=float(record["mass_kg"]),
+        age=float(record["age"]),
+        sex=text["sex"],
+        source=text["source"],
+        sha256=text["sha256"],
+        flags=tuple(filter(None, text["flags"].split(","))),
+    )
+    names = filter(None, text["score_names"].split(","))
+    return Trial(
+        text["trial_id"],
+        Trajectory(record["coordinates"], record["observed"], float(record["rate_hz"]), metadata),
+        diagnosis=text["diagnosis"],
+        device=text["device"],
+        severity=float(record["severity"]),
+        contacts=Contacts(
+            *(record[name] for name in ("strike_time", "strike_foot", "strike_xz", "off_time", "off_foot"))
+        ),
+        defining=record["defining"],
+        scores={name: Score(*map(float, row)) for name, row in zip(names, record["scores"], strict=True)},
+    )
+
+
+def _decoded(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> str:
+    """Write trials, split by participant; returns the digest.
+
+    The metadata gains trials, participants and hours.
+    """
+    records: dict[str, list[tuple[str, store.Record]]] = {split: [] for split in splits.SPLITS}
+    hours, people = 0.0, set()
+    for trial in trials:
+        records[splits.split_of(trial.participant)].append((trial.trial_id, _record(trial)))
+        hours += trial.trajectory.seconds / 3600
+        people.add(trial.participant)
+    splits.check((r["participant"], split) for split, rows in records.items() for _, r in rows)
+    count = sum(map(len, records.values()))
+    filled = {split: rows for split, rows in records.items() if rows}
+    facts = {**facts, "trials": count, "participants": len(people), "hours": round(hours, 3)}
+    return store.write(directory, "movements", FEATURES, filled, facts)
+
+
+def read(directory: Path, split: str) -> store.Source:
+    """The trials of one split as a sequence of `Trial`, read when asked for."""
+    return store.source(directory, split, _trial)
