@@ -1,34 +1,65 @@
-"""Splits by participant: a hash of the participant's identity decides, once and for all."""
+"""Splits by participant, and the check that nobody is in two of them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
-# Upper ends of the shares of [0, 1): 75 % train, 5 % validation, 20 % test.
-_ENDS = {"train": 0.75, "validation": 0.80, "test": 1.0}
+_PERCENT = {"train": 75, "validation": 5, "test": 20}
 
 
 def split_of(participant: str) -> str:
-    """The split that a participant is in."""
-    draw = int.from_bytes(hashlib.sha256(participant.encode()).digest()[:8], "big") / 2**64
-    return next(split for split, end in _ENDS.items() if draw < end)
+    """The split of a participant: 75 % train, 5 % validation, 20 % test, by a hash of the id alone.
+
+    A participant stays in the same split whatever else is in the dataset.
+    """
+    place = int.from_bytes(hashlib.sha256(participant.encode()).digest()[:8], "little") % 100
+    for split, percent in _PERCENT.items():
+        if place < percent:
+            return split
+        place -= percent
+    raise AssertionError("the percentages add up to 100")
 
 
-def check(members: Iterable[tuple[str, str]]) -> None:
-    """Refuse a dataset in which a participant is in two splits.
+class LeakCheck:
+    """Refuses a dataset in which a participant, a generator's latent or a recording is in two splits."""
 
-    Args:
-        members: (participant, split) of every record.
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, object], tuple[str, str]] = {}
+
+    def add(self, split: str, trial: Trial) -> None:
+        """Note that a trial is in a split.
+
+        Raises:
+            InputError: something that tells who this is was seen in another split.
+        """
+        if not trial.participant:
+            raise InputError(f"trial {trial.trial_id} names no participant; splits are by participant: give each an id")
+        coordinates = trial.trajectory.coordinates
+        self._note("participant", trial.participant, split, trial)
+        # A latent drawn from a continuum belongs to one person; its ends (healthy, most severe) to many.
+        if 0.0 < trial.severity < 1.0:
+            self._note("latent severity", trial.severity, split, trial)
+        self._note("recording", hashlib.sha256(coordinates.tobytes()).digest(), split, trial)
+
+    def _note(self, what: str, value: object, split: str, trial: Trial) -> None:
+        known_split, known_trial = self._seen.setdefault((what, value), (split, trial.trial_id))
+        if known_split != split:
+            raise InputError(
+                f"leak: trial {trial.trial_id} ({split}) and trial {known_trial} ({known_split}) have the same {what};"
+                " give everything of one person the same participant id"
+            )
+
+
+def check(trials: Mapping[str, Iterable[Trial]]) -> None:
+    """Check a whole dataset, trials by split.
 
     Raises:
-        InputError: a participant is in two splits.
+        InputError: a participant, a latent or a recording is in two splits.
     """
-    seen: dict[str, str] = {}
-    for participant, split in members:
-        if seen.setdefault(participant, split) != split:
-            raise InputError(
-                f"participant {participant} is in the splits {seen[participant]} and {split}; "
-                "split by participant and write the dataset again"
-            )
+    leaks = LeakCheck()
+    for split, members in trials.items():
+        for trial in members:
+            leaks.add(split, trial)

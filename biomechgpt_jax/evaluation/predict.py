@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from biomechgpt_jax import config
+from biomechgpt_jax.data import packing
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.baselines import Asked, prediction
 from biomechgpt_jax.evaluation.predictions import Prediction
@@ -66,25 +67,11 @@ class LanguageModel:
 
 
 @dataclass(frozen=True)
-class _Branch:
-    """An option to score: its tokens, where its answer starts in them, and whose option it is."""
-
-    owner: int
-    option: str
-    tokens: np.ndarray
-    answer_start: int
-
-
-@dataclass(frozen=True)
 class _Piece:
-    """A trunk (empty for the text-only model) with some of its branches: one segment of a packed row."""
+    """A segment of a packed row, and which option of which question each of its branches is."""
 
-    trunk: np.ndarray
-    branches: list[_Branch]
-
-    @property
-    def length(self) -> int:
-        return len(self.trunk) + sum(len(branch.tokens) for branch in self.branches)
+    item: packing.Item
+    labels: tuple[tuple[int, str], ...]
 
 
 def _trunk(vocabulary: VocabularyLike, codes: np.ndarray | None) -> np.ndarray:
@@ -101,77 +88,50 @@ def _rounded(length: int) -> int:
     return -(-length // ROUNDING) * ROUNDING
 
 
-def _pieces(trunk: np.ndarray, branches: Sequence[_Branch], row_length: int) -> list[_Piece]:
-    """Share branches out to as few segments as hold them, each with its own copy of the trunk."""
-    if len(trunk) == 0:
-        return [_Piece(trunk, [branch]) for branch in branches]
-    made = [_Piece(trunk, [])]
-    for branch in branches:
-        if made[-1].branches and made[-1].length + len(branch.tokens) > row_length:
-            made.append(_Piece(trunk, []))
-        made[-1].branches.append(branch)
-    return made
+_Options = list[tuple[packing.Branch, tuple[int, str]]]
 
 
-def _pack(pieces: Sequence[_Piece], row_length: int) -> list[list[_Piece]]:
-    """Rows of pieces, by best fit of the longest first."""
-    rows: list[list[_Piece]] = []
-    room: list[int] = []
-    for piece in sorted(pieces, key=lambda piece: -piece.length):
-        fitting = [row for row, free in enumerate(room) if free >= piece.length]
-        if fitting:
-            best = min(fitting, key=lambda row: room[row])
-            rows[best].append(piece)
-            room[best] -= piece.length
-        else:
-            rows.append([piece])
-            room.append(row_length - piece.length)
-    return rows
+def _pieces(trunk: np.ndarray, options: _Options) -> list[_Piece]:
+    """Share options out to as few segments as hold them, each with its own copy of the trunk.
 
-
-def _arrays(
-    rows: Sequence[Sequence[_Piece]], count: int, row_length: int, pad: int
-) -> tuple[dict[str, np.ndarray], list[tuple[int, slice, _Branch]]]:
-    """A batch of `count` packed rows, and where the answer of each branch lies: (row, columns, branch)."""
-    shape = (count, row_length)
-    batch = {name: np.zeros(shape, np.int32) for name in ("positions", "segments", "branches")}
-    batch |= {"tokens": np.full(shape, pad, np.int32), "loss_weights": np.zeros(shape, np.float32)}
-    where = []
-    for row, pieces in enumerate(rows):
-        at = 0
-        for segment, piece in enumerate(pieces, 1):
-            parts = [(0, piece.trunk, 0)] if len(piece.trunk) else []
-            parts += [
-                (len(piece.trunk), branch.tokens, number) for number, branch in enumerate(piece.branches, 1)
-            ]
-            for start, tokens, number in parts:
-                columns = slice(at, at + len(tokens))
-                batch["tokens"][row, columns] = tokens
-                batch["positions"][row, columns] = start + np.arange(len(tokens))
-                batch["segments"][row, columns] = segment
-                batch["branches"][row, columns] = number
-                if number:
-                    branch = piece.branches[number - 1]
-                    answer = slice(at + branch.answer_start, at + len(tokens))
-                    batch["loss_weights"][row, answer] = 1.0
-                    where.append((row, answer, branch))
-                at += len(tokens)
-    return batch, where
+    Without a trunk every option is a segment of its own, as in training.
+    """
+    groups: list[_Options] = []
+    room = 0
+    for branch, label in options:
+        if not groups or len(branch.tokens) > room or len(trunk) == 0:
+            groups.append([])
+            room = ROW_LENGTH - len(trunk)
+        groups[-1].append((branch, label))
+        room -= len(branch.tokens)
+    return [
+        _Piece(packing.Item(trunk, tuple(branch for branch, _ in group)), tuple(label for _, label in group))
+        for group in groups
+    ]
 
 
 def _score(model: LanguageModel, pieces: Sequence[_Piece], progress: Progress) -> dict[int, dict[str, float]]:
-    """Total log-probability of every option, by owner."""
+    """Total log-probability of every option, by question."""
     if not pieces:
         return {}
-    length = max(ROW_LENGTH, _rounded(max(piece.length for piece in pieces)))
-    rows = _pack(pieces, length)
+    lengths = [piece.item.length for piece in pieces]
+    length = max(ROW_LENGTH, _rounded(max(lengths)))
+    rows = packing.assign(lengths, length)
     count = max(1, min(model.batch_size, len(rows)))
     found: dict[int, dict[str, float]] = {}
     for first in range(0, len(rows), count):
-        batch, where = _arrays(rows[first : first + count], count, length, model.vocabulary.pad)
+        members = rows[first : first + count]
+        members += [[]] * (count - len(members))  # empty rows: every batch has one shape
+        laid = [
+            packing.lay_out([pieces[i].item for i in row], length, model.vocabulary.pad) for row in members
+        ]
+        batch = {name: np.stack([row[name] for row in laid]) for name in packing.ARRAYS}
         logprobs = np.asarray(generation.branch_logprobs(model.params, batch, model.cfg), np.float64)
-        for row, columns, branch in where:
-            found.setdefault(branch.owner, {})[branch.option] = float(logprobs[row, columns].sum())
+        for row, chosen in enumerate(members):
+            for segment, index in enumerate(chosen, 1):
+                for number, (owner, option) in enumerate(pieces[index].labels, 1):
+                    cells = (laid[row]["segments"] == segment) & (laid[row]["branches"] == number)
+                    found.setdefault(owner, {})[option] = float(logprobs[row, cells].sum())
         progress(min(first + count, len(rows)), len(rows))
     return found
 
@@ -200,7 +160,7 @@ def _closed(
     pieces: list[_Piece] = []
     same_as: dict[int, int] = {}
     for group in of_movement.values():
-        branches = []
+        options: _Options = []
         for index, item in group if codes is not None else group[:1]:
             prompt = _prompt(vocabulary, item.phrasing)
             for option in questions[item.question].options:
@@ -208,10 +168,11 @@ def _closed(
                     *vocabulary.encode_text(questions[item.question].answer_text(option)),
                     vocabulary.end,
                 ]
-                branches.append(_Branch(index, option, np.array([*prompt, *answer], np.int32), len(prompt)))
+                tokens = np.array([*prompt, *answer], np.int32)
+                options.append((packing.Branch(tokens, len(prompt)), (index, option)))
         same_as |= {index: index if codes is not None else group[0][0] for index, _ in group}
         trunk = _trunk(vocabulary, codes[group[0][0]] if codes is not None else None)
-        pieces += _pieces(trunk, branches, ROW_LENGTH)
+        pieces += _pieces(trunk, options)
     scores = _score(model, pieces, progress)
     found = {}
     for index, item in asked:

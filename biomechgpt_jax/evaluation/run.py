@@ -63,10 +63,10 @@ def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]
     for trial in trials:
         rate = trial.trajectory.rate_hz
         for crop in crops.evaluation(trial, cfg):
-            coordinates = np.asarray(
-                trial.trajectory.coordinates[crop.start_frame : crop.end_frame], np.float32
-            )
-            true = truths(trial, crop.start_frame / rate, crop.end_frame / rate)
+            coordinates = np.asarray(crop.coordinates(trial), np.float32)
+            true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate)
+            hidden = crops.unanswerable(crop.observed)
+            true = {name: truth for name, truth in true.items() if name not in hidden}
             for name, truth in true.items():
                 question = QUESTIONS[name]
                 found.append(

@@ -1,1 +1,1 @@
-"""The registry of question families: templates, answer types, parsing and what is true of a crop."""
+"""What can be asked about a movement: phrasings, answers, and which crop supports which truth."""

@@ -1,9 +1,84 @@
-"""Every question the program knows: phrasings, options, units, and how answers are written and read."""
+"""The questions: how they are phrased, how their answers are written and read.
 
+Phrasings are short, because their tokens are paid for at every training step, and say nothing about the
+answer.
+"""
+
+import hashlib
+import json
 import re
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+import zlib
+from dataclasses import asdict, dataclass
 from typing import Literal
+
+import numpy as np
+
+# A phrasing of these shares at least half of its telling words with a free question that is taken for it.
+_MATCH_THRESHOLD = 0.5
+_CORPUS_NUMBERS = 200
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        name: unique; also the key of its truth.
+        family: the family it is reported under.
+        kind: "closed" (one of `options`) or "number".
+        templates: phrasings used in training; the first is the canonical one.
+        options: the answers of a closed question.
+        unit: of a number.
+        decimals: of a number, as it is written.
+        low, high: plausible range of a number.
+        also: further words that people ask it with; understood by `match`, never trained on.
+    """
+
+    name: str
+    family: str
+    kind: Literal["closed", "number"]
+    templates: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    unit: str = ""
+    decimals: int = 0
+    low: float = 0.0
+    high: float = 0.0
+    also: tuple[str, ...] = ()
+
+    def answer_text(self, value: str | float) -> str:
+        """The answer as it is trained on, such as "1.29 m/s" or "yes"."""
+        if self.kind == "closed":
+            return str(value)
+        return f"{float(value):.{self.decimals}f} {self.unit}"
+
+    def parse(self, text: str) -> float | str | None:
+        """The value of an answer; None where it is not exactly one, spaces and case aside, or not plausible."""
+        if self.kind == "closed":
+            return self._by_option.get(_squeezed(text).casefold())
+        found = re.fullmatch(rf"(\d+(?:\.\d+)?){re.escape(_squeezed(self.unit))}", _squeezed(text))
+        if found is None:
+            return None
+        value = float(found[1])
+        return value if self.low <= value <= self.high else None
+
+    def holds(self, value: str | float) -> bool:
+        """Whether a value can be an answer: one of the options, or a plausible number."""
+        if self.kind == "closed":
+            return value in self.options
+        return self.low <= float(value) <= self.high
+
+    def phrasing(self, key: str) -> str:
+        """One of the phrasings, chosen by a hash of the question and a key: the same in every run."""
+        return self.templates[zlib.crc32(f"{self.name}/{key}".encode()) % len(self.templates)]
+
+    @property
+    def _by_option(self) -> dict[str, str]:
+        return {_squeezed(option).casefold(): option for option in self.options}
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
 
 ACTIVITIES = (
     "walking",
@@ -25,235 +100,222 @@ DIAGNOSES = (
 DEVICES = ("none", "cane", "walker", "prosthesis")
 FALL_RISKS = ("low", "moderate", "high")
 
-FAMILIES = ("activity", "impairment", "diagnosis", "assistive_device", "outcome_scores", "gait")
 
-# A free question is understood as the nearest phrasing if it is at least this similar (0..1).
-MATCH_THRESHOLD = 0.6
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question.
-
-    Attributes:
-        name: key in the registry, in truths and in metrics.
-        family: one of `FAMILIES`.
-        kind: "closed" is answered by one of `options`, "number" by a value with `unit`.
-        templates: phrasings; the first is the canonical one. None of them hints at an answer.
-        low, high: plausible range of a number; an answer outside it is not an answer.
-    """
-
-    name: str
-    family: str
-    kind: Literal["closed", "number"]
-    templates: tuple[str, ...]
-    options: tuple[str, ...] = ()
-    unit: str = ""
-    decimals: int = 0
-    low: float = 0.0
-    high: float = 0.0
-
-    def answer_text(self, value: str | float) -> str:
-        """The answer as the model is taught to write it, such as "1.29 m/s" or "yes"."""
-        if self.kind == "closed":
-            if value not in self.options:
-                raise ValueError(f"{value!r} is not an option of {self.name}: {', '.join(self.options)}")
-            return str(value)
-        return f"{float(value):.{self.decimals}f} {self.unit}"
-
-    def parse(self, text: str) -> str | float | None:
-        """The value that an answer states, or None where it states none."""
-        text = " ".join(text.split())
-        if self.kind == "closed":
-            return text if text in self.options else None
-        found = re.fullmatch(rf"(\d+(?:\.\d+)?) ?{re.escape(self.unit)}", text)
-        if not found or not self.low <= float(found[1]) <= self.high:
-            return None
-        return float(found[1])
+def _closed(
+    name: str, family: str, options: tuple[str, ...], templates: tuple[str, ...], also: tuple[str, ...] = ()
+) -> Question:
+    return Question(name, family, "closed", templates, options, also=also)
 
 
-def _number(name: str, family: str, unit: str, decimals: int, span: tuple[float, float], *templates: str) -> Question:
-    return Question(name, family, "number", templates, (), unit, decimals, span[0], span[1])
+def _number(
+    name: str,
+    family: str,
+    unit: str,
+    decimals: int,
+    plausible: tuple[float, float],
+    templates: tuple[str, ...],
+    also: tuple[str, ...] = (),
+) -> Question:
+    return Question(name, family, "number", templates, (), unit, decimals, *plausible, also)
 
 
-def _closed(name: str, family: str, options: tuple[str, ...], *templates: str) -> Question:
-    return Question(name, family, "closed", templates, options)
-
-
-QUESTIONS: dict[str, Question] = {
-    question.name: question
-    for question in (
-        _closed(
-            "activity",
-            "activity",
-            ACTIVITIES,
-            "What activity is this?",
-            "What is this person doing?",
-            "Which activity does this movement show?",
-            "Name the activity.",
-        ),
-        _closed(
-            "impairment",
-            "impairment",
-            ("yes", "no"),
-            "Is there an impairment?",
-            "Is this movement impaired?",
-            "Does this person have a movement impairment?",
-            "Any impairment of movement?",
-        ),
-        _closed(
-            "diagnosis",
-            "diagnosis",
-            DIAGNOSES,
-            "What is the diagnosis?",
-            "Which diagnosis fits this movement?",
-            "Which condition does this person have?",
-            "Name the diagnosis.",
-        ),
-        _closed(
-            "assistive_device",
-            "assistive_device",
-            DEVICES,
+_ALL = (
+    _closed(
+        "activity",
+        "activity",
+        ACTIVITIES,
+        ("What is this person doing?", "Which activity is this?", "Activity?", "What movement is shown?"),
+        ("which task or test or exercise is performed",),
+    ),
+    _closed(
+        "impairment",
+        "impairment",
+        ("yes", "no"),
+        ("Is this movement impaired?", "Does this person have an impairment?", "Impaired?", "Is there an impairment?"),
+        ("is the movement or gait normal or abnormal", "is this person healthy", "disability"),
+    ),
+    _closed(
+        "diagnosis",
+        "diagnosis",
+        DIAGNOSES,
+        ("What is the diagnosis?", "Which diagnosis fits this movement?", "Diagnosis?", "What is the likely diagnosis?"),
+        ("which condition or disease or etiology does this person have", "what is wrong with this person"),
+    ),
+    _closed(
+        "assistive_device",
+        "assistive_device",
+        DEVICES,
+        (
             "Which assistive device is used?",
-            "What assistive device does this person use?",
-            "Is an assistive device used, and which?",
-            "Name the assistive device.",
+            "What device does this person use?",
+            "Assistive device?",
+            "Which walking aid is used?",
         ),
-        _number(
-            "tug_time",
-            "outcome_scores",
-            "s",
-            1,
-            (2.0, 99.0),
-            "How long does the timed up and go take?",
-            "What is the TUG time?",
-            "Timed up and go time?",
-            "How many seconds does the TUG take?",
-        ),
-        _number(
-            "five_times_sit_to_stand_time",
-            "outcome_scores",
-            "s",
-            1,
-            (2.0, 99.0),
-            "How long do five sit to stands take?",
+        ("is a walking aid or device used", "does this person use a cane or walker or prosthesis"),
+    ),
+    _number(
+        "tug_time",
+        "outcome_scores",
+        "s",
+        1,
+        (2.0, 180.0),
+        ("How long did the timed up and go take?", "What is the TUG time?", "TUG time?", "Time of the timed up and go?"),
+        ("timed up and go score", "tug duration"),
+    ),
+    _number(
+        "five_times_sit_to_stand_time",
+        "outcome_scores",
+        "s",
+        1,
+        (2.0, 180.0),
+        (
+            "How long did five chair stands take?",
             "What is the five times sit to stand time?",
             "Five times sit to stand time?",
-            "How many seconds do five chair rises take?",
+            "Time of five chair stands?",
         ),
-        _number(
-            "ten_metre_walk_time",
-            "outcome_scores",
-            "s",
-            1,
-            (2.0, 99.0),
-            "How long does the 10 metre walk take?",
-            "What is the 10 metre walk time?",
-            "10 metre walk time?",
-            "How many seconds does the 10 metre walk take?",
+        ("5xsts time", "5 times sit to stand duration", "chair rise time"),
+    ),
+    _number(
+        "ten_metre_walk_time",
+        "outcome_scores",
+        "s",
+        1,
+        (2.0, 180.0),
+        (
+            "How long would ten metres take?",
+            "What is the ten metre walk time?",
+            "Ten metre walk time?",
+            "Time to walk ten metres?",
         ),
-        _closed(
-            "fall_risk",
-            "outcome_scores",
-            FALL_RISKS,
-            "What is the fall risk?",
-            "How high is the risk of falling?",
-            "Which fall risk band fits?",
-            "Fall risk?",
-        ),
-        _number(
-            "walking_speed",
-            "gait",
-            "m/s",
-            2,
-            (0.01, 5.0),
-            "How fast is this person walking?",
-            "What is the walking speed?",
-            "Walking speed?",
-            "At what speed does this person walk?",
-        ),
-        _number(
-            "cadence",
-            "gait",
-            "steps/min",
-            0,
-            (15.0, 250.0),
-            "What is the cadence?",
-            "How many steps per minute?",
-            "Cadence?",
-            "At what cadence does this person walk?",
-        ),
-        _number(
-            "step_length",
-            "gait",
-            "m",
-            2,
-            (0.01, 2.0),
-            "What is the step length?",
-            "How long are the steps?",
-            "Step length?",
-            "What is the mean step length?",
-        ),
-        _number(
-            "stride_time",
-            "gait",
-            "s",
-            2,
-            (0.3, 5.0),
-            "What is the stride time?",
-            "How long does a stride take?",
-            "Stride time?",
-            "What is the mean stride time?",
-        ),
-        _number(
-            "double_support",
-            "gait",
-            "%",
-            0,
-            (0.0, 90.0),
-            "What is the double support?",
+        ("10mwt time", "10 metre walk test", "ten meter walk duration"),
+    ),
+    _closed(
+        "fall_risk",
+        "outcome_scores",
+        FALL_RISKS,
+        ("What is the fall risk?", "How high is the risk of falling?", "Fall risk?", "Which fall risk band?"),
+        ("is this person likely to fall", "fall risk low or moderate or high"),
+    ),
+    _number(
+        "walking_speed",
+        "gait",
+        "m/s",
+        2,
+        (0.05, 3.5),
+        ("How fast is this person walking?", "What is the walking speed?", "Walking speed?", "Gait speed?"),
+        ("how fast does the person walk", "gait velocity", "at what speed is the walk"),
+    ),
+    _number(
+        "cadence",
+        "gait",
+        "steps/min",
+        0,
+        (20.0, 300.0),
+        ("What is the cadence?", "How many steps per minute?", "Cadence?", "Steps per minute?"),
+        ("step rate", "step frequency"),
+    ),
+    _number(
+        "step_length",
+        "gait",
+        "m",
+        2,
+        (0.02, 1.5),
+        ("How long are the steps?", "What is the step length?", "Step length?", "Mean step length?"),
+        ("how long is a step", "length of a step in metres"),
+    ),
+    _number(
+        "stride_time",
+        "gait",
+        "s",
+        2,
+        (0.4, 3.5),
+        ("How long does a stride take?", "What is the stride time?", "Stride time?", "Mean stride time?"),
+        ("stride duration", "duration of the gait cycle"),
+    ),
+    _number(
+        "double_support",
+        "gait",
+        "%",
+        0,
+        (0.0, 100.0),
+        (
             "How much of the stride is double support?",
+            "What is the double support?",
             "Double support?",
-            "What share of the stride is double support?",
+            "Share of double support?",
         ),
-        _number(
-            "step_time_asymmetry",
-            "gait",
-            "%",
-            0,
-            (0.0, 150.0),
-            "What is the step time asymmetry?",
-            "How uneven are the step times?",
-            "Step time asymmetry?",
+        ("double support percentage of the gait cycle", "double stance"),
+    ),
+    _number(
+        "step_time_asymmetry",
+        "gait",
+        "%",
+        0,
+        (0.0, 200.0),
+        (
             "How asymmetric are the step times?",
+            "What is the step time asymmetry?",
+            "Step time asymmetry?",
+            "Asymmetry of step times?",
         ),
-    )
-}
+        ("how much do left and right step times differ", "is the gait symmetric", "symmetry of the steps"),
+    ),
+)
+QUESTIONS: dict[str, Question] = {question.name: question for question in _ALL}
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(question.family for question in _ALL))
 
 
-def _normal(text: str) -> str:
-    return " ".join(re.sub(r"[^a-z0-9 ]", " ", text.lower()).split())
-
-
-_BY_PHRASING = {_normal(template): question for question in QUESTIONS.values() for template in question.templates}
+def _words(text: str) -> tuple[str, ...]:
+    """Lower-case words without punctuation and without common endings ("walking" and "walks" become "walk")."""
+    found = re.findall(r"[a-z]+|\d+", text.lower())
+    return tuple(word if len(word) < 5 else re.sub(r"(ing|ed|es|s|e)$", "", word) for word in found)
 
 
 def match(text: str) -> Question | None:
-    """The question that a free text asks: an exact phrasing, else the nearest one that is near enough."""
-    wanted = _normal(text)
-    if wanted in _BY_PHRASING:
-        return _BY_PHRASING[wanted]
-    ratio, nearest = max((SequenceMatcher(None, wanted, phrasing).ratio(), phrasing) for phrasing in _BY_PHRASING)
-    return _BY_PHRASING[nearest] if ratio >= MATCH_THRESHOLD else None
+    """The question that a free text asks.
+
+    A phrasing of the registry, case and punctuation aside, is that question. Otherwise the phrasing that is
+    nearest by its words, each weighted by how few questions use it (F1 of the weights); None below a threshold.
+    """
+    words = set(_words(text))
+    best, best_score = None, 0.0
+    weight = _rarity()
+    for question in _ALL:
+        for phrase in (*question.templates, *question.also):
+            if _words(phrase) == _words(text):
+                return question
+            known = set(_words(phrase))
+            shared = sum(weight[word] for word in words & known)
+            # A word that no question knows counts as much as the rarest.
+            score = 2 * shared / sum(weight.get(word, 1.0) for word in (*words, *known))
+            if score > best_score:
+                best, best_score = question, score
+    return best if best_score >= _MATCH_THRESHOLD else None
 
 
-def all_text() -> list[str]:
-    """Everything the text tokenizer should know: phrasings, options and numbers with their units."""
+def _rarity() -> dict[str, float]:
+    """Weight of each word: 1 over the number of questions that use it."""
+    users: dict[str, set[str]] = {}
+    for question in _ALL:
+        for phrase in (*question.templates, *question.also):
+            for word in _words(phrase):
+                users.setdefault(word, set()).add(question.name)
+    return {word: 1.0 / len(names) for word, names in users.items()}
+
+
+def corpus() -> list[str]:
+    """Lines to train the text tokenizer on: every phrasing, every option, and numbers over each plausible range."""
     lines: list[str] = []
-    for question in QUESTIONS.values():
+    for question in _ALL:
         lines += question.templates
-        lines += question.options
+        values: list[str | float] = list(question.options)
         if question.kind == "number":
-            step = (question.high - question.low) / 40
-            lines += [question.answer_text(question.low + i * step) for i in range(41)]
+            values = list(np.linspace(question.low, question.high, _CORPUS_NUMBERS))
+        lines += [question.answer_text(value) for value in values]
     return lines
+
+
+def digest() -> str:
+    """SHA-256 over all questions: packed rows made with others are not the same data."""
+    return hashlib.sha256(json.dumps([asdict(question) for question in _ALL]).encode()).hexdigest()

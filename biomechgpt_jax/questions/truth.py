@@ -1,48 +1,64 @@
-"""What is true of a crop of a trial, and only what that crop can support."""
+"""What is true of a crop of a trial, and whether the crop supports saying it."""
+
+from dataclasses import dataclass
 
 from biomechgpt_jax.biomechanics import gait
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.questions.registry import QUESTIONS
 
-# Seconds at which a timed test puts a person into the moderate and the high band of fall risk [memory]:
-# timed up and go 12 to 13.5 s; five times sit to stand 12 s (screening) and 15 s (recurrent falls).
-FALL_RISK_CUTS: dict[str, tuple[float, float]] = {
-    "tug_time": (12.0, 13.5),
-    "five_times_sit_to_stand_time": (12.0, 15.0),
+# Times are stored as f32; a trial lasts minutes at most.
+_TOLERANCE_S = 1e-4
+
+
+@dataclass(frozen=True)
+class FallRiskCutOff:
+    """Bands of a timed test in seconds: low below `moderate_from`, high from (or above) `high_from`."""
+
+    moderate_from: float
+    high_from: float
+    high_includes_limit: bool
+    source: str
+
+    def band(self, seconds: float) -> str:
+        if seconds < self.moderate_from:
+            return "low"
+        high = seconds >= self.high_from if self.high_includes_limit else seconds > self.high_from
+        return "high" if high else "moderate"
+
+
+# Cut-offs differ between populations and authors; these are the common ones for older adults.
+FALL_RISK_CUT_OFFS: dict[str, FallRiskCutOff] = {
+    "tug_time": FallRiskCutOff(12.0, 13.5, False, "fall cut-off 12 to 13.5 s [memory]"),
+    "five_times_sit_to_stand_time": FallRiskCutOff(12.0, 15.0, True, "12 s and 15 s [memory]"),
 }
-_TOLERANCE_S = 1e-3
 
-
-def fall_risk(test: str, seconds: float) -> str:
-    """Band of fall risk by a timed test."""
-    moderate, high = FALL_RISK_CUTS[test]
-    return "low" if seconds < moderate else ("moderate" if seconds < high else "high")
+# What cannot be told where the horizontal path of the pelvis is hidden.
+NEEDS_HORIZONTAL_ROOT = frozenset({"walking_speed", "step_length", "ten_metre_walk_time"})
 
 
 def truths(trial: Trial, start_s: float, end_s: float) -> dict[str, str | float]:
-    """Question name -> true answer for the part of a trial between two times.
+    """True answers by question name, only for what the part of the trial between two times supports.
 
-    Who somebody is (diagnosis, impairment, device) and what they do is asked only where the crop holds one of
-    the trial's defining intervals whole: quiet padding shows neither. Timed tests need their whole window,
-    gait parameters whole strides; root speed and step length need the horizontal root to be observed.
+    Activity, diagnosis, impairment and device need one defining interval whole inside the crop: without one it
+    may be quiet standing that shows nothing. A timed test needs its whole window. Gait parameters are measured on
+    the strides inside the crop. An answer that is unknown, or that the question does not offer, is left out.
     """
+
+    def inside(start: float, end: float) -> bool:
+        return start >= start_s - _TOLERANCE_S and end <= end_s + _TOLERANCE_S
+
     found: dict[str, str | float] = {}
-    low, high = start_s - _TOLERANCE_S, end_s + _TOLERANCE_S
-    if any(low <= begin and end <= high for begin, end in trial.defining):
-        activity = trial.trajectory.metadata.activity
-        known = {"activity": activity, "diagnosis": trial.diagnosis, "assistive_device": trial.device}
-        found |= {name: value for name, value in known.items() if value in QUESTIONS[name].options}
+    if any(inside(start, end) for start, end in trial.defining.tolist()):
+        found["activity"] = trial.trajectory.metadata.activity
+        found["diagnosis"] = trial.diagnosis
         if trial.diagnosis:
             found["impairment"] = "no" if trial.diagnosis == "healthy" else "yes"
-    for name, score in trial.scores.items():
-        if low <= score.start_s and score.end_s <= high:
-            found[name] = score.value
-            if name in FALL_RISK_CUTS:
-                found["fall_risk"] = fall_risk(name, score.value)
-    found |= gait.parameters(trial.contacts, start_s, end_s)
-    return {name: value for name, value in found.items() if _plausible(name, value)}
-
-
-def _plausible(name: str, value: str | float) -> bool:
-    question = QUESTIONS[name]
-    return question.kind == "closed" or question.low <= float(value) <= question.high
+        found["assistive_device"] = trial.device
+    timed = {name: score.value for name, score in trial.scores.items() if inside(score.start_s, score.end_s)}
+    found |= timed
+    bands = [cut.band(timed[name]) for name, cut in FALL_RISK_CUT_OFFS.items() if name in timed]
+    if bands:
+        found["fall_risk"] = max(bands, key=QUESTIONS["fall_risk"].options.index)
+    if len(trial.contacts.strike_time):
+        found |= gait.parameters(trial.contacts, start_s, end_s)
+    return {name: value for name, value in found.items() if name in QUESTIONS and QUESTIONS[name].holds(value)}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import fabricated
 import jax
@@ -13,6 +12,7 @@ from toy_language import CFG, QUESTIONS, Vocabulary
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory, Trial
+from biomechgpt_jax.data import crops
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation import predict, run
 from biomechgpt_jax.model import decoder
@@ -48,7 +48,7 @@ def inputs(monkeypatch):
         return {"diagnosis": trial.diagnosis, "impairment": "yes" if sick else "no", "speed": speed}
 
     def evaluation(trial, cfg):
-        return [SimpleNamespace(start_frame=4, end_frame=trial.trajectory.frames, observed=OBSERVED)]
+        return [crops.Crop(4, trial.trajectory.frames, False, OBSERVED)]
 
     monkeypatch.setattr(run, "QUESTIONS", QUESTIONS)
     monkeypatch.setattr(run, "truths", truths)

@@ -1,0 +1,373 @@
+"""The stages of an experiment, in order. Each is skipped when it is complete and its inputs have not changed."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from biomechgpt_jax import __version__, config
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.progress import Progress
+
+STAGES = ("simulate", "tokenizer", "pack", "train", "evaluate")
+TEXT_ONLY = "text_only"
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """Where everything of an experiment lies."""
+
+    root: Path
+
+    @property
+    def movements(self) -> Path:
+        return self.root / "movements"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.root / "tokenizer"
+
+    @property
+    def sequences(self) -> Path:
+        return self.root / "sequences"
+
+    @property
+    def sequences_text_only(self) -> Path:
+        return self.root / "sequences_text_only"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def checkpoints_text_only(self) -> Path:
+        return self.root / "checkpoints_text_only"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def metrics_text_only(self) -> Path:
+        return self.root / "metrics_text_only.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    def marker(self, stage: str) -> Path:
+        return self.root / "stages" / f"{stage}.json"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _read_marker(work: Workdir, stage: str) -> dict[str, Any]:
+    try:
+        return json.loads(work.marker(stage).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def _git_revision() -> str:
+    try:
+        where = Path(__file__).parent
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=5, check=True
+        )
+        return found.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
+    if root.exists() and not root.is_dir():
+        raise InputError(f"--workdir {root} is a file; give a directory")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _write_json(
+            root / "config.json",
+            {
+                "experiment": dataclasses.asdict(cfg),
+                "version": __version__,
+                "git_revision": _git_revision(),
+            },
+        )
+    except OSError as error:
+        raise InputError(f"--workdir {root}: {error.strerror}; give a directory that can be written") from error
+    return Workdir(root)
+
+
+def run(cfg: config.Experiment, workdir: Path, until: str = "evaluate", show: bool = True) -> dict[str, Any]:
+    """Run every stage up to `until` that is not done yet, and return the last stage's outcome.
+
+    A stage is done when its marker names the digest of its inputs: its part of the configuration and the
+    outcome of the stages before it. A stage that starts removes its marker first.
+    """
+    work = _open_workdir(cfg, workdir)
+    outcome: dict[str, Any] = {}
+    inputs = ""
+    for stage in STAGES[: STAGES.index(until) + 1]:
+        inputs = _digest([inputs, stage, _relevant(cfg, stage)])
+        marker = _read_marker(work, stage)
+        with Progress(stage, show) as progress:
+            if marker.get("inputs") == inputs and _intact(work, stage, marker):
+                progress.skip(f"done before in {marker['seconds']:.0f} s")
+                outcome = marker["outcome"]
+            else:
+                work.marker(stage).unlink(missing_ok=True)
+                started = time.monotonic()
+                outcome = _STAGES[stage](cfg, work, progress)
+                seconds = round(time.monotonic() - started, 1)
+                _write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
+        inputs = _digest([inputs, outcome.get("digest", "")])
+    return outcome
+
+
+def _relevant(cfg: config.Experiment, stage: str) -> Any:
+    parts = {
+        "simulate": [cfg.cohort],
+        "tokenizer": [cfg.tokenizer],
+        "pack": [cfg.pack],
+        "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.train.batch_size, cfg.train.seed, cfg.text_only_steps],
+        "evaluate": [cfg.evaluation],
+    }[stage]
+    return [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]
+
+
+def _intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
+    """Whether what a finished stage left is still there, and is what it left."""
+    from biomechgpt_jax.data import store
+    from biomechgpt_jax.tokenizer import vocabulary
+
+    digest = marker.get("outcome", {}).get("digest", "")
+    if stage == "simulate":
+        return work.movements.is_dir() and store.metadata(work.movements)["digest"] == digest
+    if stage == "tokenizer":
+        return work.tokenizer.is_dir() and vocabulary.load(work.tokenizer)[1].digest == digest
+    if stage == "pack":
+        return work.sequences.is_dir() and store.metadata(work.sequences)["digest"] == digest
+    if stage == "train":
+        return work.checkpoints.is_dir() and work.checkpoints_text_only.is_dir()
+    return (work.evaluation / "metrics.json").is_file() and (work.evaluation / "report.html").is_file()
+
+
+def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    from biomechgpt_jax.cohort.simulate import simulate
+    from biomechgpt_jax.data import movements, store
+
+    def report(trials: int, hours: float) -> None:
+        progress.update(min(hours, cfg.cohort.hours), cfg.cohort.hours, f"{trials} trials, {hours:.1f} h")
+
+    trials = simulate(cfg.cohort, report)
+    digest = movements.write(trials, work.movements, {"synthetic": True, "seed": cfg.cohort.seed})
+    facts = store.metadata(work.movements)
+    progress.done(f"{facts['participants']} participants, {facts['trials']} trials, {facts['hours']:.1f} h")
+    return {"digest": digest, **facts}
+
+
+def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    from biomechgpt_jax.data import movements
+    from biomechgpt_jax.questions import registry
+    from biomechgpt_jax.tokenizer import fidelity, training, vocabulary
+    from biomechgpt_jax.tokenizer.text import TextTokenizer
+
+    def pairs(split: str) -> list[tuple[Any, Any]]:
+        return [(t.trajectory.coordinates, t.trajectory.observed) for t in movements.read(work.movements, split)]
+
+    def report(step: int, losses: dict[str, float]) -> None:
+        progress.update(step, cfg.tokenizer.steps, f"step {step}, loss {losses['loss']:.4f}")
+
+    train = pairs("train")
+    if not train:
+        raise InputError("no participant is in the training split; simulate more (cohort.participants)")
+    codec = training.train(cfg.tokenizer, train, report)
+    text = TextTokenizer.train(registry.all_text(), cfg.tokenizer.text_pieces)
+    work.tokenizer.mkdir(parents=True, exist_ok=True)
+    made = vocabulary.save(work.tokenizer, codec, text)
+    measured = fidelity.reconstruction_error(codec, pairs("test")[:80]) if pairs("test") else {}
+    _write_json(work.tokenizer / "fidelity.json", measured)
+    progress.done(f"{made.codes} motion codes, {text.size} pieces; " + _words(measured))
+    return {"digest": made.digest, "fidelity": measured}
+
+
+def _words(measured: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in list(measured.items())[:4])
+
+
+def _pack(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    from biomechgpt_jax.data import sequences, store
+    from biomechgpt_jax.tokenizer import vocabulary
+
+    codec, words = vocabulary.load(work.tokenizer)
+    report = sequences.pack(
+        work.movements,
+        work.sequences,
+        work.sequences_text_only,
+        codec,
+        words,
+        cfg,
+        lambda what, done, whole: progress.update(done, whole, what),
+    )
+    fill = 100 * report["fill"].get("train", 0.0)
+    progress.done(f"{report['rows'].get('train', 0)} rows, {report['questions'].get('train', 0)} questions, {fill:.1f} % full")
+    return {"digest": store.metadata(work.sequences)["digest"], **report}
+
+
+def _check_vocabulary(sequences: Path, digest: str) -> None:
+    from biomechgpt_jax.data import store
+
+    found = store.metadata(sequences)["vocabulary"]
+    if found != digest:
+        raise InputError(
+            f"{sequences} was packed with vocabulary {found}, the tokenizer here makes {digest}; "
+            "run `biomechgpt pack` again or give another --workdir"
+        )
+
+
+def _train(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    from biomechgpt_jax.tokenizer import vocabulary
+    from biomechgpt_jax.training import loop
+
+    codec, words = vocabulary.load(work.tokenizer)
+    _check_vocabulary(work.sequences, words.digest)
+    runs = (
+        (cfg.train.steps, work.sequences, work.checkpoints, work.metrics, codec.code_vectors(), "model"),
+        (
+            *(cfg.text_only_steps, work.sequences_text_only, work.checkpoints_text_only, work.metrics_text_only),
+            *(None, "text-only control"),
+        ),
+    )
+    for steps, rows, checkpoints, log, vectors, what in runs:
+        report = _training_report(progress, steps, what)
+        loop.train(cfg, rows, checkpoints, log, vectors, words, steps, report)
+    progress.done(f"{cfg.train.steps} steps, text-only control {cfg.text_only_steps} steps")
+    return {"digest": _digest([cfg.train.steps, words.digest])}
+
+
+def _training_report(progress: Progress, steps: int, what: str) -> Callable[[int, dict[str, Any]], None]:
+    def report(step: int, logged: dict[str, Any]) -> None:
+        loss, speed = logged.get("loss"), logged.get("nonpadding_tokens_per_second")
+        words = f"{what}: step {step}"
+        words += f", loss {loss:.3f}" if loss is not None else ""
+        words += f", {speed:,.0f} tokens/s" if speed is not None else ""
+        progress.update(step, steps, words)
+
+    return report
+
+
+def _evaluate(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    from biomechgpt_jax.data import movements
+    from biomechgpt_jax.data.splits import SPLITS
+    from biomechgpt_jax.evaluation import run as evaluation
+    from biomechgpt_jax.evaluation.predict import LanguageModel
+    from biomechgpt_jax.tokenizer import vocabulary
+    from biomechgpt_jax.training import loop
+
+    codec, words = vocabulary.load(work.tokenizer)
+
+    def model(checkpoints: Path) -> LanguageModel:
+        return LanguageModel(loop.load_params(checkpoints, cfg, words), cfg.model, words, cfg.evaluation.batch_size)
+
+    inputs = evaluation.Inputs(
+        trials={split: list(movements.read(work.movements, split)) for split in SPLITS},
+        model=model(work.checkpoints),
+        text_only=model(work.checkpoints_text_only),
+        codec=codec,
+        logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
+        wall_seconds={stage: _read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
+        made={"git revision": _git_revision()[:12]},
+    )
+    found = evaluation.evaluate(
+        cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what)
+    )
+    progress.done(f"{found['test_participants']} held-out participants")
+    return {"digest": _digest(found["families"])}
+
+
+_STAGES: dict[str, Callable[[config.Experiment, Workdir, Progress], dict[str, Any]]] = {
+    "simulate": _simulate,
+    "tokenizer": _tokenizer,
+    "pack": _pack,
+    "train": _train,
+    "evaluate": _evaluate,
+}
+
+
+def load_experiment(workdir: Path) -> config.Experiment:
+    """The experiment that made a working directory."""
+    path = workdir / "config.json"
+    try:
+        stored = json.loads(path.read_text())["experiment"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} is missing or damaged: {workdir} holds no experiment; run `biomechgpt run` or give --workdir"
+        ) from error
+    nested = {field.name: field for field in dataclasses.fields(config.Experiment)}
+    values: dict[str, Any] = {}
+    for name, value in stored.items():
+        if name not in nested:
+            raise InputError(f"{path}: unknown key '{name}': made by another version; run `biomechgpt run` again")
+        kind = nested[name].type
+        values[name] = _dataclass(kind, value, path) if isinstance(value, dict) else value
+    return config.Experiment(**values)
+
+
+def _dataclass(kind: Any, value: dict[str, Any], path: Path) -> Any:
+    try:
+        return kind(**{key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()})
+    except TypeError as error:
+        raise InputError(f"{path}: {error}: made by another version; run `biomechgpt run` again") from error
+
+
+def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
+    """Answer a question about a motion file with a trained model.
+
+    Returns:
+        "question", "answer", "probability", "unit", and "options" for a closed question.
+
+    Raises:
+        InputError: the file cannot be read, the question is not understood, or nothing is trained here.
+    """
+    from biomechgpt_jax import formats
+    from biomechgpt_jax.biomechanics import preprocess
+    from biomechgpt_jax.data import crops
+    from biomechgpt_jax.evaluation import predict
+    from biomechgpt_jax.questions.registry import QUESTIONS, match
+    from biomechgpt_jax.tokenizer import vocabulary
+    from biomechgpt_jax.training import loop
+
+    question = match(text)
+    if question is None:
+        known = "; ".join(one.templates[0] for one in QUESTIONS.values())
+        raise InputError(f"the question {text!r} is not understood; ask one of: {known}")
+    trajectory = preprocess.canonical(formats.read(file))
+    if question.name in crops.unanswerable(trajectory.observed):
+        raise InputError(f"{file} has no pelvis_tx or pelvis_tz: {question.name.replace('_', ' ')} cannot be asked of it")
+    work = Workdir(workdir)
+    cfg = load_experiment(workdir)
+    codec, words = vocabulary.load(work.tokenizer)
+    model = predict.LanguageModel(loop.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
+    exact = text if text in question.templates else question.templates[0]
+    return predict.ask(
+        model,
+        codec.encode,
+        trajectory.coordinates,
+        trajectory.observed,
+        question.name,
+        exact,
+        QUESTIONS,
+        crops.longest_frames(cfg, trajectory.rate_hz) / trajectory.rate_hz,
+    )

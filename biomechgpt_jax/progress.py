@@ -1,0 +1,53 @@
+"""What a person sees of a stage: one live line on standard error, and one that stays."""
+
+import sys
+import time
+from types import TracebackType
+
+
+class Progress:
+    """One stage. On a terminal the line is redrawn; elsewhere a line is printed at most every 10 s."""
+
+    def __init__(self, stage: str, show: bool = True):
+        self._stage, self._show = stage, show
+        self._live = show and sys.stderr.isatty()
+        self._started = time.monotonic()
+        self._printed = self._started
+        self._closing = ""
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self._line(f"{self._closing or 'done'}  [{time.monotonic() - self._started:.0f} s]", last=True)
+        elif self._live:
+            print(file=sys.stderr)
+
+    def update(self, done: float, whole: float, words: str) -> None:
+        """Say how far the stage is."""
+        now = time.monotonic()
+        if now - self._printed < (0.1 if self._live else 10.0):
+            return
+        self._printed = now
+        share = done / whole if whole else 0.0
+        left = (now - self._started) * (1 - share) / share if share > 0.02 else float("nan")
+        rest = f", {left:.0f} s left" if left == left else ""
+        self._line(f"{100 * share:3.0f} %  {words}{rest}", last=False)
+
+    def done(self, words: str) -> None:
+        """What the stage made, for its last line."""
+        self._closing = words
+
+    def skip(self, words: str) -> None:
+        """The stage need not run."""
+        self._closing = words
+
+    def _line(self, words: str, last: bool) -> None:
+        if not self._show:
+            return
+        text = f"{self._stage:<10} {words}"
+        if self._live:
+            print(f"\r\033[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)

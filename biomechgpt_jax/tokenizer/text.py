@@ -1,0 +1,102 @@
+"""The text tokenizer: SentencePiece unigram pieces that give back every string they are given."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.tokenizer.files import write_atomically
+
+MODEL_FILE = "text.model"
+_LEAST_PIECES = 257  # the 256 bytes and the unknown piece, before the first letter
+_LONGEST_LINE = 65_536
+
+
+class TextTokenizer:
+    """Text to pieces and back. `decode(encode(text)) == text` for any text without line breaks or NUL.
+
+    Unigram language model pieces (Kudo 2018, arXiv 1804.10959) without any normalisation, with each digit a piece of
+    its own and bytes for whatever was never seen.
+    """
+
+    def __init__(self, model: bytes):
+        """Args: the serialised SentencePiece model."""
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.digest: str = hashlib.sha256(model).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Number of pieces."""
+        return self._processor.get_piece_size()
+
+    @classmethod
+    def train(cls, lines: Iterable[str], pieces: int) -> "TextTokenizer":
+        """Learn at most `pieces` pieces from lines of text; the same lines give the same pieces.
+
+        Raises:
+            InputError: there is no text, or it holds more characters than there may be pieces.
+        """
+        kept = sorted({line for line in lines if line.strip()})
+        if not kept:
+            raise InputError("text tokenizer: no line of text to train on; give the questions and answers of a data pack")
+        needed = _LEAST_PIECES + len(set("".join(kept)) - {" "}) + 1
+        if pieces < needed:
+            raise InputError(
+                f"tokenizer.text_pieces is {pieces}; this text needs at least {needed} (256 bytes and one per character)"
+            )
+        written = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(kept),
+            model_writer=written,
+            model_type="unigram",
+            vocab_size=pieces,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            split_digits=True,
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            num_threads=1,
+            shuffle_input_sentence=False,
+            max_sentence_length=_LONGEST_LINE,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            minloglevel=2,
+        )
+        return cls(written.getvalue())
+
+    def encode(self, text: str) -> list[int]:
+        """Piece ids of a text."""
+        return self._processor.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of piece ids; ids 0 .. size - 1."""
+        return self._processor.decode([int(i) for i in ids])
+
+    def save(self, directory: Path | str) -> None:
+        """Write `text.model`."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        with write_atomically(directory / MODEL_FILE) as file:
+            file.write(self._model)
+
+    @classmethod
+    def load(cls, directory: Path | str) -> "TextTokenizer":
+        """Read `text.model`.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        path = Path(directory) / MODEL_FILE
+        try:
+            return cls(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: no text tokenizer here; make it again with `biomechgpt tokenizer`") from error
+        except RuntimeError as error:  # SentencePiece's word for a model it cannot parse
+            raise InputError(f"{path}: the text tokenizer is damaged; make it again with `biomechgpt tokenizer`") from error
