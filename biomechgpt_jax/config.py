@@ -23,7 +23,7 @@ def _require(condition: bool, message: str) -> None:
 class Cohort:
     """The synthetic clinical cohort."""
 
-    participants: int = 400
+    participants: int = 256
     hours: float = 6.2  # trials are added per participant until the cohort lasts at least this long
     seed: int = 0
     noise: Literal["none", "markerless"] = "markerless"
@@ -77,7 +77,7 @@ class Pack:
     """Crops, questions and fixed rows."""
 
     row_length: int = 384
-    crops_per_trial: int = 6  # training crops drawn from each trial
+    crops_per_trial: int = 10  # training crops drawn from each trial
     questions_per_crop: int = 6  # at most; drawn at random from those the crop supports
     shortest_crop_s: float = 1.2
     longest_crop_s: float = 32.0
@@ -111,7 +111,7 @@ class Model:
     window: int = 0  # sliding window in positions; 0 is off
     logit_soft_cap: float = 0.0  # 0 is off
     norm_epsilon: float = 1e-6
-    remat: Literal["none", "dots", "full"] = "none"
+    remat: Literal["none", "dots", "full"] = "dots"
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPU, bfloat16 elsewhere
 
     def __post_init__(self) -> None:

@@ -194,9 +194,9 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
     if not train:
         raise InputError("no participant is in the training split; simulate more (cohort.participants)")
     codec = training.train(cfg.tokenizer, train, report)
-    text = TextTokenizer.train(registry.all_text(), cfg.tokenizer.text_pieces)
-    work.tokenizer.mkdir(parents=True, exist_ok=True)
-    made = vocabulary.save(work.tokenizer, codec, text)
+    text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
+    made = vocabulary.Vocabulary(text, codec.codes, codec.digest)
+    vocabulary.save(work.tokenizer, codec, made)
     measured = fidelity.reconstruction_error(codec, pairs("test")[:80]) if pairs("test") else {}
     _write_json(work.tokenizer / "fidelity.json", measured)
     progress.done(f"{made.codes} motion codes, {text.size} pieces; " + _words(measured))

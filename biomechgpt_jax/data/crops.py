@@ -16,9 +16,12 @@ from biomechgpt_jax.biomechanics.skeleton import (
     mirror,
 )
 from biomechgpt_jax.biomechanics.trajectory import Trial
+from biomechgpt_jax.questions.truth import NEEDS_HORIZONTAL_ROOT
 
 # Room that the trunk leaves for questions in a row, in tokens.
 ROOM_FOR_QUESTIONS = 64
+# Shares of training crops: around a whole timed test, where there is one; and of the rest, the whole trial.
+TIMED_SHARE, WHOLE_SHARE = 0.6, 0.2
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,14 @@ class Crop:
 
 
 def longest_frames(cfg: config.Experiment, rate_hz: float) -> int:
-    """Longest crop whose trunk leaves room for questions in a row."""
-    tokens = cfg.pack.row_length - ROOM_FOR_QUESTIONS - 1
-    return int(min(tokens * cfg.tokenizer.stride, cfg.pack.longest_crop_s * rate_hz))
+    """Longest crop whose trunk leaves room for questions in a row, in whole tokens."""
+    tokens = max(cfg.pack.row_length - ROOM_FOR_QUESTIONS - 1, 1)
+    return _whole_tokens(int(min(tokens * cfg.tokenizer.stride, cfg.pack.longest_crop_s * rate_hz)), cfg)
+
+
+def _whole_tokens(frames: int, cfg: config.Experiment) -> int:
+    """Frames that make whole tokens: a truth must not rest on frames that the codec drops."""
+    return frames // cfg.tokenizer.stride * cfg.tokenizer.stride
 
 
 def _score_span(trial: Trial) -> tuple[int, int] | None:
@@ -59,7 +67,7 @@ def _score_span(trial: Trial) -> tuple[int, int] | None:
 def evaluation(trial: Trial, cfg: config.Experiment) -> list[Crop]:
     """The crop on which a held-out trial is judged: all of it if it fits, else what holds its timed tests."""
     frames, longest = trial.trajectory.frames, longest_frames(cfg, trial.trajectory.rate_hz)
-    start, end = 0, frames
+    start, end = 0, _whole_tokens(frames, cfg)
     if frames > longest:
         span = _score_span(trial)
         centre = (span[0] + span[1]) // 2 if span else frames // 2
@@ -68,26 +76,57 @@ def evaluation(trial: Trial, cfg: config.Experiment) -> list[Crop]:
     return [Crop(start, end, False, np.asarray(trial.trajectory.observed, bool))]
 
 
-def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> Crop:
-    """A random crop: log-uniform length, often around a whole timed test, mirrored and masked at random."""
+def training(
+    trial: Trial, cfg: config.Experiment, rng: np.random.Generator, telling: bool = False
+) -> Crop:
+    """A random crop: log-uniform length, often around a whole timed test, mirrored and masked at random.
+
+    Args:
+        telling: of the log-uniform kind, placed so that it holds one of the trial's defining intervals, and
+            lengthened where none fits.
+    """
     frames, rate = trial.trajectory.frames, trial.trajectory.rate_hz
-    longest = min(frames, longest_frames(cfg, rate))
+    longest = _whole_tokens(min(frames, longest_frames(cfg, rate)), cfg)
     span = _score_span(trial)
-    if span and span[1] - span[0] <= longest and rng.random() < 0.6:
+    if not telling and span and span[1] - span[0] <= longest and rng.random() < TIMED_SHARE:
         # The whole test with a random share of the quiet time before and after it.
         margin = longest - (span[1] - span[0])
         before = int(rng.integers(0, min(span[0], margin) + 1))
         after = int(rng.integers(0, max(min(frames - span[1], margin - before), 0) + 1))
-        start, end = max(span[0] - before, 0), min(span[1] + after, frames)
-    else:
-        shortest = min(longest, int(round(cfg.pack.shortest_crop_s * rate)))
-        length = int(np.exp(rng.uniform(np.log(shortest), np.log(longest + 1))))
+        start = span[0] - before
+        # Up to a whole token, so that rounding does not cut the test.
+        length = min(_whole_tokens(span[1] + after - start + cfg.tokenizer.stride - 1, cfg), longest)
+        start = min(start, frames - length)
+    elif not telling and rng.random() < WHOLE_SHARE:
+        length = longest
         start = int(rng.integers(0, frames - length + 1))
-        end = start + length
+    else:
+        shortest = min(longest, int(np.ceil(cfg.pack.shortest_crop_s * rate)))
+        drawn = int(np.exp(rng.uniform(np.log(shortest), np.log(longest + 1))))
+        length = min(_whole_tokens(drawn + cfg.tokenizer.stride - 1, cfg), longest)
+        start = int(rng.integers(0, frames - length + 1))
+        if telling and len(trial.defining):
+            start, length = _around_defining(trial, cfg, length, longest, rng)
+    end = start + length
     mirrored = bool(rng.random() < cfg.pack.mirror_probability)
     observed = np.asarray(trial.trajectory.observed, bool)
     observed = observed[MIRROR_PERMUTATION] if mirrored else observed
     return Crop(start, end, mirrored, observed & ~_hidden(cfg, rng))
+
+
+def _around_defining(
+    trial: Trial, cfg: config.Experiment, length: int, longest: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Start and length in frames of a crop that holds a random one of the defining intervals that fit it."""
+    rate, frames = trial.trajectory.rate_hz, trial.trajectory.frames
+    first = np.floor(trial.defining[:, 0] * rate).astype(int)
+    last = np.ceil(trial.defining[:, 1] * rate).astype(int) + 1
+    shortest = int((last - first).min())
+    length = max(length, min(_whole_tokens(shortest + cfg.tokenizer.stride - 1, cfg), longest))
+    chosen = int(rng.choice(np.flatnonzero(last - first <= max(length, shortest))))
+    lowest = np.clip(last[chosen] - length, 0, frames - length)
+    highest = np.clip(first[chosen], lowest, frames - length)
+    return int(rng.integers(lowest, highest + 1)), length
 
 
 def _hidden(cfg: config.Experiment, rng: np.random.Generator) -> np.ndarray:
@@ -108,5 +147,4 @@ def _hidden(cfg: config.Experiment, rng: np.random.Generator) -> np.ndarray:
 def unanswerable(observed: np.ndarray) -> frozenset[str]:
     """Questions that a movement without these coordinates cannot answer."""
     root = [INDEX[name] for name in HORIZONTAL_ROOT]
-    hides_root = not observed[root].all()
-    return frozenset({"walking_speed", "step_length", "ten_metre_walk_time"} if hides_root else ())
+    return frozenset() if observed[root].all() else NEEDS_HORIZONTAL_ROOT

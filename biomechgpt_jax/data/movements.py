@@ -99,11 +99,13 @@ def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> st
     """
     records: dict[str, list[tuple[str, store.Record]]] = {split: [] for split in splits.SPLITS}
     hours, people = 0.0, set()
+    leaks = splits.LeakCheck()
     for trial in trials:
-        records[splits.split_of(trial.participant)].append((trial.trial_id, _record(trial)))
+        split = splits.split_of(trial.participant)
+        leaks.add(split, trial)
+        records[split].append((trial.trial_id, _record(trial)))
         hours += trial.trajectory.seconds / 3600
         people.add(trial.participant)
-    splits.check((r["participant"], split) for split, rows in records.items() for _, r in rows)
     count = sum(map(len, records.values()))
     filled = {split: rows for split, rows in records.items() if rows}
     facts = {**facts, "trials": count, "participants": len(people), "hours": round(hours, 3)}

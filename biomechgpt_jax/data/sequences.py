@@ -18,6 +18,10 @@ from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 Progress = Callable[[str, int, int], None]
 
+# How much more often than a gait parameter a question is asked where not all can be: by name, else by family.
+# A trial supports up to six gait parameters, but one or two timed tests and one diagnosis.
+_WEIGHTS = {"outcome_scores": 4.0, "diagnosis": 3.0, "impairment": 2.0, "fall_risk": 2.0}
+
 
 @dataclass(frozen=True)
 class _Shown:
@@ -41,22 +45,26 @@ def trunk(vocabulary: Vocabulary, codes: np.ndarray) -> np.ndarray:
 
 
 def _show(trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _Shown | None:
-    crop = crops.training(trial, cfg, rng)
+    """A training crop of which something can be asked; None only if no part of the trial tells anything."""
     rate = trial.trajectory.rate_hz
-    true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate)
-    hidden = crops.unanswerable(crop.observed)
-    true = {name: value for name, value in true.items() if name not in hidden}
-    return _Shown(crop.coordinates(trial), crop.observed, true) if true else None
+    for telling in (False, True):
+        crop = crops.training(trial, cfg, rng, telling)
+        true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate)
+        hidden = crops.unanswerable(crop.observed)
+        true = {name: value for name, value in true.items() if name not in hidden}
+        if true:
+            return _Shown(crop.coordinates(trial), crop.observed, true)
+    return None
 
 
 def choose(names: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """Questions to ask: one of each family in turn, so that families of few questions are not crowded out."""
-    by_family: dict[str, list[str]] = {}
-    for name in rng.permutation(list(names)):
-        by_family.setdefault(QUESTIONS[str(name)].family, []).append(str(name))
-    order = sorted(by_family.values(), key=lambda _: rng.random())
-    rounds = [members[turn] for turn in range(len(names)) for members in order if turn < len(members)]
-    return rounds[:count]
+    """Questions to ask, drawn without replacement in proportion to their weights.
+
+    The order of exponential arrival times is such a draw (Efraimidis and Spirakis 2006).
+    """
+    weights = [_WEIGHTS.get(name, _WEIGHTS.get(QUESTIONS[name].family, 1.0)) for name in names]
+    arrivals = rng.exponential(size=len(names)) / np.array(weights)
+    return [names[i] for i in np.argsort(arrivals)[:count]]
 
 
 def _items(

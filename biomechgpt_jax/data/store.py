@@ -1,6 +1,8 @@
 """Write and read TFDS datasets with ArrayRecord shards, without TensorFlow."""
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -56,7 +58,8 @@ def write(
         for key, kind in features.items()
     }
     builder = _builder(name, kinds, records)(data_dir=str(temporary), file_format="array_record")
-    builder.download_and_prepare()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself on standard output
+        builder.download_and_prepare()
     digest = _digest(records)
     written = Path(str(builder.data_dir))
     (written / _METADATA).write_text(json.dumps({"digest": digest, **metadata}, indent=1) + "\n")
@@ -67,25 +70,28 @@ def write(
     return digest
 
 
-def _builder(name: str, kinds: Mapping[str, Any], records: Mapping[str, Sequence[tuple[str, Record]]]) -> Any:
+def _builder(dataset: str, kinds: Mapping[str, Any], records: Mapping[str, Sequence[tuple[str, Record]]]) -> Any:
     import tensorflow_datasets as tfds
 
-    class Builder(tfds.core.GeneratorBasedBuilder):
-        """Records that are already in memory."""
+    # Not entered into TFDS's registry of names: one process may write a dataset twice.
+    with tfds.core.registered.skip_registration():
 
-        VERSION = tfds.core.Version("1.0.0")
-        pkg_dir_path = Path(__file__).parent
+        class Builder(tfds.core.GeneratorBasedBuilder):
+            """Records that are already in memory."""
 
-        def _info(self) -> Any:
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(dict(kinds)))
+            name = dataset
+            VERSION = tfds.core.Version("1.0.0")
+            pkg_dir_path = Path(__file__).parent
 
-        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-            return {split: self._generate_examples(split) for split in records}
+            def _info(self) -> Any:
+                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(dict(kinds)))
 
-        def _generate_examples(self, split: str) -> Iterator[tuple[str, Record]]:
-            yield from records[split]
+            def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+                return {split: self._generate_examples(split) for split in records}
 
-    Builder.name = name
+            def _generate_examples(self, split: str) -> Iterator[tuple[str, Record]]:
+                yield from records[split]
+
     return Builder
 
 

@@ -3,7 +3,6 @@
 import importlib.metadata
 import platform
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +51,6 @@ class Inputs:
     made: Mapping[str, str]
 
 
-def phrase(question: str, trial: str, templates: Sequence[str]) -> str:
-    """The phrasing in which a trial is asked a question: any of the templates, the same in every run."""
-    return templates[zlib.crc32(f"{question}/{trial}".encode()) % len(templates)]
-
-
 def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]:
     """Every question that the evaluation crops of trials support, with its truth; one array per crop."""
     found = []
@@ -81,7 +75,7 @@ def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]
                         question=name,
                         kind=question.kind,
                         unit=question.unit,
-                        phrasing=phrase(name, trial.trial_id, question.templates),
+                        phrasing=question.phrasing(trial.trial_id),
                         truth=truth,
                     )
                 )

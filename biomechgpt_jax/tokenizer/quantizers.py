@@ -84,7 +84,7 @@ class Codebook(NamedTuple):
 
 def codebook_from(vectors: jax.Array) -> Codebook:
     """A codebook f32[N, K] whose codes have been used once a batch each."""
-    return Codebook(vectors, jnp.ones(vectors.shape[0]), vectors)
+    return Codebook(vectors, jnp.ones(vectors.shape[0]), vectors.copy())  # a copy: both buffers may be donated
 
 
 def vq_index(z: jax.Array, vectors: jax.Array) -> jax.Array:

@@ -16,7 +16,9 @@ _LONGEST_LINE = 65_536
 
 
 class TextTokenizer:
-    """Text to pieces and back. `decode(encode(text)) == text` for any text without line breaks or NUL.
+    """Text to pieces and back. `decode(encode(text)) == text` for any line of text.
+
+    (U+2581, which stands for a space inside the pieces, is the one character that comes back as a space.)
 
     Unigram language model pieces (Kudo 2018, arXiv 1804.10959) without any normalisation, with each digit a piece of
     its own and bytes for whatever was never seen.
@@ -40,7 +42,7 @@ class TextTokenizer:
         Raises:
             InputError: there is no text, or it holds more characters than there may be pieces.
         """
-        kept = sorted({line for line in lines if line.strip()})
+        kept = sorted(line for line in lines if line.strip())
         if not kept:
             raise InputError("text tokenizer: no line of text to train on; give the questions and answers of a data pack")
         needed = _LEAST_PIECES + len(set("".join(kept)) - {" "}) + 1

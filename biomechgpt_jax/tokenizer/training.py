@@ -59,7 +59,7 @@ def train(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[s
     raw = features_of([movement for movement, _ in trials], observed)
     scaling = fit_scaling(raw, [features_lib.feature_mask(seen) for seen in observed])
     windows = gather(raw, observed, scaling, cfg.window_frames, cfg.stride)
-    state = init(cfg, windows)
+    state = jax.jit(init, static_argnums=0)(cfg, windows)
     # One step a call: on CPU XLA runs convolutions inside a loop of its own tens of times slower.
     update = jax.jit(functools.partial(step, cfg), donate_argnums=0)
     spread = jnp.asarray(scaling.spread)

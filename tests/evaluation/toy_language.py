@@ -32,7 +32,9 @@ class Question:
     options: tuple = ()
     family: str = "gait"
     unit: str = "m"
-    templates: tuple = ("what is it?", "say what it is")
+
+    def phrasing(self, key):
+        return "what is it?"
 
     def answer_text(self, value):
         return str(value)

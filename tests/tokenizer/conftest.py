@@ -1,0 +1,17 @@
+"""Material that the tests of the tokenizer share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_codecs import SMALL_FSQ, SMALL_VQ, untrained  # noqa: E402
+
+from biomechgpt_jax.tokenizer.codec import Codec  # noqa: E402
+
+
+@pytest.fixture(scope="session", params=[SMALL_FSQ, SMALL_VQ], ids=["fsq", "vq"])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return untrained(request.param)

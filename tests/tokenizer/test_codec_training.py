@@ -1,0 +1,104 @@
+"""Training the codec: losses, windows, scaling."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from small_codecs import SMALL_FSQ, SMALL_VQ, smooth
+
+from biomechgpt_jax import config
+from biomechgpt_jax.biomechanics.features import FORWARD, RATES, feature_mask
+from biomechgpt_jax.biomechanics.skeleton import (
+    COORDINATE_COUNT,
+    INDEX,
+    MIRROR_PERMUTATION,
+    mirror,
+    observed_without,
+)
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.tokenizer import training, windows
+from biomechgpt_jax.tokenizer.batching import features_of
+from biomechgpt_jax.tokenizer.fidelity import reconstruction_error
+from biomechgpt_jax.tokenizer.scaling import Scaling, fit_scaling
+
+ALL = np.ones(COORDINATE_COUNT, bool)
+PLAIN = Scaling(np.zeros(COORDINATE_COUNT, np.float32), np.ones(COORDINATE_COUNT, np.float32))
+
+
+@pytest.mark.parametrize("cfg", [SMALL_FSQ, SMALL_VQ], ids=["fsq", "vq"])
+def test_training_reduces_the_loss_and_repeats(cfg: config.Tokenizer) -> None:
+    cfg = dataclasses.replace(cfg, steps=60, batch_size=8, learning_rate=3e-3)
+    trials = [(smooth(length, seed), ALL) for seed, length in enumerate((150, 90, 30, 200))]
+    seen: list[tuple[int, dict[str, float]]] = []
+    codec = training.train(cfg, trials, lambda step, losses: seen.append((step, losses)))
+    assert seen[-1][0] == 60
+    assert seen[-1][1]["reconstruction"] < 0.9 * seen[0][1]["reconstruction"]
+    assert np.isfinite(reconstruction_error(codec, trials)["median_deg"])
+    if cfg.quantizer == "fsq":
+        assert training.train(cfg, trials, lambda step, losses: None).digest == codec.digest
+
+
+def test_nothing_to_train_on_is_refused() -> None:
+    with pytest.raises(InputError, match="no frame"):
+        training.train(SMALL_FSQ, [], lambda step, losses: None)
+    with pytest.raises(InputError, match="shorter than 4 frames"):
+        training.train(SMALL_FSQ, [(smooth(3, 0), ALL)], lambda step, losses: None)
+
+
+def test_smooth_l1_is_square_within_beta_and_absolute_outside() -> None:
+    found = training.smooth_l1(np.array([0.1, -0.5, 2.0]), 0.5)
+    np.testing.assert_allclose(found, [0.1**2 / 1.0, 0.25, 2.0 - 0.25], rtol=1e-6)
+
+
+def test_scaling_is_robust_floored_and_the_same_for_left_and_right() -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.normal(2.0, 0.5, (5000, COORDINATE_COUNT)).astype(np.float32)
+    raw[:20] = 1e4  # a few wild frames
+    raw[:, INDEX["mtp_angle_r"]] = raw[:, INDEX["mtp_angle_l"]] = 0.1  # held still
+    hidden = observed_without(("elbow_flex_r", "elbow_flex_l"))
+    scaling = fit_scaling([raw], [hidden])
+    knee, toe, elbow = INDEX["knee_angle_r"], INDEX["mtp_angle_r"], INDEX["elbow_flex_r"]
+    assert scaling.center[knee] == pytest.approx(2.0, abs=0.05) and scaling.spread[knee] == pytest.approx(0.5, abs=0.05)
+    assert scaling.spread[toe] > np.radians(1) and scaling.center[toe] == pytest.approx(0.1)
+    assert scaling.center[elbow] == 0 and scaling.spread[elbow] > 0
+    np.testing.assert_array_equal(scaling.spread, scaling.spread[MIRROR_PERMUTATION])
+    np.testing.assert_allclose(mirror(scaling.center), scaling.center, atol=1e-7)
+
+
+def test_windows_are_parts_of_the_movements_or_of_their_mirror_images() -> None:
+    movements = [smooth(100, 0), smooth(26, 1)]
+    masks = [ALL, observed_without(("pelvis_tx", "knee_angle_r"))]
+    raw = features_of(movements, masks)
+    held = windows.gather(raw, masks, PLAIN, window=64, stride=4)
+    batch = jax.tree.map(np.asarray, jax.jit(windows.draw, static_argnums=(1, 2))(held, 64, 256, jax.random.key(0)))
+    assert set(batch.lengths_B) >= {24, 64} and (batch.lengths_B % 4 == 0).all() and (batch.lengths_B >= 16).all()
+    images = [image for f in raw for image in (f, mirror(f))]
+    image_masks = [image for m in masks for image in (feature_mask(m), feature_mask(m[MIRROR_PERMUTATION]))]
+    for row in range(64):
+        length = batch.lengths_B[row]
+        part, known = batch.scaled_BTC[row, :length], batch.known_BTC[row, :length]
+        found = any(
+            np.allclose(np.where(mask, image[first : first + length], 0), part, atol=1e-6) and (known == mask).all()
+            for image, mask in zip(images, image_masks, strict=True)
+            for first in range(len(image) - length + 1)
+        )
+        assert found
+        assert not batch.scaled_BTC[row, length:].any() and not batch.known_BTC[row, length:].any()
+    assert not (batch.shown_BTC & ~batch.known_BTC).any()
+    hidden = 1 - batch.shown_BTC.sum((0, 1)) / np.maximum(batch.known_BTC.sum((0, 1)), 1)
+    assert hidden[INDEX["neck_bending"]] > 0.25 and 0.05 < hidden[FORWARD] < 0.4
+    assert hidden[INDEX["knee_angle_l"]] < 0.08
+
+
+def test_the_loss_looks_only_at_what_is_known() -> None:
+    cfg = dataclasses.replace(SMALL_FSQ, batch_size=4)
+    held = windows.gather(features_of([smooth(120, 0)], [ALL]), [ALL], PLAIN, cfg.window_frames, cfg.stride)
+    state = jax.jit(training.init, static_argnums=0)(cfg, held)
+    loss = jax.jit(training.loss, static_argnums=2)
+    batch = jax.jit(windows.draw, static_argnums=(1, 2))(held, cfg.window_frames, 4, jax.random.key(0))
+    spread = np.ones(COORDINATE_COUNT, np.float32)
+    batch = batch._replace(known_BTC=batch.known_BTC.at[..., 8].set(False), shown_BTC=batch.shown_BTC.at[..., 8].set(False))
+    other = batch._replace(scaled_BTC=batch.scaled_BTC.at[..., 8].set(99.0))
+    assert loss(state.params, None, cfg, batch, spread)[0] == loss(state.params, None, cfg, other, spread)[0]
+    assert list(RATES) == [0, 1, 5]
