@@ -1,5 +1,6 @@
 """The `movements` dataset: one record per trial, with its labels and measured truth."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ _TEXT = ("trial_id", "participant", "activity", "side", "sex", "source", "sha256
 _NUMBERS = ("rate_hz", "height_m", "mass_kg", "age", "severity")
 FEATURES: dict[str, Any] = {
     **dict.fromkeys(_TEXT, "text"),
-    **{name: ((), np.float32) for name in _NUMBERS},
+    **{name: ((), np.float64) for name in _NUMBERS},
     "coordinates": ((None, COORDINATE_COUNT), np.float32),
     "observed": ((COORDINATE_COUNT,), np.bool_),
     "strike_time": ((None,), np.float32),
@@ -24,7 +25,7 @@ FEATURES: dict[str, Any] = {
     "off_foot": ((None,), np.int32),
     "defining": ((None, 2), np.float32),
     "score_names": "text",
-    "scores": ((None, 3), np.float32),  # value, start, end in seconds
+    "scores": ((None, 3), np.float64),  # value, start, end in seconds
 }
 
 
@@ -38,14 +39,14 @@ def _record(trial: Trial) -> store.Record:
         "sex": meta.sex,
         "source": meta.source,
         "sha256": meta.sha256,
-        "flags": ",".join(meta.flags),
+        "flags": json.dumps(meta.flags),
         "diagnosis": trial.diagnosis,
         "device": trial.device,
-        "rate_hz": np.float32(trial.trajectory.rate_hz),
-        "height_m": np.float32(meta.height_m),
-        "mass_kg": np.float32(meta.mass_kg),
-        "age": np.float32(meta.age),
-        "severity": np.float32(trial.severity),
+        "rate_hz": np.float64(trial.trajectory.rate_hz),
+        "height_m": np.float64(meta.height_m),
+        "mass_kg": np.float64(meta.mass_kg),
+        "age": np.float64(meta.age),
+        "severity": np.float64(trial.severity),
         "coordinates": np.asarray(trial.trajectory.coordinates, np.float32),
         "observed": np.asarray(trial.trajectory.observed, bool),
         "strike_time": np.asarray(contacts.strike_time, np.float32),
@@ -54,8 +55,8 @@ def _record(trial: Trial) -> store.Record:
         "off_time": np.asarray(contacts.off_time, np.float32),
         "off_foot": np.asarray(contacts.off_foot, np.int32),
         "defining": np.asarray(trial.defining, np.float32).reshape(-1, 2),
-        "score_names": ",".join(trial.scores),
-        "scores": np.array([[s.value, s.start_s, s.end_s] for s in trial.scores.values()], np.float32).reshape(-1, 3),
+        "score_names": json.dumps(list(trial.scores)),
+        "scores": np.array([[s.value, s.start_s, s.end_s] for s in trial.scores.values()], np.float64).reshape(-1, 3),
     }
 
 
@@ -71,9 +72,9 @@ def _trial(record: store.Record) -> Trial:
         sex=text["sex"],
         source=text["source"],
         sha256=text["sha256"],
-        flags=tuple(filter(None, text["flags"].split(","))),
+        flags=tuple(json.loads(text["flags"])),
     )
-    names = filter(None, text["score_names"].split(","))
+    names = json.loads(text["score_names"])
     return Trial(
         text["trial_id"],
         Trajectory(record["coordinates"], record["observed"], float(record["rate_hz"]), metadata),

@@ -15,7 +15,8 @@ import numpy as np
 
 # A phrasing of these shares at least half of its telling words with a free question that is taken for it.
 _MATCH_THRESHOLD = 0.5
-_CORPUS_NUMBERS = 200
+# Answers to each number question in the corpus; and how often a line is said in it.
+_CORPUS_NUMBERS, _CORPUS_REPEATS = 20, 16
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,11 @@ def _rarity() -> dict[str, float]:
 
 
 def corpus() -> list[str]:
-    """Lines to train the text tokenizer on: every phrasing, every option, and numbers over each plausible range."""
+    """Lines to train the text tokenizer on: every phrasing, every option, and numbers over each plausible range.
+
+    Each line says the same thing many times, or words that one phrasing uses would be too rare to become pieces
+    and would be spelled out at every training step.
+    """
     lines: list[str] = []
     for question in _ALL:
         lines += question.templates
@@ -313,7 +318,7 @@ def corpus() -> list[str]:
         if question.kind == "number":
             values = list(np.linspace(question.low, question.high, _CORPUS_NUMBERS))
         lines += [question.answer_text(value) for value in values]
-    return lines
+    return [" ".join([line] * _CORPUS_REPEATS) for line in lines]
 
 
 def digest() -> str:

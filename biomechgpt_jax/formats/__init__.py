@@ -1,0 +1,50 @@
+"""One reader per family of motion files; each gives a `Trajectory`."""
+
+from pathlib import Path
+
+from biomechgpt_jax.biomechanics.trajectory import Trajectory
+from biomechgpt_jax.errors import InputError
+
+READABLE = (".mot", ".sto")
+
+
+def read(path: str | Path) -> Trajectory:
+    """Read a motion file by its ending.
+
+    Raises:
+        InputError: it is missing, a directory, of an unknown kind, or its content cannot be used.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; check the path")
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; give one motion file ({', '.join(READABLE)})")
+    if path.suffix.lower() not in READABLE:
+        raise InputError(f"{path}: files ending in '{path.suffix}' cannot be read yet; give one of {', '.join(READABLE)}")
+    from biomechgpt_jax.formats import opensim
+
+    return opensim.read(path)
+
+
+def describe(trajectory: Trajectory) -> dict[str, object]:
+    """What a motion file holds: rate, seconds, coordinates present and missing, flags, and net walking speed."""
+    import numpy as np
+
+    from biomechgpt_jax.biomechanics.skeleton import COORDINATES, HORIZONTAL_ROOT, INDEX
+
+    observed = trajectory.observed
+    found: dict[str, object] = {
+        "file": trajectory.metadata.source,
+        "sha256": trajectory.metadata.sha256,
+        "rate_hz": round(trajectory.rate_hz, 3),
+        "seconds": round(trajectory.seconds, 3),
+        "frames": trajectory.frames,
+        "present": [name for name in COORDINATES if observed[INDEX[name]]],
+        "missing": [name for name in COORDINATES if not observed[INDEX[name]]],
+        "flags": list(trajectory.metadata.flags),
+    }
+    root = [INDEX[name] for name in HORIZONTAL_ROOT]
+    if observed[root].all():
+        moved = np.linalg.norm(trajectory.coordinates[-1, root] - trajectory.coordinates[0, root])
+        found["net_speed_m_s"] = round(float(moved) * trajectory.rate_hz / (trajectory.frames - 1), 3)
+    return found
