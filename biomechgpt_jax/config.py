@@ -77,8 +77,8 @@ class Pack:
     """Crops, questions and fixed rows."""
 
     row_length: int = 384
-    crops_per_trial: int = 10  # training crops drawn from each trial
-    questions_per_crop: int = 6  # at most; drawn at random from those the crop supports
+    crops_per_trial: int = 9  # training crops drawn from each trial
+    questions_per_crop: int = 8  # at most; drawn at random from those the crop supports
     shortest_crop_s: float = 1.2
     longest_crop_s: float = 32.0
     mirror_probability: float = 0.5

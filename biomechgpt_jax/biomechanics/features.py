@@ -85,10 +85,9 @@ def coordinates_from_features(
     x = start[..., 0:1] + _sum_before(cos * forward + sin * rightward) / rate_hz
     z = start[..., 1:2] + _sum_before(cos * rightward - sin * forward) / rate_hz
     tilt, list_, rotation = _tilt_list_rotation(heading, f[..., TILT], f[..., LIST])
-    root = [jnp.zeros_like(x)] * 6
-    for index, value in ((_TX, x), (_TZ, z), (_TY, f[..., HEIGHT]), (_TILT, tilt), (_LIST, list_), (_ROTATION, rotation)):
-        root[index] = value
-    return jnp.concatenate([jnp.stack(root, axis=-1), f[..., 6:]], axis=-1)
+    found = {_TX: x, _TZ: z, _TY: f[..., HEIGHT], _TILT: tilt, _LIST: list_, _ROTATION: rotation}
+    root = jnp.stack([found[index] for index in range(6)], axis=-1)
+    return jnp.concatenate([root, f[..., 6:]], axis=-1)
 
 
 def start_pose(coordinates: jax.Array | np.ndarray) -> jax.Array:
@@ -136,7 +135,9 @@ def _heading_tilt_list(q: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return jnp.unwrap(heading, axis=-1), jnp.arctan2(r10, jnp.hypot(r00, r20)), jnp.arctan2(-r12, r11)
 
 
-def _tilt_list_rotation(heading: jax.Array, tilt: jax.Array, list_: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _tilt_list_rotation(
+    heading: jax.Array, tilt: jax.Array, list_: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Angles of R = Rz(tilt) Rx(list) Ry(rotation), with the rotation within half a turn of the heading."""
     cos_t, sin_t, cos_l, sin_l = jnp.cos(tilt), jnp.sin(tilt), jnp.cos(list_), jnp.sin(list_)
     cos_h, sin_h = jnp.cos(heading), jnp.sin(heading)

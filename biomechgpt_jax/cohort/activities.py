@@ -247,7 +247,7 @@ def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator)
     length = walking.step_length(person, style, speed)
     turn = max(2, round(style.turn_steps - 1 + 0.5 * rng.normal()))
     path = _Path(max(3, round(2.8 / length)), turn, max(2, round(2.2 / length)), turn)
-    quiet = rng.uniform(0.5, 4.0, 2)
+    quiet = rng.uniform(0.5, 9.0, 2)
     rise = style.rise_s * 1.1 * float(np.exp(0.08 * rng.normal()))
     begin = float(quiet[0])
     durations, foot = step_times(

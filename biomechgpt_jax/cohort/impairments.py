@@ -2,7 +2,8 @@
 
 A `Style` is everything that makes one participant's movement differ from the norm at the same speed. Angles
 in degrees. Directions of change follow the literature named beside each recipe; where no source is named the
-size is from memory. Everything scales with severity, so that at severity 0 nobody differs.
+size is from memory. Everything scales with severity, so that at severity 0 nobody differs; only a prosthesis shows
+whatever the severity.
 """
 
 from dataclasses import dataclass, field, replace
@@ -284,18 +285,18 @@ _POSTURE_SD = {
     "hip_rotation": 5.0,
     "knee": 3.0,
     "ankle": 3.0,
-    "subtalar": 4.0,
+    "subtalar": 2.5,
     "mtp": 3.0,
     "lumbar_extension": 5.0,
     "lumbar_bending": 1.0,
-    "neck_extension": 6.0,
+    "neck_extension": 4.0,
     "neck_bending": 1.5,
     "shoulder": 5.0,
     "shoulder_adduction": 4.0,
-    "shoulder_rotation": 12.0,
-    "elbow": 10.0,
-    "pro_sup": 20.0,
-    "wrist": 8.0,
+    "shoulder_rotation": 5.0,
+    "elbow": 6.0,
+    "pro_sup": 8.0,
+    "wrist": 4.0,
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
 from biomechgpt_jax.data import splits, store
+from biomechgpt_jax.errors import InputError
 
 _TEXT = ("trial_id", "participant", "activity", "side", "sex", "source", "sha256", "flags", "diagnosis", "device")
 _NUMBERS = ("rate_hz", "height_m", "mass_kg", "age", "severity")
@@ -97,13 +98,19 @@ def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> st
     """Write trials, split by participant; returns the digest.
 
     The metadata gains trials, participants and hours.
+
+    Raises:
+        InputError: two trials have one id, or somebody is in two splits.
     """
     records: dict[str, list[tuple[str, store.Record]]] = {split: [] for split in splits.SPLITS}
     hours, people = 0.0, set()
-    leaks = splits.LeakCheck()
+    leaks, ids = splits.LeakCheck(), set[str]()
     for trial in trials:
         split = splits.split_of(trial.participant)
         leaks.add(split, trial)
+        if trial.trial_id in ids:
+            raise InputError(f"two trials are called {trial.trial_id}; give each an id of its own")
+        ids.add(trial.trial_id)
         records[split].append((trial.trial_id, _record(trial)))
         hours += trial.trajectory.seconds / 3600
         people.add(trial.participant)

@@ -144,7 +144,7 @@ def pack(
         "vocabulary": vocabulary.digest,
         "movements": store.metadata(movements_dir)["digest"],
     }
-    features = {name: ((cfg.pack.row_length,), np.int32) for name in packing.ARRAYS[:-1]}
+    features: dict[str, Any] = {name: ((cfg.pack.row_length,), np.int32) for name in packing.ARRAYS[:-1]}
     features["loss_weights"] = ((cfg.pack.row_length,), np.float32)
     store.write(out, "sequences", features, rows[False], facts)
     store.write(out_text_only, "sequences_text_only", features, rows[True], facts)

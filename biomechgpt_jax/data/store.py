@@ -38,7 +38,7 @@ def write(
 
     Args:
         directory: where the dataset will lie.
-        name: CamelCase name of the dataset.
+        name: of the dataset, in snake_case.
         features: (shape, dtype) of each array, or "text".
         records: (key, record) by split; the keys are unique.
         metadata: JSON-able facts stored beside the data.
@@ -57,16 +57,18 @@ def write(
         else tfds.features.Tensor(shape=kind[0], dtype=np.dtype(kind[1]), encoding="bytes")
         for key, kind in features.items()
     }
-    builder = _builder(name, kinds, records)(data_dir=str(temporary), file_format="array_record")
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself on standard output
-        builder.download_and_prepare()
-    digest = _digest(records)
-    written = Path(str(builder.data_dir))
-    (written / _METADATA).write_text(json.dumps({"digest": digest, **metadata}, indent=1) + "\n")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
-    written.rename(directory)
-    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        builder = _builder(name, kinds, records)(data_dir=str(temporary), file_format="array_record")
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself on standard output
+            builder.download_and_prepare()
+        digest = _digest(records)
+        written = Path(str(builder.data_dir))
+        (written / _METADATA).write_text(json.dumps({"digest": digest, **metadata}, indent=1) + "\n")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        written.rename(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return digest
 
 

@@ -13,6 +13,8 @@ from biomechgpt_jax.evaluation.predictions import Prediction, by_question
 TEXT_ONLY_MARGIN = 0.03
 # ... and its numbers may correlate with the truth this much.
 TEXT_ONLY_R = 0.15
+# A bar on numbers is not met by a model that answers few of the questions: this share must parse.
+PARSED_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ def _holds(value: float, bar: Bar) -> bool:
     return value <= bar.bound if bar.sense == "at most" else value < bar.bound
 
 
+def _answered(summary: Mapping[str, Any]) -> bool:
+    return summary.get("unparsed", 0) <= (1.0 - PARSED_SHARE) * summary.get("n", 0)
+
+
 def _value(families: Mapping[str, Any], question: str, metric: str) -> float:
     value = metrics.find(dict(families), question).get(metric)
     return float("nan") if value is None else float(value)
@@ -70,7 +76,7 @@ def check(
     Returns:
         One object per bar: question, metric, source, value, ci95, bar (in words), meets, and for a bar above
         a control the control's value with the paired difference and its interval. A question that was not
-        asked does not meet its bar.
+        asked, or whose numbers often could not be parsed, does not meet its bar.
     """
     found = []
     for bar in BARS:
@@ -87,7 +93,7 @@ def check(
             "value": value,
             "ci95": summary.get(metrics.interval_key(bar.metric)),
             "bar": f"{bar.sense} {bar.bound:.{digits}f}{unit}",
-            "meets": bool(np.isfinite(value) and _holds(value, bar)),
+            "meets": bool(np.isfinite(value) and _holds(value, bar) and _answered(summary)),
         }
         if bar.above:
             other = _value(families.get(bar.above, {}), bar.question, bar.metric)

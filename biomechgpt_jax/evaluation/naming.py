@@ -7,15 +7,22 @@ import numpy as np
 
 from biomechgpt_jax.evaluation.predictions import NESTED
 
+# In the order in which people read them.
 _QUESTIONS = {
     "activity": "Activity",
     "impairment": "Impairment",
     "diagnosis": "Diagnosis",
     "assistive_device": "Assistive device",
-    "fall_risk": "Fall-risk band",
     "tug_time": "Timed up and go",
     "five_times_sit_to_stand_time": "Five times sit to stand",
     "ten_metre_walk_time": "10-metre walk",
+    "fall_risk": "Fall-risk band",
+    "walking_speed": "Walking speed",
+    "cadence": "Cadence",
+    "step_length": "Step length",
+    "stride_time": "Stride time",
+    "double_support": "Double support",
+    "step_time_asymmetry": "Step time asymmetry",
 }
 _METRICS = {
     "accuracy": "accuracy",
@@ -34,7 +41,6 @@ SOURCES = {
     "mean_pose": "Mean pose",
     "mean_pose_tree": "Mean-pose tree",
 }
-_FAMILY_ORDER = ("activity", "impairment", "diagnosis", "assistive_device", "outcome_scores", "gait")
 _MISSING = "–"
 
 
@@ -69,12 +75,11 @@ def headline(summary: dict[str, Any], name: str) -> tuple[str, ...]:
 
 def questions(families: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Every question of a `families` object with its summary, in the order people read them."""
-    ordered = [family for family in _FAMILY_ORDER if family in families]
-    ordered += [family for family in families if family not in _FAMILY_ORDER]
     found: list[tuple[str, dict[str, Any]]] = []
-    for family in ordered:
-        found += list(families[family].items()) if family in NESTED else [(family, families[family])]
-    return found
+    for family, entry in families.items():
+        found += list(entry.items()) if family in NESTED else [(family, entry)]
+    rank = {name: place for place, name in enumerate(_QUESTIONS)}
+    return sorted(found, key=lambda item: rank.get(item[0], len(rank)))
 
 
 def decimals(metric: str, unit: str = "") -> int:

@@ -45,8 +45,9 @@ def results_table(found: Mapping[str, Any]) -> Table:
         shown = naming.headline(summary, question)
         for metric in shown:
             controls = [metrics.find(dict(found["controls"].get(name, {})), question) for name in _COLUMNS]
+            left = f"{summary['unparsed']} of {summary['n']} not parsed" if summary.get("unparsed") else ""
             table.add_row(
-                naming.question_title(question) if metric == shown[0] else "",
+                naming.question_title(question) if metric == shown[0] else Text(left, style="dim"),
                 naming.short_metric_title(metric, summary.get("unit", "")),
                 _value(summary, metric, interval=True),
                 *(_value(control, metric, interval=False) for control in controls),

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
@@ -24,7 +24,7 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import batching, quantizers
 from biomechgpt_jax.tokenizer.files import write_atomically
-from biomechgpt_jax.tokenizer.network import Decoder, Encoder
+from biomechgpt_jax.tokenizer.network import networks
 from biomechgpt_jax.tokenizer.scaling import Scaling
 
 ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
@@ -32,15 +32,6 @@ ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
 _NETWORK_FIELDS = ("quantizer", "levels", "codebook_size", "code_size", "width", "depth", "stride")
 
 Params = Mapping[str, Any]
-
-
-def networks(cfg: config.Tokenizer) -> tuple[Encoder, Decoder]:
-    """The two halves of the network of a configuration."""
-    size = len(cfg.levels) if cfg.quantizer == "fsq" else cfg.code_size
-    return (
-        Encoder(cfg.width, cfg.depth, cfg.stride, size),
-        Decoder(cfg.width, cfg.depth, cfg.stride, COORDINATE_COUNT),
-    )
 
 
 class Codec:
@@ -76,9 +67,7 @@ class Codec:
             q_BTC, mask_BC, lengths_B = batching.padded(
                 [coordinates[i] for i in chosen], [observed[i] for i in chosen], [live[i] for i in chosen], rows, frames
             )
-            codes_BS = np.asarray(
-                _encode(self.config, self.params["encoder"], *self._scale(), self.codebook, q_BTC, mask_BC, lengths_B)
-            )
+            codes_BS = np.asarray(_encode(self.config, self._parts(), q_BTC, mask_BC, lengths_B))
             for row, i in enumerate(chosen):
                 tokens[i] = codes_BS[row, : live[i] // self.stride]
         return tokens
@@ -87,14 +76,15 @@ class Codec:
         """Movements f32[n_i * stride, 40] at 30 Hz of codes i32[n_i]: all 40 coordinates, whatever was masked.
 
         Args:
-            starts: world x, z (metres) and heading (radians) of each first frame; the origin, facing forward, if absent.
+            starts: world x, z (metres) and heading (radians) of each first frame; if absent, the
+                origin, facing forward.
 
         Raises:
             InputError: a code is not one of this codec's.
         """
         for number, codes in enumerate(tokens):
             if len(codes) and not 0 <= np.min(codes) <= np.max(codes) < self.codes:
-                raise InputError(f"decode: movement {number} holds codes outside 0..{self.codes - 1}; use its own codec")
+                raise InputError(f"decode: movement {number} has codes outside 0..{self.codes - 1}; use its own codec")
         live = [len(codes) * self.stride for codes in tokens]
         movements = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in tokens]
         for chosen, rows, frames in batching.batches(live):
@@ -104,9 +94,7 @@ class Codec:
                 codes_BS[row, : len(tokens[i])], lengths_B[row] = tokens[i], live[i]
                 if starts is not None:
                     starts_B[row] = starts[i]
-            q_BTC = np.asarray(
-                _decode(self.config, self.params["decoder"], *self._scale(), self.codebook, codes_BS, lengths_B, starts_B)
-            )
+            q_BTC = np.asarray(_decode(self.config, self._parts(), codes_BS, lengths_B, starts_B))
             for row, i in enumerate(chosen):
                 movements[i] = q_BTC[row, : live[i]]
         return movements
@@ -163,8 +151,8 @@ class Codec:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{directory}: the motion codec is damaged ({reason}); {mend}") from error
 
-    def _scale(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.scaling.center, self.scaling.spread
+    def _parts(self) -> "_Parts":
+        return _Parts(self.params, self.scaling.center, self.scaling.spread, self.codebook)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         flat = flax.traverse_util.flatten_dict(self.params, sep="/")
@@ -184,37 +172,35 @@ def _digest(cfg: config.Tokenizer, arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+class _Parts(NamedTuple):
+    """What the jitted functions read of a codec."""
+
+    params: Params
+    center: np.ndarray
+    spread: np.ndarray
+    codebook: np.ndarray | None
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(
-    cfg: config.Tokenizer,
-    params: Params,
-    center: jax.Array,
-    spread: jax.Array,
-    codebook: jax.Array | None,
-    q_BTC: jax.Array,
-    mask_BC: jax.Array,
-    lengths_B: jax.Array,
+    cfg: config.Tokenizer, parts: _Parts, q_BTC: jax.Array, mask_BC: jax.Array, lengths_B: jax.Array
 ) -> jax.Array:
     features_BTC = features_lib.features(q_BTC, length=lengths_B)
     mask_BTC = jnp.broadcast_to(mask_BC[:, None], features_BTC.shape)
-    scaled_BTC = jnp.where(mask_BTC, (features_BTC - center) / spread, 0.0)
-    z_BSK = networks(cfg)[0].apply({"params": params}, scaled_BTC, mask_BTC.astype(jnp.float32), lengths_B)
-    if codebook is not None:
-        return quantizers.vq_index(z_BSK, codebook)
+    scaled_BTC = jnp.where(mask_BTC, (features_BTC - parts.center) / parts.spread, 0.0)
+    encoder, _ = networks(cfg)
+    z_BSK: Any = encoder.apply({"params": parts.params["encoder"]}, scaled_BTC, mask_BTC.astype(jnp.float32), lengths_B)
+    if parts.codebook is not None:
+        return quantizers.vq_index(z_BSK, jnp.asarray(parts.codebook))
     return quantizers.fsq_index(z_BSK, cfg.levels)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _decode(
-    cfg: config.Tokenizer,
-    params: Params,
-    center: jax.Array,
-    spread: jax.Array,
-    codebook: jax.Array | None,
-    codes_BS: jax.Array,
-    lengths_B: jax.Array,
-    starts_B: jax.Array,
+    cfg: config.Tokenizer, parts: _Parts, codes_BS: jax.Array, lengths_B: jax.Array, starts_B: jax.Array
 ) -> jax.Array:
-    z_BSK = codebook[codes_BS] if codebook is not None else quantizers.fsq_value(codes_BS, cfg.levels)
-    scaled_BTC = networks(cfg)[1].apply({"params": params}, z_BSK, lengths_B)
-    return features_lib.coordinates_from_features(scaled_BTC * spread + center, starts_B)
+    vectors = parts.codebook
+    z_BSK = quantizers.fsq_value(codes_BS, cfg.levels) if vectors is None else jnp.asarray(vectors)[codes_BS]
+    _, decoder = networks(cfg)
+    scaled_BTC: Any = decoder.apply({"params": parts.params["decoder"]}, z_BSK, lengths_B)
+    return features_lib.coordinates_from_features(scaled_BTC * parts.spread + parts.center, starts_B)

@@ -7,10 +7,16 @@ S tokens, K size of a latent.
 """
 
 import math
+from typing import Any
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from biomechgpt_jax import config
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 
 _KERNEL = 3
 _DILATION_GROWTH = 3  # of successive residual blocks
@@ -26,6 +32,39 @@ def _conv(width: int, kernel: int = _KERNEL, stride: int = 1, dilation: int = 1)
     reach = dilation * (kernel - 1) + 1 - stride
     padding = (reach // 2, reach - reach // 2)
     return nn.Conv(width, (kernel,), strides=(stride,), kernel_dilation=(dilation,), padding=[padding])
+
+
+def networks(cfg: config.Tokenizer) -> "tuple[Encoder, Decoder]":
+    """The two halves of the network of a configuration."""
+    return (
+        Encoder(cfg.width, cfg.depth, cfg.stride, code_size(cfg)),
+        Decoder(cfg.width, cfg.depth, cfg.stride, COORDINATE_COUNT),
+    )
+
+
+def code_size(cfg: config.Tokenizer) -> int:
+    """Size K of a latent."""
+    return len(cfg.levels) if cfg.quantizer == "fsq" else cfg.code_size
+
+
+def initial_parameters(cfg: config.Tokenizer, seed: int) -> dict[str, Any]:
+    """Parameters {"encoder", "decoder"} f32: kernels normal with variance 1 / fan-in (LeCun), biases zero.
+
+    Drawn in NumPy: the network is small, and compiling its random initialisation would take longer than using it.
+    """
+    encoder, decoder = networks(cfg)
+    key = jax.random.key(0)  # only shapes are asked for
+    x_BTC, lengths_B = jnp.zeros((1, cfg.stride, COORDINATE_COUNT)), jnp.full(1, cfg.stride)
+    shapes = {
+        "encoder": jax.eval_shape(encoder.init, key, x_BTC, x_BTC, lengths_B)["params"],
+        "decoder": jax.eval_shape(decoder.init, key, jnp.zeros((1, 1, code_size(cfg))), lengths_B)["params"],
+    }
+    rng = np.random.default_rng(seed)
+    drawn = {}
+    for path, leaf in sorted(flax.traverse_util.flatten_dict(shapes).items()):
+        deviation = math.prod(leaf.shape[:-1]) ** -0.5 if path[-1] == "kernel" else 0.0
+        drawn[path] = (deviation * rng.normal(size=leaf.shape)).astype(np.float32)
+    return flax.traverse_util.unflatten_dict(drawn)
 
 
 class ResidualBlock(nn.Module):

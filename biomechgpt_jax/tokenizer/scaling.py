@@ -6,10 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from biomechgpt_jax.biomechanics.features import FORWARD, HEIGHT, RIGHTWARD, YAW_RATE
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, MIRROR_PERMUTATION, mirror
+from biomechgpt_jax.biomechanics.skeleton import (
+    COORDINATE_COUNT,
+    INDEX,
+    MIRROR_PERMUTATION,
+    NECK_AND_WRISTS,
+    OFTEN_ARTEFACTS,
+    mirror,
+)
 from biomechgpt_jax.errors import InputError
 
 _SAMPLE = 200_000  # frames, evenly spread, that the quantiles are taken of
+# Coordinates that real files lack or hold at a limit are spread wider, so that errors of them count for less.
+_LESS_OF_THE_CODE = 2.5
 _NORMAL_90 = 3.29  # standard deviations between the 5th and the 95th percentile of a normal distribution
 
 
@@ -53,6 +62,7 @@ def fit_scaling(features: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> 
         if len(known):
             low[column], center[column], high[column] = np.quantile(known, [0.05, 0.5, 0.95])
     spread = np.maximum((high - low) / _NORMAL_90, _floors())
+    spread[[INDEX[name] for name in (*NECK_AND_WRISTS, *OFTEN_ARTEFACTS)]] *= _LESS_OF_THE_CODE
     return Scaling(
         (0.5 * (center + mirror(center))).astype(np.float32),
         (0.5 * (spread + spread[MIRROR_PERMUTATION])).astype(np.float32),

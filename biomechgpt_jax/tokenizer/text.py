@@ -44,11 +44,11 @@ class TextTokenizer:
         """
         kept = sorted(line for line in lines if line.strip())
         if not kept:
-            raise InputError("text tokenizer: no line of text to train on; give the questions and answers of a data pack")
+            raise InputError("text tokenizer: no line of text to train on; give questions and answers")
         needed = _LEAST_PIECES + len(set("".join(kept)) - {" "}) + 1
         if pieces < needed:
             raise InputError(
-                f"tokenizer.text_pieces is {pieces}; this text needs at least {needed} (256 bytes and one per character)"
+                f"tokenizer.text_pieces is {pieces}; this text needs at least {needed} (256 bytes, one per character)"
             )
         written = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
@@ -95,10 +95,10 @@ class TextTokenizer:
         Raises:
             InputError: it is missing or damaged.
         """
-        path = Path(directory) / MODEL_FILE
+        path, mend = Path(directory) / MODEL_FILE, "make it again with `biomechgpt tokenizer`"
         try:
             return cls(path.read_bytes())
         except OSError as error:
-            raise InputError(f"{path}: no text tokenizer here; make it again with `biomechgpt tokenizer`") from error
+            raise InputError(f"{path}: no text tokenizer here; {mend}") from error
         except RuntimeError as error:  # SentencePiece's word for a model it cannot parse
-            raise InputError(f"{path}: the text tokenizer is damaged; make it again with `biomechgpt tokenizer`") from error
+            raise InputError(f"{path}: the text tokenizer is damaged; {mend}") from error

@@ -15,13 +15,13 @@ import optax
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import features as features_lib
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import quantizers
 from biomechgpt_jax.tokenizer.batching import features_of
-from biomechgpt_jax.tokenizer.codec import Codec, networks
+from biomechgpt_jax.tokenizer.codec import Codec
+from biomechgpt_jax.tokenizer.network import initial_parameters, networks
 from biomechgpt_jax.tokenizer.scaling import Scaling, fit_scaling
-from biomechgpt_jax.tokenizer.windows import Windows, draw, gather
+from biomechgpt_jax.tokenizer.windows import Batch, Windows, draw, gather
 
 LOOK_EVERY = 20  # steps between two looks at the losses, which wait for the device
 BETA = 0.25  # where smooth L1 turns from square to absolute, in scaled units
@@ -30,6 +30,13 @@ PATH_WEIGHT = 0.1  # of the path of the root summed over a window: keeps speed a
 PATH_UNITS = np.array([0.05, 0.05, 0.1], np.float32)  # metres, metres, radians that count as one
 WARMUP_FRACTION, FINAL_FRACTION = 0.05, 0.02  # of the steps; of the peak learning rate
 B1, B2, WEIGHT_DECAY, CLIP_NORM = 0.9, 0.99, 1e-4, 1.0
+
+# What decides how a person is judged to move comes first: the rest varies widely between people, and of few bits would
+# take the most. Weights of features by the start of their names; 1 where none fits.
+FEATURE_WEIGHTS = {
+    ("neck_", "wrist_", "pro_sup", "arm_rot", "subtalar_", "mtp_"): 0.15,
+    ("arm_flex", "arm_add", "elbow_", "hip_rotation"): 0.5,
+}
 
 Trials = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -59,13 +66,11 @@ def train(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[s
     raw = features_of([movement for movement, _ in trials], observed)
     scaling = fit_scaling(raw, [features_lib.feature_mask(seen) for seen in observed])
     windows = gather(raw, observed, scaling, cfg.window_frames, cfg.stride)
-    state = jax.jit(init, static_argnums=0)(cfg, windows)
-    # One step a call: on CPU XLA runs convolutions inside a loop of its own tens of times slower.
-    update = jax.jit(functools.partial(step, cfg), donate_argnums=0)
+    state = init(cfg, windows)
     spread = jnp.asarray(scaling.spread)
     recent: list[dict[str, jax.Array]] = []
     for number in range(1, cfg.steps + 1):
-        state, parts = update(state, windows, spread)
+        state, parts = step(cfg, state, windows, spread)
         recent.append(parts)
         if number % LOOK_EVERY == 0 or number == cfg.steps:
             losses = {name: float(np.mean([one[name] for one in recent])) for name in parts}
@@ -78,20 +83,24 @@ def train(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[s
 
 def init(cfg: config.Tokenizer, windows: Windows) -> State:
     """The state before the first step. A VQ codebook starts as latents of a first batch."""
-    encoder, decoder = networks(cfg)
-    key_encoder, key_decoder, key_batch, key_codes = jax.random.split(jax.random.key(cfg.seed), 4)
-    batch = draw(windows, cfg.window_frames, cfg.batch_size, key_batch)
-    shown_BTC = batch.shown_BTC.astype(jnp.float32)
-    encoder_params = encoder.init(key_encoder, batch.scaled_BTC, shown_BTC, batch.lengths_B)["params"]
-    z_BSK = encoder.apply({"params": encoder_params}, batch.scaled_BTC * shown_BTC, shown_BTC, batch.lengths_B)
-    decoder_params = decoder.init(key_decoder, z_BSK, batch.lengths_B)["params"]
-    params = {"encoder": encoder_params, "decoder": decoder_params}
+    params = jax.tree.map(jnp.asarray, initial_parameters(cfg, cfg.seed))
     codebook = None
     if cfg.quantizer == "vq":
-        z_MK = z_BSK.reshape(-1, cfg.code_size)
+        key_batch, key_codes = jax.random.split(jax.random.key(cfg.seed))
+        batch = jax.jit(draw, static_argnums=(1, 2))(windows, cfg.window_frames, cfg.batch_size, key_batch)
+        z_MK = jax.jit(_latents, static_argnums=0)(cfg, params, batch).reshape(-1, cfg.code_size)
         chosen = jax.random.choice(key_codes, len(z_MK), (cfg.codes,), replace=cfg.codes > len(z_MK))
         codebook = quantizers.codebook_from(z_MK[chosen])
     return State(jnp.zeros((), jnp.int32), params, _optimizer(cfg).init(params), codebook)
+
+
+def _latents(cfg: config.Tokenizer, params: Any, batch: Batch) -> jax.Array:
+    """Latents f32[B, S, K] of what a batch shows of its windows."""
+    shown_BTC = batch.shown_BTC.astype(jnp.float32)
+    latents: Any = networks(cfg)[0].apply(
+        {"params": params["encoder"]}, batch.scaled_BTC * shown_BTC, shown_BTC, batch.lengths_B
+    )
+    return latents
 
 
 def finish(cfg: config.Tokenizer, scaling: Scaling, state: State) -> Codec:
@@ -109,13 +118,11 @@ def loss(
     params: Any,
     codebook: quantizers.Codebook | None,
     cfg: config.Tokenizer,
-    batch: Any,
+    batch: Batch,
     spread: jax.Array,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], jax.Array]]:
     """The training loss of a batch, its parts, and the latents f32[B,S,K]."""
-    encoder, decoder = networks(cfg)
-    shown_BTC = batch.shown_BTC.astype(jnp.float32)
-    z_BSK = encoder.apply({"params": params["encoder"]}, batch.scaled_BTC * shown_BTC, shown_BTC, batch.lengths_B)
+    z_BSK = _latents(cfg, params, batch)
     commitment = jnp.zeros(())
     if codebook is None:
         code_BSK = quantizers.fsq_quantize(z_BSK, cfg.levels)
@@ -124,22 +131,22 @@ def loss(
         whole_BS1 = (jnp.arange(z_BSK.shape[1]) < batch.lengths_B[:, None] // cfg.stride)[..., None]
         commitment = ((z_BSK - nearest_BSK) ** 2 * whole_BS1).sum() / (whole_BS1.sum() * z_BSK.shape[-1])
         code_BSK = z_BSK + jax.lax.stop_gradient(nearest_BSK - z_BSK)
-    decoded_BTC = decoder.apply({"params": params["decoder"]}, code_BSK, batch.lengths_B)
+    decoded_BTC: Any = networks(cfg)[1].apply({"params": params["decoder"]}, code_BSK, batch.lengths_B)
 
-    weight_BTC = batch.known_BTC * jnp.where(batch.shown_BTC, 1.0, HIDDEN_WEIGHT)
+    weight_BTC = batch.known_BTC * jnp.where(batch.shown_BTC, 1.0, HIDDEN_WEIGHT) * _feature_weights()
     error_BTC = (decoded_BTC - batch.scaled_BTC) * batch.known_BTC
     reconstruction = _mean(smooth_l1(error_BTC, BETA), weight_BTC)
     velocity = _mean(smooth_l1(jnp.diff(error_BTC, axis=1), BETA), weight_BTC[:, 1:])
     rates = features_lib.RATES
     path_BT3 = jnp.cumsum(error_BTC[..., rates] * spread[rates], axis=1) / config.CANONICAL_RATE_HZ / PATH_UNITS
     path = _mean(smooth_l1(path_BT3, 1.0), weight_BTC[..., rates])
-    total = (
-        reconstruction + cfg.velocity_weight * velocity + PATH_WEIGHT * path + cfg.commitment_weight * commitment
-    )
+    total = reconstruction + cfg.velocity_weight * velocity + PATH_WEIGHT * path + cfg.commitment_weight * commitment
     parts = {"loss": total, "reconstruction": reconstruction, "velocity": velocity, "path": path}
     return total, (parts | ({} if codebook is None else {"commitment": commitment}), z_BSK)
 
 
+# One step a call: on CPU XLA runs convolutions inside a loop of its own tens of times slower.
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def step(
     cfg: config.Tokenizer, state: State, windows: Windows, spread: jax.Array
 ) -> tuple[State, dict[str, jax.Array]]:
@@ -160,9 +167,14 @@ def _moved(
     whole_BS = jnp.arange(z_BSK.shape[1]) < lengths_B[:, None] // cfg.stride
     z_MK = z_BSK.reshape(-1, z_BSK.shape[-1])
     index_M = quantizers.vq_index(z_MK, codebook.vectors)
-    return quantizers.vq_update(
-        codebook, z_MK, index_M, whole_BS.reshape(-1), cfg.ema_decay, cfg.reset_below, key
-    )
+    return quantizers.vq_update(codebook, z_MK, index_M, whole_BS.reshape(-1), cfg.ema_decay, cfg.reset_below, key)
+
+
+def _feature_weights() -> np.ndarray:
+    weights = np.ones(len(features_lib.FEATURES), np.float32)
+    for starts, weight in FEATURE_WEIGHTS.items():
+        weights[[name.startswith(starts) for name in features_lib.FEATURES]] = weight
+    return weights
 
 
 def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:

@@ -111,9 +111,7 @@ def draw(windows: Windows, window: int, batch_size: int, key: jax.Array) -> Batc
     observed_BC = windows.observed_RC[windows.movement_M[drawn_B]]
     mirrored_B = jax.random.bernoulli(key_mirror, MIRROR_PROBABILITY, (batch_size,))
     # The scaling is the same for left and right, so the mirror of coordinates is also that of scaled features.
-    scaled_BTC = jnp.where(
-        mirrored_B[:, None, None], scaled_BTC[..., MIRROR_PERMUTATION] * MIRROR_SIGN, scaled_BTC
-    )
+    scaled_BTC = jnp.where(mirrored_B[:, None, None], scaled_BTC[..., MIRROR_PERMUTATION] * MIRROR_SIGN, scaled_BTC)
     observed_BC = jnp.where(mirrored_B[:, None], observed_BC[:, MIRROR_PERMUTATION], observed_BC)
 
     known_BTC = features_lib.feature_mask(observed_BC)[:, None] & live_BT1

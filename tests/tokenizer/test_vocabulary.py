@@ -15,7 +15,7 @@ from biomechgpt_jax.tokenizer.text import MODEL_FILE, TextTokenizer
 LINES = [
     "How fast is this person walking?",
     "What is the diagnosis?",
-    "Parkinson disease",
+    *["Parkinson disease"] * 20,
     "transfemoral amputation",
     *(f"{value / 100:.2f} m/s" for value in range(40, 180, 3)),
     *(f"{value} steps/min" for value in range(60, 140, 7)),
