@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb, (_, words) in _STAGES.items():
         stage = verbs.add_parser(verb, help=words, description=words, allow_abbrev=False)
         stage.add_argument("config", help="configuration file, such as configs/quickstart.py")
-        stage.add_argument("--workdir", default="runs/quickstart", help="where everything of the run lies (%(default)s)")
+        stage.add_argument("--workdir", default="runs/quickstart", help="where the run lies (%(default)s)")
         stage.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
     ask = verbs.add_parser("ask", help="answer a question about a motion file", allow_abbrev=False)

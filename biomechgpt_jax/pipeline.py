@@ -137,14 +137,15 @@ def run(cfg: config.Experiment, workdir: Path, until: str = "evaluate", show: bo
 
 
 def _relevant(cfg: config.Experiment, stage: str) -> Any:
-    parts = {
+    parts_of: dict[str, list[Any]] = {
         "simulate": [cfg.cohort],
         "tokenizer": [cfg.tokenizer],
         "pack": [cfg.pack],
         "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.train.batch_size, cfg.train.seed, cfg.text_only_steps],
         "evaluate": [cfg.evaluation],
-    }[stage]
-    return [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    }
+    parts = parts_of[stage]
+    return [part if isinstance(part, int) else dataclasses.asdict(part) for part in parts]
 
 
 def _intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
@@ -222,7 +223,8 @@ def _pack(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str
         lambda what, done, whole: progress.update(done, whole, what),
     )
     fill = 100 * report["fill"].get("train", 0.0)
-    progress.done(f"{report['rows'].get('train', 0)} rows, {report['questions'].get('train', 0)} questions, {fill:.1f} % full")
+    rows, questions = report["rows"].get("train", 0), report["questions"].get("train", 0)
+    progress.done(f"{rows} rows, {questions} questions, {fill:.1f} % full")
     return {"digest": store.metadata(work.sequences)["digest"], **report}
 
 
@@ -355,7 +357,8 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
         raise InputError(f"the question {text!r} is not understood; ask one of: {known}")
     trajectory = preprocess.canonical(formats.read(file))
     if question.name in crops.unanswerable(trajectory.observed):
-        raise InputError(f"{file} has no pelvis_tx or pelvis_tz: {question.name.replace('_', ' ')} cannot be asked of it")
+        what = question.name.replace("_", " ")
+        raise InputError(f"{file} has no pelvis_tx or pelvis_tz: {what} cannot be asked of it")
     work = Workdir(workdir)
     cfg = load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)

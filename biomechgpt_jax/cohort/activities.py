@@ -46,7 +46,7 @@ class Performance:
 
 
 def _clock(seconds: float) -> np.ndarray:
-    return np.arange(max(36, int(round(seconds * RATE_HZ)))) / RATE_HZ
+    return np.arange(max(36, round(seconds * RATE_HZ))) / RATE_HZ
 
 
 def _movement(q_deg: np.ndarray, contact, person: Participant, **more) -> Movement:
@@ -113,7 +113,12 @@ def tandem(person: Participant, style: Style, rng: np.random.Generator) -> Perfo
     """Heel-to-toe walking on a line; unsteady people raise their arms and miss the line."""
     trouble = max(0.0, style.sway - 1)
     speed = person.free_speed * float(rng.uniform(0.24, 0.32))
-    slow = replace(style, width_m=0.0, cadence=style.cadence * rng.uniform(0.55, 0.7), stride_time_cv=style.stride_time_cv * 1.8)
+    slow = replace(
+        style,
+        width_m=0.0,
+        cadence=style.cadence * rng.uniform(0.55, 0.7),
+        stride_time_cv=style.stride_time_cv * 1.8,
+    )
     unit = walking.step_length(person, replace(slow, amplitude=1.0), max(speed, 0.35))
     slow = replace(slow, amplitude=float(np.clip(0.16 * person.height_m / unit, 0.3, 0.8)))
     time, steps, q = _steady(person, slow, max(speed, 0.35), float(rng.uniform(8, 12)), rng)
@@ -138,7 +143,11 @@ def _between(share: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
 
 
 def _rise_and_sit(
-    time: np.ndarray, seat: np.ndarray, stand: np.ndarray, up: list[tuple[float, float]], down: list[tuple[float, float]]
+    time: np.ndarray,
+    seat: np.ndarray,
+    stand: np.ndarray,
+    up: list[tuple[float, float]],
+    down: list[tuple[float, float]],
 ) -> np.ndarray:
     """Angles of rising in each interval `up` and sitting in each interval `down`, [T, 40] degrees."""
     standing = np.zeros(len(time))

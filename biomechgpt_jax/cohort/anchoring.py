@@ -173,11 +173,11 @@ def _plants(movement: Movement, world: np.ndarray, foot: int) -> tuple[np.ndarra
     count = int(stance.max()) + 1
     firm = weight[:, BALL] * load**2 + 1e-6 * weight.max(axis=1) + 1e-12
     flat = weight[:, HEEL] * weight[:, BALL] * load + 1e-6 * weight.max(axis=1) + 1e-12
-    total = np.bincount(stance, firm, count) + 1e-12
+    total: np.ndarray = np.bincount(stance, firm, count) + 1e-12
     ball = np.stack([np.bincount(stance, firm * world[:, BALL, axis], count) / total for axis in (0, 2)], axis=1)
     along = world[:, BALL] - world[:, HEEL]
-    direction = np.stack([np.bincount(stance, flat * along[:, axis], count) for axis in (0, 2)], axis=1)
-    direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
+    direction: np.ndarray = np.stack([np.bincount(stance, flat * along[:, axis], count) for axis in (0, 2)], axis=1)
+    direction = direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
     if movement.line_error is not None:
         direction = np.tile([1.0, 0.0], (count, 1))
         ball[:, 1] = movement.line_error[foot][:count]

@@ -155,7 +155,8 @@ def _parkinson(style: Style, s: float, side: str, rng: np.random.Generator) -> S
 
 
 def _ataxia(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Wide base, slow, highly variable steps with nearly normal range (Buckley meta-analysis); tandem fails (Stolze 2002).
+    # Wide base, slow and highly variable steps, nearly normal range (Buckley meta-analysis); tandem fails
+    # (Stolze 2002).
     leg = LegStyle(stance_share=0.025 * s, hip_rotation=-6 * s, knee_stance=2 * s)
     arm = ArmStyle(swing=1 - 0.2 * s, shoulder_adduction=-12 * s, elbow=8 * s)
     return replace(

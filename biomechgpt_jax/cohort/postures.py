@@ -158,6 +158,7 @@ def add_sway(q: np.ndarray, style: Style, rate_hz: float, scale: float, rng: np.
     q[:, columns] += sway * np.array(list(_SWAY_DEG.values())) * style.sway * scale
     if style.tremor_deg > 0:
         tremor = round(style.tremor_hz, 1)
-        arms = [INDEX[f"{name}_{side}"] for name in ("elbow_flex", "arm_flex", "wrist_flex", "pro_sup") for side in "rl"]
+        joints = ("elbow_flex", "arm_flex", "wrist_flex", "pro_sup")
+        arms = [INDEX[f"{name}_{side}"] for name in joints for side in "rl"]
         band = noise(len(q), rate_hz, tremor - 0.6, tremor + 0.6, len(arms), rng)
         q[:, arms] += style.tremor_deg * band

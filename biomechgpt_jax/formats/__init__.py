@@ -20,7 +20,7 @@ def read(path: str | Path) -> Trajectory:
     if path.is_dir():
         raise InputError(f"{path} is a directory; give one motion file ({', '.join(READABLE)})")
     if path.suffix.lower() not in READABLE:
-        raise InputError(f"{path}: files ending in '{path.suffix}' cannot be read yet; give one of {', '.join(READABLE)}")
+        raise InputError(f"{path}: files ending in '{path.suffix}' cannot be read; give one of {', '.join(READABLE)}")
     from biomechgpt_jax.formats import opensim
 
     return opensim.read(path)

@@ -59,7 +59,7 @@ def read(path: Path) -> Trajectory:
     names = [name.strip() for name in _fields(lines[header.lines])]
     table = _table(path, lines[header.lines + 1 :], names, header)
     columns = _columns(path, names)
-    time, rate, table, flags = _uniform(path, names, table)
+    rate, table, flags = _uniform(path, names, table)
     q = np.zeros((len(table), COORDINATE_COUNT))
     observed = np.zeros(COORDINATE_COUNT, bool)
     for name, column in columns.items():
@@ -96,7 +96,7 @@ def _header(path: Path, lines: list[str]) -> _Header:
             return _Header(in_degrees, rows, number + 1)
         if _fields(line)[:1] == ["time"]:
             return _Header(in_degrees, rows, number)
-    raise InputError(f"{path} has neither 'endheader' nor a line of column names that begins with 'time': not a .mot file")
+    raise InputError(f"{path} has neither 'endheader' nor column names that begin with 'time': not a .mot file")
 
 
 def _table(path: Path, lines: list[str], names: list[str], header: _Header) -> np.ndarray:
@@ -132,7 +132,8 @@ def _columns(path: Path, names: list[str]) -> dict[str, int]:
                 raise InputError(f"{path} has two columns for {name}; keep one")
             found[name] = column
     if len(found) < 6:
-        what = "ground-reaction forces" if any(w in n.lower() for n in names for w in _FORCE_WORDS) else "no known coordinates"
+        forces = any(word in name.lower() for name in names for word in _FORCE_WORDS)
+        what = "ground-reaction forces" if forces else "no known coordinates"
         raise InputError(
             f"{path} holds {what} (columns {', '.join(names[1:4])}, ...); give a file of joint coordinates "
             "such as an inverse kinematics result"
@@ -140,8 +141,8 @@ def _columns(path: Path, names: list[str]) -> dict[str, int]:
     return found
 
 
-def _uniform(path: Path, names: list[str], table: np.ndarray) -> tuple[np.ndarray, float, np.ndarray, list[str]]:
-    """Times, rate, and rows at a constant rate."""
+def _uniform(path: Path, names: list[str], table: np.ndarray) -> tuple[float, np.ndarray, list[str]]:
+    """Rate, rows at that constant rate, and flags."""
     time = table[:, 0]
     steps = np.diff(time)
     if not np.all(np.isfinite(time)) or not np.all(steps > 0):
@@ -152,10 +153,10 @@ def _uniform(path: Path, names: list[str], table: np.ndarray) -> tuple[np.ndarra
         raise InputError(f"{path}: {rate:.3g} frames per second is not plausible; is time in seconds?")
     mean_rate = (len(time) - 1) / (time[-1] - time[0])
     if np.max(np.abs(steps * rate - 1)) < 0.02:
-        return time, round(mean_rate, 3), table, []
+        return round(mean_rate, 3), table, []
     uniform = np.arange(time[0], time[-1] + 0.5 / rate, 1.0 / rate)
     resampled = np.stack([np.interp(uniform, time, table[:, c]) for c in range(len(names))], axis=1)
-    return uniform, rate, resampled, ["uneven-time"]
+    return rate, resampled, ["uneven-time"]
 
 
 def _filled(path: Path, name: str, values: np.ndarray, rate: float) -> tuple[np.ndarray | None, str]:

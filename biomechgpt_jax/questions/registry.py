@@ -141,8 +141,17 @@ _ALL = (
         "diagnosis",
         "diagnosis",
         DIAGNOSES,
-        ("What is the diagnosis?", "Which diagnosis fits this movement?", "Diagnosis?", "What is the likely diagnosis?"),
-        ("which condition or disease or etiology does this person have", "what disease is it", "what is wrong with this person"),
+        (
+            "What is the diagnosis?",
+            "Which diagnosis fits this movement?",
+            "Diagnosis?",
+            "What is the likely diagnosis?",
+        ),
+        (
+            "which condition or disease or etiology does this person have",
+            "what disease is it",
+            "what is wrong with this person",
+        ),
     ),
     _closed(
         "assistive_device",
@@ -162,7 +171,12 @@ _ALL = (
         "s",
         1,
         (2.0, 180.0),
-        ("How long did the timed up and go take?", "What is the TUG time?", "TUG time?", "Time of the timed up and go?"),
+        (
+            "How long did the timed up and go take?",
+            "What is the TUG time?",
+            "TUG time?",
+            "Time of the timed up and go?",
+        ),
         ("timed up and go score", "tug duration"),
     ),
     _number(

@@ -1,4 +1,4 @@
-"""Crops of training are short and long, whole where they must be, mirrored and masked; those of evaluation are fixed."""
+"""Training crops are short and long, whole where they must be, mirrored and masked; evaluation crops are fixed."""
 
 import dataclasses
 import sys

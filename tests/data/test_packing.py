@@ -42,7 +42,10 @@ def test_the_order_is_fixed_and_too_long_an_item_is_refused() -> None:
 
 
 def item(trunk: int, *branches: tuple[int, int]) -> Item:
-    made = [Branch(100 * (n + 1) + np.arange(length, dtype=np.int32), answer) for n, (length, answer) in enumerate(branches)]
+    made = (
+        Branch(100 * number + np.arange(length, dtype=np.int32), answer)
+        for number, (length, answer) in enumerate(branches, 1)
+    )
     return Item(np.arange(10, 10 + trunk, dtype=np.int32), tuple(made))
 
 

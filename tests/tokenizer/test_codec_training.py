@@ -28,11 +28,11 @@ PLAIN = Scaling(np.zeros(COORDINATE_COUNT, np.float32), np.ones(COORDINATE_COUNT
 
 @pytest.mark.parametrize("cfg", [SMALL_FSQ, SMALL_VQ], ids=["fsq", "vq"])
 def test_training_reduces_the_loss_and_repeats(cfg: config.Tokenizer) -> None:
-    cfg = dataclasses.replace(cfg, steps=60, batch_size=4, window_frames=32, learning_rate=1e-2)
+    cfg = dataclasses.replace(cfg, steps=200, batch_size=8, window_frames=32, learning_rate=4e-3)
     trials = [(smooth(length, seed), ALL) for seed, length in enumerate((150, 90, 30, 200))]
     seen: list[tuple[int, dict[str, float]]] = []
     codec = training.train(cfg, trials, lambda step, losses: seen.append((step, losses)))
-    assert seen[-1][0] == 60
+    assert seen[-1][0] == 200
     assert seen[-1][1]["reconstruction"] < 0.9 * seen[0][1]["reconstruction"]
     assert np.isfinite(reconstruction_error(codec, trials)["median_deg"])
     if cfg.quantizer == "fsq":
