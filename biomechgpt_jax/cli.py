@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from biomechgpt_jax import __version__
 from biomechgpt_jax.errors import InputError
@@ -27,20 +29,37 @@ _EPILOG = """examples:
 exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run again.
 Research software, not a medical device."""
 
+# Options of a stage verb that are not fields of the configuration.
+_STAGE_OPTIONS = ("--workdir", "--json", "--help")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        verb = self.prog.partition(" ")[2]
+        raise InputError(
+            f"{verb}: {message}; see {self.prog} --help" if verb else f"{message}; see {self.prog} --help"
+        )
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="biomechgpt",
         description="A language model that answers clinical questions about human movement.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"biomechgpt {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"biomechgpt {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="verb", required=True)
     for verb, (_, words) in _STAGES.items():
         stage = verbs.add_parser(verb, help=words, description=words, allow_abbrev=False)
-        stage.add_argument("config", help="configuration file, such as configs/quickstart.py")
+        stage.add_argument(
+            "config",
+            nargs="?",
+            help="configuration file, such as configs/quickstart.py; without it, the run's own",
+        )
         stage.add_argument("--workdir", default="runs/quickstart", help="where the run lies (%(default)s)")
         stage.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
@@ -57,14 +76,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        if rest and options.verb not in _STAGES:
-            raise InputError(f"{options.verb}: unknown argument '{rest[0]}'; see biomechgpt {options.verb} --help")
+        words, overrides = _split(list(sys.argv[1:] if arguments is None else arguments))
+        options = _parser().parse_args(words)
         if options.verb in _STAGES:
-            return _stage(options, rest)
+            return _stage(options, overrides)
         return _ask(options) if options.verb == "ask" else _inspect(options)
     except InputError as error:
         print(f"biomechgpt: {' '.join(str(error).split())}", file=sys.stderr)
@@ -72,33 +89,80 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("biomechgpt: stopped; run the same command again to go on", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader of our output has gone, as in `biomechgpt inspect FILE | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
-def _stage(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Words for argparse, and overrides of the configuration with their values."""
+    if not words or words[0] not in _STAGES:
+        return words, []
+    ours, overrides = words[:1], words[:0]
+    taken = ours
+    for word in words[1:]:
+        if word.startswith("--"):
+            taken = ours if word.partition("=")[0] in _STAGE_OPTIONS else overrides
+        # An override may take several values, so only its ending tells a configuration file from one more.
+        (ours if word.endswith(".py") else taken).append(word)
+    return ours, overrides
+
+
+def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     from biomechgpt_jax import overrides
 
-    experiment = overrides.load(options.config, rest)
+    workdir = Path(options.workdir)
+    if options.config is not None:
+        experiment = overrides.load(options.config, changes)
+    elif (workdir / "config.json").is_file():
+        from biomechgpt_jax import pipeline
+
+        experiment = overrides.apply(pipeline.load_experiment(workdir), changes)
+    else:
+        raise InputError(
+            f"{options.verb}: no configuration file is given and {workdir} holds no run; give one such as "
+            "configs/quickstart.py"
+        )
     from biomechgpt_jax import pipeline
 
-    workdir = Path(options.workdir)
+    _keep_compilations(workdir)
     outcome = pipeline.run(experiment, workdir, _STAGES[options.verb][0])
     if options.verb in ("run", "evaluate"):
         found = json.loads((workdir / "evaluation" / "metrics.json").read_text())
         if options.json:
-            print(json.dumps(found))
+            _print_json(found)
         else:
             _closing(found, workdir)
     elif options.json:
-        print(json.dumps(outcome))
+        _print_json(outcome)
     return 0
 
 
-def _closing(found: dict, workdir: Path) -> None:
+def _keep_compilations(workdir: Path) -> None:
+    """Let jax, not imported yet, find what it compiled for this run before; the user's own choice goes first."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def _print_json(value: Any) -> None:
+    """One line on standard output; JSON has no NaN, so what is not finite becomes null."""
+
+    def finite(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: finite(inner) for key, inner in part.items()}
+        if isinstance(part, list | tuple):
+            return [finite(inner) for inner in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    print(json.dumps(finite(value), allow_nan=False))
+
+
+def _closing(found: dict[str, Any], workdir: Path) -> None:
     from rich.console import Console
 
     from biomechgpt_jax.evaluation.tables import results_table
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(results_table(found))
     console.print("Synthetic cohort; not a medical device.\n\nTry next:", highlight=False)
     for line in (
@@ -113,9 +177,12 @@ def _closing(found: dict, workdir: Path) -> None:
 def _ask(options: argparse.Namespace) -> int:
     from biomechgpt_jax import pipeline
 
-    said = pipeline.ask(Path(options.workdir), Path(options.file), options.question)
+    workdir = Path(options.workdir)
+    if workdir.is_dir():
+        _keep_compilations(workdir)
+    said = pipeline.ask(workdir, Path(options.file), options.question)
     if options.json:
-        print(json.dumps({name: said[name] for name in ("question", "answer", "probability", "unit")}))
+        _print_json({name: said[name] for name in ("question", "answer", "probability", "unit")})
         return 0
     unit = f" {said['unit']}" if said["unit"] else ""
     answer = "no answer that is a number" if said["answer"] is None else f"{said['answer']}{unit}"
@@ -129,11 +196,12 @@ def _inspect(options: argparse.Namespace) -> int:
 
     found = formats.describe(formats.read(options.file))
     if options.json:
-        print(json.dumps(found))
+        _print_json(found)
         return 0
+    units = {"rate_hz": "rate (Hz)", "net_speed_m_s": "net speed (m/s)"}
     for name, value in found.items():
         shown = ", ".join(value) or "none" if isinstance(value, list) else value
-        print(f"{name.replace('_', ' '):<16}{shown}")
+        print(f"{units.get(name, name):<17}{shown}")
     return 0
 
 

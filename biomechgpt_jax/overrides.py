@@ -4,10 +4,11 @@ import dataclasses
 import difflib
 import importlib.util
 import io
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from biomechgpt_jax.config import Experiment
 from biomechgpt_jax.errors import InputError
@@ -24,33 +25,62 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def _from_file(path: Path) -> Experiment:
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; give a configuration file such as configs/quickstart.py")
     if not path.is_file():
-        raise InputError(f"{path}: there is no such configuration file; give one such as configs/quickstart.py")
+        raise InputError(
+            f"{path}: there is no such configuration file; give one such as configs/quickstart.py"
+        )
     spec = importlib.util.spec_from_file_location("experiment_configuration", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file; give one such as configs/quickstart.py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        if not callable(getattr(module, "config", None)):
+            raise InputError("there is no function config() in it; write one that returns an Experiment")
         made = module.config()
-    except InputError:
-        raise
-    except Exception as error:  # the user's own code may fail in any way
-        raise InputError(f"{path}: {type(error).__name__}: {error}; its config() must return an Experiment") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
+        raise InputError(
+            f"{path}{_line_of(error, path)}: {type(error).__name__}: {error}; mend it there"
+        ) from error
     if not isinstance(made, Experiment):
         raise InputError(f"{path}: config() returned {type(made).__name__}, not an Experiment")
     return made
 
 
-def names(kind: Any, prefix: str = "") -> list[str]:
-    """Dotted names of every field that can be overridden."""
-    found = []
+def _line_of(error: BaseException, path: Path) -> str:
+    """Words such as ' line 7' where the error came from a line of that file; else nothing."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f" line {error.lineno}"
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    return f" line {lines[-1]}" if lines else ""
+
+
+def names(kind: Any, prefix: str = "") -> dict[str, str]:
+    """Dotted name of every field that can be overridden -> its type in words."""
+    found: dict[str, str] = {}
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):
-            found += names(field.type, f"{prefix}{field.name}.")
+            found |= names(field.type, f"{prefix}{field.name}.")
         else:
-            found.append(f"{prefix}{field.name}")
+            words = "" if get_origin(field.type) else getattr(field.type, "__name__", "")
+            found[f"{prefix}{field.name}"] = words or str(field.type).replace("typing.", "")
     return found
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The closest dotted name; a name typed without its section is compared with names alone."""
+
+    def alike(candidate: str) -> float:
+        tail = candidate if "." in name else candidate.rpartition(".")[2]
+        return max(difflib.SequenceMatcher(None, name, one).ratio() for one in (candidate, tail))
+
+    return max(known, key=alike)
 
 
 def apply(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
@@ -59,21 +89,34 @@ def apply(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
 
     known = names(Experiment)
     for word in overrides:
-        if word.startswith("--"):
-            name = word[2:].partition("=")[0].replace("-", "_")
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-                raise InputError(f"unknown configuration key '--{name}'; the nearest is '--{near[0]}'")
-    said, complaint = io.StringIO(), io.StringIO()
+        name = word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else ""
+        if name and name not in known:
+            raise InputError(
+                f"unknown configuration key '--{name}'; the nearest is '--{_nearest(name, known)}'"
+            )
+    said = io.StringIO()
     try:
-        with redirect_stdout(said), redirect_stderr(complaint):
-            return tyro.cli(Experiment, default=experiment, args=list(overrides), config=(tyro.conf.FlagConversionOff,))
+        with redirect_stdout(said), redirect_stderr(said):
+            return tyro.cli(
+                Experiment,
+                default=experiment,
+                args=list(overrides),
+                config=(tyro.conf.FlagConversionOff,),
+                use_underscores=True,
+            )
     except SystemExit as error:
-        raise InputError(f"configuration: {_one_line(complaint.getvalue() or said.getvalue())}") from error
+        words = _one_line(said.getvalue())
+        about = next((name for name in sorted(known, key=len, reverse=True) if f"--{name}" in words), None)
+        takes = f"; --{about} takes {known[about]}" if about else "; see `biomechgpt run --help`"
+        raise InputError(f"configuration: {words.rstrip('.')}{takes}") from error
 
 
 def _one_line(box: str) -> str:
-    """The words of tyro's box."""
-    lines = [line.strip("│╭╮╰╯─ \t") for line in box.splitlines()]
-    words = " ".join(line for line in lines if line and not line.startswith(("For full helptext", "Parsing error")))
-    return words.split(" For full helptext")[0]
+    """The words of tyro's box, without its frame, its title and its advice."""
+    lines = [
+        line.strip("│╭╮╰╯─|+- \t") if not line.strip().startswith("--") else line.strip()
+        for line in box.splitlines()
+    ]
+    lines = [line for line in lines if line.strip("-")]
+    words = " ".join(lines[1:] or lines)
+    return words.split(" For full helptext")[0].split(" Argument helptext")[0].strip()

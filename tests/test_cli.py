@@ -1,5 +1,7 @@
 """The command line as a user meets it."""
 
+import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -7,13 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from biomechgpt_jax import cli
+
 ROOT = Path(__file__).parents[1]
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from biomechgpt_jax.cli import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        [sys.executable, "-m", "biomechgpt_jax", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
     )
 
 
@@ -23,27 +31,27 @@ def test_help_needs_no_heavy_import() -> None:
     assert said.returncode == 0
     assert "exit codes" in said.stdout
     assert time.monotonic() - started < 20, "only a hang is a failure here; speed is not a test"
+    heavy = "import sys, biomechgpt_jax.cli; print({'jax', 'numpy', 'scipy', 'flax', 'tyro'} & set(sys.modules))"
     loaded = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys, biomechgpt_jax.cli; print([m for m in ('jax', 'numpy', 'flax') if m in sys.modules])",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
+        [sys.executable, "-c", heavy], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    assert loaded.stdout.strip() == "[]"
+    assert loaded.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ((), "the following arguments are required: verb"),
+        (("simulat",), "invalid choice: 'simulat'"),
+        (("inspect",), "the following arguments are required: file"),
+        (("inspect", "a.mot", "--pretty"), "unrecognized arguments: --pretty"),
         (("inspect", "nowhere.mot"), "no such file"),
         (("inspect", "tests"), "is a directory"),
         (("run", "nowhere.py"), "no such configuration file"),
+        (("run", "--workdir", "no/such/run"), "no configuration file is given"),
+        (("run", "configs/quickstart.py", "stray"), "unrecognized arguments: stray"),
         (("run", "configs/quickstart.py", "--train.step", "3"), "--train.steps"),
+        (("run", "--train.steps", "many", "configs/quickstart.py"), "--train.steps takes int"),
         (("run", "configs/quickstart.py", "--train.steps", "many"), "train.steps"),
         (("run", "configs/quickstart.py", "--train.steps", "0"), "train.steps is 0"),
         (("run", "configs/quickstart.py", "--workdir", "pyproject.toml"), "is a file"),
@@ -59,3 +67,39 @@ def test_wrong_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: s
     assert lines[0].startswith("biomechgpt: ")
     assert words in lines[0]
     assert said.stdout == ""
+
+
+def _inspected(tmp_path: Path, *arguments: str) -> str:
+    rows = "".join(f"{frame / 100}\t{1.2 * frame / 100}\t0\t{10 + frame}\n" for frame in range(101))
+    path = tmp_path / "walk.mot"
+    path.write_text("inDegrees=yes\nendheader\ntime\tpelvis_tx\tpelvis_tz\thip_flexion_r\n" + rows)
+    said = _run("inspect", str(path), *arguments)
+    assert (said.returncode, said.stderr) == (0, "")
+    return said.stdout
+
+
+def test_inspect_prints_what_a_file_holds(tmp_path: Path) -> None:
+    found = json.loads(_inspected(tmp_path, "--json"))
+    assert found["present"] == ["pelvis_tx", "pelvis_tz", "hip_flexion_r"]
+    assert len(found["missing"]) == 37
+    assert found["rate_hz"] == 100
+    assert found["net_speed_m_s"] == pytest.approx(1.2)
+    assert found["flags"] == ["few-coordinates"]
+    assert found["sha256"] == hashlib.sha256((tmp_path / "walk.mot").read_bytes()).hexdigest()
+    assert "pelvis_tx, pelvis_tz, hip_flexion_r" in _inspected(tmp_path)
+
+
+def test_words_after_a_verb_are_told_apart() -> None:
+    split = cli._split(
+        ["run", "--train.steps", "5", "--workdir", "w", "c.py", "--tokenizer.levels", "8", "5", "--json"]
+    )
+    assert split == (
+        ["run", "--workdir", "w", "c.py", "--json"],
+        ["--train.steps", "5", "--tokenizer.levels", "8", "5"],
+    )
+    assert cli._split(["ask", "a.mot", "Why?"]) == (["ask", "a.mot", "Why?"], [])
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._print_json({"a": [float("nan"), 1.5], "b": (float("inf"),)})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}

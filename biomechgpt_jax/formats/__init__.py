@@ -20,10 +20,17 @@ def read(path: str | Path) -> Trajectory:
     if path.is_dir():
         raise InputError(f"{path} is a directory; give one motion file ({', '.join(READABLE)})")
     if path.suffix.lower() not in READABLE:
-        raise InputError(f"{path}: files ending in '{path.suffix}' cannot be read; give one of {', '.join(READABLE)}")
+        raise InputError(
+            f"{path}: files ending in '{path.suffix}' cannot be read; give one of {', '.join(READABLE)}"
+        )
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file; give one motion file ({', '.join(READABLE)})")
     from biomechgpt_jax.formats import opensim
 
-    return opensim.read(path)
+    try:
+        return opensim.read(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
 
 
 def describe(trajectory: Trajectory) -> dict[str, object]:

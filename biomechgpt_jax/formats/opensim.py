@@ -1,139 +1,171 @@
 """OpenSim and OpenCap coordinate files (.mot, .sto).
 
-What goes wrong in them, and what is done: degrees or radians (inDegrees wins, else limb angles tell); a knee
-that flexes negatively (flipped); coordinates a model lacks (masked); ground-reaction files of the same ending
-(refused); columns and rows that are not numbers (short gaps filled and flagged, whole columns masked).
+What goes wrong in them, and what is done: degrees or radians (inDegrees wins, else leg angles tell); a knee
+that flexes negatively (flipped); coordinates a model lacks (masked); other results of the same ending, such as
+ground reactions or joint speeds (refused); cells that are not numbers (short gaps filled and flagged, whole
+columns masked); uneven time (resampled and flagged).
 """
 
 import hashlib
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, OFTEN_ARTEFACTS, limits
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats import quality
 
-LARGEST_BYTES = 512 * 2**20
-# Gaps of up to this long are filled by interpolation.
+# 40 coordinates at 100 Hz for more than an hour.
+LARGEST_BYTES = 256 * 2**20
+# Gaps shorter than this are filled by interpolation.
 LONGEST_GAP_S = 0.2
-# An angle that changes faster than this is a jump, not movement.
-JUMP_RAD_S = 40.0
-FROZEN_RAD = 1e-6
+# Rows further than this from an even grid are resampled; less is the rounding of the time column.
+UNEVEN_FRAMES = 0.05
 AMBIGUOUS_KNEE_RAD = np.radians(10.0)
 FEWEST_FRAMES = 2
+FARTHEST_M, FARTHEST_RAD = 1e5, 1e4  # beyond: not a person, or not metres and radians
+HIGHEST_PELVIS_M = 50.0
+
+_HEADER_BYTES = 2**16
 _TRANSLATIONS = ("pelvis_tx", "pelvis_tz", "pelvis_ty")
-_IGNORED = ("knee_angle_r_beta", "knee_angle_l_beta")
+_ANGLES = [index for index, name in enumerate(COORDINATES) if name not in _TRANSLATIONS]
+_LEGS = [index for index, name in enumerate(COORDINATES) if name.startswith(("hip_", "knee_", "ankle_"))]
+# Other names for the same rotation.
+_ALIASES = {
+    "trunk_extension": "lumbar_extension",
+    "trunk_bending": "lumbar_bending",
+    "trunk_rotation": "lumbar_rotation",
+    "elbow_flexion_r": "elbow_flex_r",
+    "elbow_flexion_l": "elbow_flex_l",
+}
 _FORCE_WORDS = ("force", "moment", "torque", "_vx", "_vy", "_vz", "_px", "_py", "_pz", "grf")
+# How Windows programs print a NaN.
+_WINDOWS_NAN = re.compile(r"[-+]?(?:nan\([a-z]*\)|\d\.?\d*#[a-z]+\d*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class _Header:
     in_degrees: bool | None
     rows: int | None
-    lines: int  # before the line of column names
+    names: tuple[str, ...]
+    lines: int  # up to and with the line of column names
+    comma: bool  # columns are separated by commas, not by white space
 
 
 def read(path: Path) -> Trajectory:
     """Read a file of joint coordinates over time.
 
     Returns:
-        The trajectory at the file's own rate, knee flexion positive, in radians and metres.
+        The trajectory at the file's own (mean) rate, knee flexion positive, in radians and metres.
 
     Raises:
         InputError: the file is empty, truncated, not of coordinates, or has gaps too long to fill.
     """
-    size = os.path.getsize(path)
-    if size > LARGEST_BYTES:
-        raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
-    raw = path.read_bytes()
-    if not raw.strip():
-        raise InputError(f"{path} is empty; export it again")
-    if b"\x00" in raw:
-        raise InputError(f"{path} is not a text file; give an OpenSim .mot or .sto file")
-    lines = raw.decode("utf-8", errors="replace").splitlines()
-    header = _header(path, lines)
-    names = [name.strip() for name in _fields(lines[header.lines])]
-    table = _table(path, lines[header.lines + 1 :], names, header)
-    columns = _columns(path, names)
-    rate, table, flags = _uniform(path, names, table)
-    q = np.zeros((len(table), COORDINATE_COUNT))
-    observed = np.zeros(COORDINATE_COUNT, bool)
-    for name, column in columns.items():
-        values, note = _filled(path, name, table[:, column], rate)
-        if note:
-            flags.append(note)
-        if values is not None:
-            q[:, INDEX[name]], observed[INDEX[name]] = values, True
-    _to_radians(q, observed, header.in_degrees)
-    flags += _knees(q, observed)
-    flags += _quality(q, observed, rate)
-    digest = hashlib.sha256(raw).hexdigest()
+    digest, head = _scan(path)
+    header = _header(path, head)
+    columns = _columns(path, header.names)
+    table, flags = _table(path, header)
+    time = table[:, 0]
+    _check_time(path, time)
+    q = np.full((len(table), COORDINATE_COUNT), np.nan)
+    q[:, [INDEX[name] for name in columns]] = table[:, list(columns.values())]
+    del table
+    flags += _to_radians(q, header.in_degrees)
+    heading = INDEX["pelvis_rotation"]
+    seen = np.isfinite(q[:, heading])
+    q[seen, heading] = np.unwrap(q[seen, heading])
+    observed, found = _fill(path, q, time, tuple(columns))
+    flags += found
+    _check_size(path, q)
+    rate, found = _even(q, time)
+    flags += found + _knees(q, observed) + quality.flags(q, observed, rate)
     metadata = Metadata(source=path.name, sha256=digest, flags=tuple(flags))
     return Trajectory(q.astype(np.float32), observed, rate, metadata)
 
 
-def _fields(line: str) -> list[str]:
-    return line.replace(",", "\t").split("\t") if "\t" in line or "," in line else line.split()
-
-
-def _header(path: Path, lines: list[str]) -> _Header:
-    in_degrees: bool | None = None
-    rows = None
-    for number, line in enumerate(lines[:200]):
-        key, _, value = line.partition("=")
-        word = key.strip().lower()
-        if word == "indegrees" and value:
-            in_degrees = value.strip().lower() == "yes"
-        if word == "nrows" and value.strip().isdigit():
-            rows = int(value)
-        if line.strip().lower() == "endheader":
-            if number + 1 >= len(lines):
-                raise InputError(f"{path} ends after its header; it is truncated: export it again")
-            return _Header(in_degrees, rows, number + 1)
-        if _fields(line)[:1] == ["time"]:
-            return _Header(in_degrees, rows, number)
-    raise InputError(f"{path} has neither 'endheader' nor column names that begin with 'time': not a .mot file")
-
-
-def _table(path: Path, lines: list[str], names: list[str], header: _Header) -> np.ndarray:
-    body = [line for line in lines if line.strip()]
-    if names[:1] != ["time"]:
-        raise InputError(f"{path}: the first column is {names[0]!r}, not 'time'; give a file of coordinates over time")
-    if len(body) < FEWEST_FRAMES:
-        raise InputError(f"{path} has {len(body)} rows of data; at least {FEWEST_FRAMES} are needed: export it again")
-    last = len(_fields(body[-1].rstrip()))
-    if last < len(names) or (header.rows is not None and len(body) < header.rows):
+def _scan(path: Path) -> tuple[str, str]:
+    """SHA-256 of the file and its first 64 KiB as text; one pass in bounded memory."""
+    size = os.path.getsize(path)
+    if size > LARGEST_BYTES:
         raise InputError(
-            f"{path} is truncated: {len(body)} rows of {header.rows or 'unknown'}, the last with {last} of "
-            f"{len(names)} values; export it again"
+            f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts"
         )
-    text = "\n".join(body).replace(",", "\t")
-    try:
-        table = np.loadtxt(io.StringIO(text), ndmin=2, dtype=np.float64)
-    except ValueError as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]} (data rows count from 1); mend the row") from error
-    if table.shape[1] != len(names):
-        raise InputError(f"{path} has {len(names)} column names but {table.shape[1]} columns; export it again")
-    return table
+    sha, head, blank = hashlib.sha256(), b"", True
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            if b"\x00" in block:
+                raise InputError(f"{path} is not a plain text file; give an OpenSim .mot or .sto file")
+            sha.update(block)
+            head = head or block[:_HEADER_BYTES]
+            blank = blank and not block.strip()
+    if blank:
+        raise InputError(f"{path} is empty; export it again")
+    return sha.hexdigest(), head.decode("utf-8-sig", errors="replace")
 
 
-def _columns(path: Path, names: list[str]) -> dict[str, int]:
-    """Column of each coordinate; full OpenSim 4 paths are shortened."""
+def _cells(line: str, comma: bool) -> list[str]:
+    cells = [cell.strip() for cell in (line.rstrip(", \t").split(",") if comma else line.split())]
+    return cells or [""]
+
+
+def _key_value(line: str) -> tuple[str, str]:
+    """Key and value of `nRows=5`, or of the older `datarows 5`; empty for other lines."""
+    found = re.match(r"(\w+)\s*[= ]\s*(\S.*)$", line)
+    return (found[1], found[2]) if found else ("", "")
+
+
+def _header(path: Path, head: str) -> _Header:
+    lines = re.split(r"\r\n|\r|\n", head)
+    words = [line.strip(", \t").lower() for line in lines]
+    if "endheader" in words:
+        start = words.index("endheader") + 1
+    else:  # some programs leave the mark out
+        start = next((i for i, word in enumerate(words) if re.match(r"time[\s,]", word)), -1)
+    if start < 0:
+        raise InputError(
+            f"{path} has neither 'endheader' nor column names that begin with 'time': not a .mot file"
+        )
+    said = {key: value for key, value in (_key_value(word) for word in words[:start]) if key}
+    kind = said.get("datatype", "double")
+    if kind != "double":
+        raise InputError(f"{path} holds {kind} values; give a file of joint coordinates (DataType=double)")
+    if words[0] in ("speeds", "accelerations"):
+        raise InputError(
+            f"{path} holds joint {words[0]}, not coordinates; give the file of positions (Kinematics_q)"
+        )
+    first = next((i for i in range(start, len(lines)) if words[i]), None)
+    if first is None:
+        raise InputError(f"{path} ends after its header; it is truncated: export it again")
+    comma = "," in lines[first] and "\t" not in lines[first]
+    names = tuple(_cells(lines[first], comma))
+    if names[0].lower() != "time":
+        raise InputError(
+            f"{path}: the first column is {names[0][:40]!r}, not 'time'; give coordinates over time"
+        )
+    degrees = {"yes": True, "true": True, "no": False, "false": False}.get(said.get("indegrees", ""))
+    rows = said.get("nrows", said.get("datarows", ""))
+    return _Header(degrees, int(rows) if rows.isdigit() else None, names, first + 1, comma)
+
+
+def _columns(path: Path, names: tuple[str, ...]) -> dict[str, int]:
+    """Column of each coordinate; full OpenSim 4 paths are shortened. Columns of no coordinate are left out."""
     found: dict[str, int] = {}
     for column, full in enumerate(names):
-        parts = full.strip("/").split("/")
+        parts = full.lower().strip("/").split("/")
         name = parts[-2] if len(parts) > 1 and parts[-1] == "value" else parts[-1]
-        if name in INDEX and name not in _IGNORED:
-            if name in found:
-                raise InputError(f"{path} has two columns for {name}; keep one")
+        name = _ALIASES.get(name, name)
+        if name in found:
+            raise InputError(f"{path} has two columns for {name}; keep one")
+        if name in INDEX:
             found[name] = column
-    if len(found) < 6:
+    if not found:
         forces = any(word in name.lower() for name in names for word in _FORCE_WORDS)
-        what = "ground-reaction forces" if forces else "no known coordinates"
+        what = "forces or moments (a ground-reaction file?)" if forces else "no known coordinates"
         raise InputError(
             f"{path} holds {what} (columns {', '.join(names[1:4])}, ...); give a file of joint coordinates "
             "such as an inverse kinematics result"
@@ -141,51 +173,157 @@ def _columns(path: Path, names: list[str]) -> dict[str, int]:
     return found
 
 
-def _uniform(path: Path, names: list[str], table: np.ndarray) -> tuple[float, np.ndarray, list[str]]:
-    """Rate, rows at that constant rate, and flags."""
-    time = table[:, 0]
+def _table(path: Path, header: _Header) -> tuple[np.ndarray, list[str]]:
+    """All numbers of the file, f64[rows, names], and flags."""
+    cut = _last_row_is_cut(path, header)
+    try:
+        table = _numbers(path, header)
+    except ValueError as error:
+        if cut:
+            raise InputError(f"{path} is truncated: its last row ends early; export it again") from error
+        words = str(error).splitlines()[0].split("; use `usecols`")[0]
+        raise InputError(f"{path}: {words} (data rows count from 1); mend that row") from error
+    if len(table) < FEWEST_FRAMES:
+        raise InputError(
+            f"{path} has {len(table)} rows of data, at least {FEWEST_FRAMES} are needed; export it again"
+        )
+    if table.shape[1] != len(header.names):
+        raise InputError(
+            f"{path} has {len(header.names)} column names but {table.shape[1]} columns; export it again"
+        )
+    if header.rows is None or header.rows == len(table):
+        return table, []
+    # Files edited by hand are often one row off; a file that broke off lacks many, or its last line is not ended.
+    if header.rows - len(table) > 1 or cut:
+        raise InputError(
+            f"{path} is truncated: {len(table)} of {header.rows} rows are there; export it again"
+        )
+    return table, ["rows-not-as-in-header"]
+
+
+def _numbers(path: Path, header: _Header) -> np.ndarray:
+    delimiter = "," if header.comma else None
+    columns = range(len(header.names)) if header.comma else None  # spreadsheets add empty columns
+
+    def parse(source: Path | io.StringIO) -> np.ndarray:
+        # Latin-1 decodes any byte: comments in the header may be in any encoding.
+        return np.loadtxt(
+            source,
+            comments=None,
+            delimiter=delimiter,
+            usecols=columns,
+            skiprows=header.lines,
+            ndmin=2,
+            encoding="latin-1",
+        )
+
+    try:
+        return parse(path)
+    except ValueError:
+        text = path.read_text(encoding="latin-1")
+        mended = _WINDOWS_NAN.sub("nan", text)
+        if mended == text:
+            raise
+        return parse(io.StringIO(mended))
+
+
+def _last_row_is_cut(path: Path, header: _Header) -> bool:
+    """Whether the last line has fewer values than there are columns."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.path.getsize(path) - _HEADER_BYTES))
+        lines = file.read().decode("latin-1").rstrip().splitlines()
+    return len(_cells(lines[-1], header.comma)) < len(header.names)
+
+
+def _check_time(path: Path, time: np.ndarray) -> None:
     steps = np.diff(time)
-    if not np.all(np.isfinite(time)) or not np.all(steps > 0):
-        row = int(np.flatnonzero(~(steps > 0))[0]) + 2 if np.any(~(steps > 0)) else 1
+    wrong = ~(np.isfinite(time[1:]) & (steps > 0))
+    if wrong.any() or not np.isfinite(time[0]):
+        row = int(np.flatnonzero(wrong)[0]) + 2 if wrong.any() else 1
         raise InputError(f"{path}: time does not increase at data row {row}; mend the time column")
     rate = 1.0 / float(np.median(steps))
     if not 5.0 <= rate <= 5000.0:
-        raise InputError(f"{path}: {rate:.3g} frames per second is not plausible; is time in seconds?")
-    mean_rate = (len(time) - 1) / (time[-1] - time[0])
-    if np.max(np.abs(steps * rate - 1)) < 0.02:
-        return round(mean_rate, 3), table, []
-    uniform = np.arange(time[0], time[-1] + 0.5 / rate, 1.0 / rate)
-    resampled = np.stack([np.interp(uniform, time, table[:, c]) for c in range(len(names))], axis=1)
-    return rate, resampled, ["uneven-time"]
+        raise InputError(f"{path}: {rate:.3g} frames per second are not plausible; is time in seconds?")
+    if steps.max() >= LONGEST_GAP_S and steps.max() * rate > 1.5:
+        row = int(steps.argmax()) + 1
+        raise InputError(f"{path}: {steps.max():.2f} s are missing after data row {row}; cut the file there")
 
 
-def _filled(path: Path, name: str, values: np.ndarray, rate: float) -> tuple[np.ndarray | None, str]:
-    """Values without gaps and a flag, or None for a column that holds nothing."""
-    bad = ~np.isfinite(values)
-    if not bad.any():
-        return values, ""
-    if bad.all():
-        return None, f"empty:{name}"
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], bad.astype(int), [0]])))
-    longest = int((edges[1::2] - edges[::2]).max())
-    if longest / rate > LONGEST_GAP_S:
-        row = int(np.flatnonzero(bad)[0]) + 1
-        raise InputError(
-            f"{path}: {name} has no number for {longest / rate:.2f} s from data row {row} on; cut the file there "
-            "or fill the gap"
-        )
-    index = np.arange(len(values))
-    return np.interp(index, index[~bad], values[~bad]), f"filled:{name}"
-
-
-def _to_radians(q: np.ndarray, observed: np.ndarray, in_degrees: bool | None) -> None:
-    """Convert angles in place. Without a header line, limb angles above 2 pi tell degrees (never the heading)."""
-    angles = [i for i, name in enumerate(COORDINATES) if name not in _TRANSLATIONS]
+def _to_radians(q: np.ndarray, in_degrees: bool | None) -> list[str]:
+    """Convert angles in place. Where the header does not say, leg angles above 2 pi tell degrees."""
+    flags = []
+    with np.errstate(all="ignore"):
+        legs = np.nanmax(np.abs(q[:, _LEGS]), initial=0.0)
+        # Never the heading, which may count whole turns; arms only where there are no legs: they may wrap.
+        others = [index for index in _ANGLES if COORDINATES[index] != "pelvis_rotation"]
+        largest = legs if np.isfinite(q[:, _LEGS]).any() else np.nanmax(np.abs(q[:, others]), initial=0.0)
     if in_degrees is None:
-        limbs = [i for i in angles if observed[i] and COORDINATES[i] != "pelvis_rotation"]
-        in_degrees = bool(np.abs(q[:, limbs]).max(initial=0.0) > 2 * np.pi)
+        in_degrees = bool(largest > 2 * np.pi)
+        flags.append("units-guessed")
+    elif not in_degrees and largest > 2 * np.pi:
+        flags.append("units-implausible")
     if in_degrees:
-        q[:, angles] = np.radians(q[:, angles])
+        q[:, _ANGLES] = np.radians(q[:, _ANGLES])
+    return flags
+
+
+def _fill(
+    path: Path, q: np.ndarray, time: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, list[str]]:
+    """Fill short gaps in place, set what was not observed to zero; return the mask bool[40] and flags."""
+    observed, flags = np.zeros(COORDINATE_COUNT, bool), []
+    frame_s = float(np.median(np.diff(time)))
+    for name in names:
+        values = q[:, INDEX[name]]
+        good = np.isfinite(values)
+        if not good.any():
+            flags.append(f"empty:{name}")
+            continue
+        observed[INDEX[name]] = True
+        if good.all():
+            continue
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], ~good, [0]]).astype(int)))
+        first, end = edges[::2], edges[1::2]
+        longest = int((end - first).argmax())
+        seconds = (end - first)[longest] * frame_s
+        if seconds >= LONGEST_GAP_S - 1e-9:
+            raise InputError(
+                f"{path}: {name} has no number in data rows {first[longest] + 1} to {end[longest]} ({seconds:.2f} s); "
+                "fill the gap or cut the file there"
+            )
+        values[~good] = np.interp(time[~good], time[good], values[good])
+        flags.append(f"filled:{name}")
+    if not observed.any():
+        raise InputError(f"{path} holds no numbers for {', '.join(names[:3])}; export it again")
+    q[:, ~observed] = 0.0
+    return observed, flags
+
+
+def _check_size(path: Path, q: np.ndarray) -> None:
+    """Refuse values that no person reaches in metres and radians."""
+    largest = np.abs(q).max(axis=0)
+    for index, name in enumerate(COORDINATES):
+        metres = name in _TRANSLATIONS
+        if largest[index] > (FARTHEST_M if metres else FARTHEST_RAD):
+            unit = "m" if metres else "rad"
+            raise InputError(f"{path}: {name} reaches {largest[index]:.3g} {unit}; mend that column")
+    height = float(np.median(q[:, INDEX["pelvis_ty"]]))
+    if abs(height) > HIGHEST_PELVIS_M:
+        raise InputError(
+            f"{path}: pelvis_ty is about {height:.0f}; metres are needed, is the file in millimetres?"
+        )
+
+
+def _even(q: np.ndarray, time: np.ndarray) -> tuple[float, list[str]]:
+    """The mean rate in Hz; rows that are not at it are resampled in place."""
+    grid = np.linspace(time[0], time[-1], len(time))
+    rate = (len(time) - 1) / (time[-1] - time[0])
+    rate = float(round(rate) if abs(rate - round(rate)) < 1e-3 * rate / len(time) else rate)
+    if np.abs(time - grid).max() * rate <= UNEVEN_FRAMES:
+        return rate, []
+    for column in q.T:
+        column[:] = np.interp(grid, time, column)
+    return rate, ["uneven-time"]
 
 
 def _knees(q: np.ndarray, observed: np.ndarray) -> list[str]:
@@ -202,33 +340,27 @@ def _knees(q: np.ndarray, observed: np.ndarray) -> list[str]:
     return []
 
 
-def _quality(q: np.ndarray, observed: np.ndarray, rate: float) -> list[str]:
-    """Flags of what looks wrong: jumps, values out of range, joints that never move."""
-    flags = []
-    bounds = limits()
-    for i, name in enumerate(COORDINATES):
-        if not observed[i] or name in _TRANSLATIONS:
-            continue
-        values = q[:, i]
-        if np.abs(np.diff(np.unwrap(values))).max() * rate > JUMP_RAD_S:
-            flags.append(f"jump:{name}")
-        if values.min() < bounds[i, 0] or values.max() > bounds[i, 1]:
-            flags.append(f"out-of-range:{name}")
-        if np.ptp(values) < FROZEN_RAD and name not in OFTEN_ARTEFACTS:
-            flags.append(f"frozen:{name}")
-    return flags
+def write_mot(path: str | Path, trajectory: Trajectory) -> None:
+    """Write the observed coordinates as an OpenSim .mot file in degrees, whole or not at all.
 
-
-def write(path: Path, trajectory: Trajectory) -> None:
-    """Write the observed coordinates as an OpenSim .mot file in degrees, whole or not at all."""
+    Raises:
+        InputError: nothing was observed, or the file cannot be written there.
+    """
+    path = Path(path)
     names = [name for name, seen in zip(COORDINATES, trajectory.observed, strict=True) if seen]
+    if not names:
+        raise InputError(f"{path}: the movement has no observed coordinate to write")
     q = np.array(trajectory.coordinates[:, [INDEX[name] for name in names]], np.float64)
     angles = [i for i, name in enumerate(names) if name not in _TRANSLATIONS]
     q[:, angles] = np.degrees(q[:, angles])
     time = np.arange(trajectory.frames) / trajectory.rate_hz
-    body = io.StringIO()
-    np.savetxt(body, np.column_stack([time, q]), fmt="%.8g", delimiter="\t")
     head = f"Coordinates\nversion=1\nnRows={len(q)}\nnColumns={len(names) + 1}\ninDegrees=yes\nendheader\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(head + "\t".join(["time", *names]) + "\n" + body.getvalue())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(head + "\t".join(["time", *names]) + "\n")
+            np.savetxt(file, np.column_stack([time, q]), fmt="%.10g", delimiter="\t")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written: {error.strerror}; choose another place") from error

@@ -1,87 +1,221 @@
-"""Reading .mot files: what is understood, and each refusal."""
+"""Reading .mot files: what is understood, what is flagged, and each refusal."""
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from biomechgpt_jax import formats
-from biomechgpt_jax.biomechanics import preprocess
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX, NECK_AND_WRISTS, observed_without
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import opensim
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-NAMES = ("pelvis_tilt", "pelvis_tx", "pelvis_ty", "pelvis_tz", "hip_flexion_r", "knee_angle_r", "knee_angle_l")
+NAMES = (
+    "pelvis_tilt",
+    "pelvis_tx",
+    "pelvis_ty",
+    "pelvis_tz",
+    "hip_flexion_r",
+    "knee_angle_r",
+    "knee_angle_l",
+)
+HIP, KNEES = NAMES.index("hip_flexion_r"), slice(5, 7)
+RATE_HZ = 50.0
+
+Change = Callable[[np.ndarray], None]
 
 
-def _write(path: Path, degrees: str | None = "yes", names=NAMES, rows: int = 50, change=None, head: str = "") -> Path:
-    time = np.arange(rows) / 50
-    values = np.zeros((rows, len(names)))
-    for column, name in enumerate(names):
-        if name.startswith("knee"):
-            values[:, column] = 30 + 30 * np.sin(2 * np.pi * time)
-        if name == "hip_flexion_r":
-            values[:, column] = 20 * np.cos(2 * np.pi * time)
+def _movement(rows: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """Times and values in degrees: a hip of 20 degrees, knees from 0 to 60, the pelvis 1 m above the floor."""
+    time = np.arange(rows) / RATE_HZ
+    values = np.zeros((rows, len(NAMES)))
+    values[:, 2] = 1.0
+    values[:, HIP] = 20 * np.cos(2 * np.pi * time)
+    values[:, KNEES] = 30 + 30 * np.sin(2 * np.pi * time)[:, None]
+    return time, values
+
+
+def _write(
+    path: Path,
+    header: str = "inDegrees=yes",
+    names: Sequence[str] = NAMES,
+    change: Change | None = None,
+    time: np.ndarray | None = None,
+    separator: str = "\t",
+) -> Path:
+    even, values = _movement()
+    time = even if time is None else time
     if change:
         change(values)
-    lines = ["Coordinates", "version=1", f"nRows={rows}", f"nColumns={len(names) + 1}"]
-    lines += [f"inDegrees={degrees}"] if degrees else []
-    lines += ["endheader", "\t".join(["time", *names])]
-    lines += ["\t".join(f"{v:.8g}" for v in (t, *row)) for t, row in zip(time, values, strict=True)]
+    lines = [
+        "Coordinates",
+        "version=1",
+        f"nRows={len(time)}",
+        f"nColumns={len(names) + 1}",
+        header,
+        "",
+        "endheader",
+    ]
+    lines.append(separator.join(["time", *names]))
+    rows = np.column_stack([time, values[:, : len(names)]])
+    lines += [separator.join(f"{value:.10g}" for value in row) for row in rows]
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
+def _knee(found: Trajectory) -> np.ndarray:
+    return np.degrees(found.coordinates[:, INDEX["knee_angle_r"]])
+
+
 def test_degrees_become_radians_and_missing_is_masked(tmp_path: Path) -> None:
     found = formats.read(_write(tmp_path / "a.mot"))
-    assert found.rate_hz == pytest.approx(50)
-    assert np.degrees(found.coordinates[:, INDEX["knee_angle_r"]]).max() == pytest.approx(60, abs=0.5)
-    assert found.observed.sum() == len(NAMES)
-    assert not found.observed[INDEX["neck_extension"]]
+    assert found.rate_hz == 50
+    assert found.frames == 50
+    np.testing.assert_allclose(_knee(found), _movement()[1][:, 5], atol=1e-4)
+    assert [COORDINATES[i] for i in np.flatnonzero(found.observed)] == sorted(NAMES, key=COORDINATES.index)
+    assert found.metadata.source == "a.mot"
+    assert found.metadata.flags == ("frozen:pelvis_tilt",)
 
 
-def test_without_header_line_the_limbs_tell_degrees(tmp_path: Path) -> None:
-    found = formats.read(_write(tmp_path / "a.mot", degrees=None))
-    assert found.coordinates[:, INDEX["knee_angle_r"]].max() < 1.2
+def test_radians_are_taken_as_they_are(tmp_path: Path) -> None:
+    def radians(values: np.ndarray) -> None:
+        values[:, HIP:] = np.radians(values[:, HIP:])
+
+    plain = formats.read(_write(tmp_path / "a.mot"))
+    for header in ("inDegrees=no", ""):
+        found = formats.read(_write(tmp_path / "b.mot", header, change=radians))
+        np.testing.assert_allclose(found.coordinates, plain.coordinates, atol=1e-6)
+
+
+def test_without_header_line_the_legs_tell_degrees_and_the_heading_does_not(tmp_path: Path) -> None:
+    found = formats.read(_write(tmp_path / "a.mot", header=""))
+    assert _knee(found).max() == pytest.approx(60, abs=0.2)
+    assert "units-guessed" in found.metadata.flags
+
+    def turning(values: np.ndarray) -> None:
+        values[:, HIP:] = np.radians(values[:, HIP:])
+        values[:, 0] = np.linspace(0, 20, len(values))  # three turns, in radians
+
+    names = ("pelvis_rotation", *NAMES[1:])
+    turned = formats.read(_write(tmp_path / "b.mot", header="", names=names, change=turning))
+    assert _knee(turned).max() == pytest.approx(60, abs=0.2)
+    assert turned.coordinates[-1, INDEX["pelvis_rotation"]] == pytest.approx(20, abs=1e-4)
 
 
 def test_negative_knees_are_flipped_and_small_ones_flagged(tmp_path: Path) -> None:
     def negate(values: np.ndarray) -> None:
-        values[:, 5:] *= -1
+        values[:, KNEES] *= -1
 
     def shrink(values: np.ndarray) -> None:
-        values[:, 5:] *= 0.1
+        values[:, KNEES] *= 0.1
 
-    flipped = formats.read(_write(tmp_path / "a.mot", change=negate))
-    assert flipped.coordinates[:, INDEX["knee_angle_r"]].max() > 0.9
+    plain = formats.read(_write(tmp_path / "a.mot"))
+    flipped = formats.read(_write(tmp_path / "b.mot", change=negate))
+    np.testing.assert_allclose(flipped.coordinates, plain.coordinates, atol=1e-6)
     assert "knee-sign-flipped" in flipped.metadata.flags
-    assert "knee-sign-ambiguous" in formats.read(_write(tmp_path / "b.mot", change=shrink)).metadata.flags
+    assert "knee-sign-ambiguous" in formats.read(_write(tmp_path / "c.mot", change=shrink)).metadata.flags
 
 
-def test_opensim4_paths_and_commas(tmp_path: Path) -> None:
-    names = tuple(f"/jointset/some_joint/{name}/value" for name in NAMES)
-    path = _write(tmp_path / "a.sto", names=names)
-    plain = formats.read(_write(tmp_path / "b.mot"))
-    path.write_text(path.read_text().replace("\t", ","))
-    # The generator above knows plain names only: the columns are zero, but all are found.
-    assert formats.read(path).observed.tolist() == plain.observed.tolist()
+@pytest.mark.parametrize("separator", ["\t", ",", " ", "   \t "])
+@pytest.mark.parametrize("path", ["{}", "/jointset/a_joint/{}/value", "{}".upper()])
+def test_paths_and_separators(tmp_path: Path, separator: str, path: str) -> None:
+    plain = formats.read(_write(tmp_path / "a.mot"))
+    names = [path.format(name) for name in NAMES]
+    found = formats.read(_write(tmp_path / "b.sto", names=names, separator=separator))
+    np.testing.assert_array_equal(found.coordinates, plain.coordinates)
+    np.testing.assert_array_equal(found.observed, plain.observed)
+
+
+def test_a_file_that_went_through_a_spreadsheet(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.mot", separator=",")
+    plain = formats.read(path)
+    lines = path.read_text().splitlines()
+    path.write_bytes(("\ufeff" + "\r\n".join(line + ",," for line in lines) + "\r\n").encode())
+    np.testing.assert_array_equal(formats.read(path).coordinates, plain.coordinates)
+
+
+def test_patella_and_speed_columns_are_left_out(tmp_path: Path) -> None:
+    names = [*NAMES[:5], "knee_angle_r_beta", "/jointset/hip_r/hip_flexion_r/speed"]
+    assert formats.read(_write(tmp_path / "a.mot", names=names)).observed.sum() == 5
 
 
 def test_empty_column_is_masked_and_short_gap_filled(tmp_path: Path) -> None:
     def spoil(values: np.ndarray) -> None:
         values[:, 0] = np.nan
-        values[10:13, 4] = np.nan
+        values[10:13, HIP] = [np.nan, np.inf, np.nan]
 
     found = formats.read(_write(tmp_path / "a.mot", change=spoil))
     assert not found.observed[INDEX["pelvis_tilt"]]
     assert {"empty:pelvis_tilt", "filled:hip_flexion_r"} <= set(found.metadata.flags)
-    assert np.isfinite(found.coordinates).all()
+    wanted = np.radians(_movement()[1][:, HIP])
+    np.testing.assert_allclose(found.coordinates[:, INDEX["hip_flexion_r"]], wanted, atol=np.radians(1.0))
+
+
+def test_nan_as_windows_prints_it(tmp_path: Path) -> None:
+    def spoil(values: np.ndarray) -> None:
+        values[10:13, HIP] = np.nan
+
+    path = _write(tmp_path / "a.mot", change=spoil)
+    path.write_text(path.read_text().replace("nan", "-1.#IND", 1).replace("nan", "-nan(ind)", 1))
+    assert "filled:hip_flexion_r" in formats.read(path).metadata.flags
+
+
+def test_rounded_times_are_even_and_jittered_ones_resampled(tmp_path: Path) -> None:
+    even, _ = _movement()
+    rounded = formats.read(_write(tmp_path / "a.mot", time=np.round(np.arange(50) / 60, 3)))
+    assert rounded.rate_hz == pytest.approx(60, rel=1e-3)
+    assert "uneven-time" not in rounded.metadata.flags
+
+    jittered = even + np.random.default_rng(0).uniform(-0.006, 0.006, len(even))
+
+    def at_those_times(table: np.ndarray) -> None:
+        table[:, HIP] = 20 * np.cos(2 * np.pi * jittered)
+
+    found = formats.read(_write(tmp_path / "b.mot", time=jittered, change=at_those_times))
+    assert "uneven-time" in found.metadata.flags
+    grid = jittered[0] + np.arange(found.frames) / found.rate_hz
+    hip = np.degrees(found.coordinates[:, INDEX["hip_flexion_r"]])
+    np.testing.assert_allclose(hip, 20 * np.cos(2 * np.pi * grid), atol=0.2)
+
+
+def test_quality_flags(tmp_path: Path) -> None:
+    def spoil(values: np.ndarray) -> None:
+        values[25:, HIP] = 170.0
+        values[:, 0] = 5.0
+
+    flags = formats.read(_write(tmp_path / "a.mot", change=spoil)).metadata.flags
+    assert {"jump:hip_flexion_r", "out-of-range:hip_flexion_r", "frozen:pelvis_tilt"} <= set(flags)
+
+
+def test_a_header_that_is_one_row_off_is_flagged(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.mot")
+    path.write_text(path.read_text().replace("nRows=50", "nRows=51"))
+    assert "rows-not-as-in-header" in formats.read(path).metadata.flags
 
 
 def _long_gap(values: np.ndarray) -> None:
-    values[10:40, 4] = np.nan
+    values[10:40, HIP] = np.nan
+
+
+def _millimetres(values: np.ndarray) -> None:
+    values[:, 1:4] *= 1000
+
+
+def _nothing(values: np.ndarray) -> None:
+    values[:] = np.nan
+
+
+def _edit(path: Path, edit: Callable[[str], str]) -> None:
+    path.write_text(edit(_write(path).read_text()))
+
+
+def _delete_rows(text: str, first: int, count: int) -> str:
+    lines = text.splitlines()
+    return "\n".join(lines[:first] + lines[first + count :]) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -89,22 +223,51 @@ def _long_gap(values: np.ndarray) -> None:
     [
         (lambda p: None, "no such file"),
         (lambda p: p.mkdir(), "is a directory"),
+        (lambda p: os.mkfifo(p), "not a regular file"),
         (lambda p: p.write_text(""), "is empty"),
+        (lambda p: p.write_text(" \n\n"), "is empty"),
         (lambda p: p.write_text("hello\nworld\n"), "not a .mot file"),
-        (lambda p: p.write_bytes(b"\x00\x01\x02" * 50), "not a text file"),
-        (lambda p: _write(p, names=("ground_force_vx", "ground_force_vy", "ground_force_px")), "ground-reaction"),
-        (lambda p: _write(p, change=_long_gap), "hip_flexion_r has no number for"),
-        (lambda p: p.write_text("\n".join(_write(p).read_text().splitlines()[:-20])), "truncated"),
-        (lambda p: p.write_text(_write(p).read_text()[:-12]), "truncated"),
-        (lambda p: p.write_text(_write(p).read_text().replace("0.1\t", "0.5\t", 1)), "time does not increase"),
+        (lambda p: p.write_bytes(bytes(range(1, 256)) * 50), "not a .mot file"),
+        (lambda p: p.write_bytes(b"\x00\x01\x02" * 50), "not a plain text file"),
+        (lambda p: p.write_text("Coordinates\nendheader\n"), "ends after its header"),
+        (
+            lambda p: _write(p, names=("ground_force_vx", "ground_force_vy", "ground_force_px")),
+            "ground-reaction",
+        ),
+        (lambda p: _write(p, names=("hip_flexion_r_moment", "pelvis_tx_force")), "forces or moments"),
+        (lambda p: _write(p, names=("total_squared_error", "marker_error_RMS")), "no known coordinates"),
+        (lambda p: _write(p, names=("knee_angle_r", "knee_angle_r")), "two columns for knee_angle_r"),
+        (lambda p: _edit(p, lambda t: t.replace("Coordinates", "Speeds")), "joint speeds"),
+        (lambda p: _write(p, header="DataType=Quaternion"), "quaternion values"),
+        (lambda p: _edit(p, lambda t: t.replace("time\t", "frame\t")), "first column is 'frame'"),
+        (
+            lambda p: _write(p, change=_long_gap),
+            r"hip_flexion_r has no number in data rows 11 to 40 \(0.60 s\)",
+        ),
+        (lambda p: _write(p, change=_nothing), "holds no numbers"),
+        (lambda p: _write(p, change=_millimetres), "millimetres"),
+        (lambda p: _edit(p, lambda t: _delete_rows(t, 38, 20)), "truncated: 30 of 50 rows"),
+        (lambda p: _edit(p, lambda t: t[:-30]), "truncated: its last row ends early"),
+        (lambda p: _edit(p, lambda t: _delete_rows(t, 20, 15).replace("nRows=50", "")), "0.32 s are missing"),
+        (lambda p: _edit(p, lambda t: _delete_rows(t, 9, 49).replace("nRows=50", "")), "1 rows of data"),
+        (lambda p: _edit(p, lambda t: t.replace("\n0.1\t", "\n0.1\t1\t")), "row 6"),
+        (lambda p: _edit(p, lambda t: t.replace("\n0.1\t", "\n0.1\tabc")), "abc.* at row 5"),
+        (
+            lambda p: _edit(p, lambda t: t.replace("\n0.1\t", "\n0.08\t")),
+            "time does not increase at data row 6",
+        ),
+        (lambda p: _write(p, time=np.arange(50) * 1000.0), "is time in seconds"),
     ],
 )
-def test_refusals_are_one_line(tmp_path: Path, make, words: str) -> None:
+def test_refusals_are_one_line_and_name_the_file(
+    tmp_path: Path, make: Callable[[Path], object], words: str
+) -> None:
     path = tmp_path / "bad.mot"
     make(path)
     with pytest.raises(InputError, match=words) as refused:
         formats.read(path)
     assert "\n" not in str(refused.value)
+    assert str(path) in str(refused.value)
 
 
 def test_unknown_ending(tmp_path: Path) -> None:
@@ -114,30 +277,67 @@ def test_unknown_ending(tmp_path: Path) -> None:
         formats.read(path)
 
 
-def test_written_file_reads_back(tmp_path: Path) -> None:
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.mot"
+    with path.open("wb") as file:
+        file.truncate(opensim.LARGEST_BYTES + 1)
+    with pytest.raises(InputError, match="cut it into parts"):
+        formats.read(path)
+
+
+@pytest.mark.parametrize("frames", [2, 80, 40_000])
+def test_written_file_reads_back(tmp_path: Path, frames: int) -> None:
     rng = np.random.default_rng(0)
-    q = np.cumsum(rng.normal(0, 0.01, (80, len(COORDINATES))), axis=0).astype(np.float32)
-    q[:, [INDEX["knee_angle_r"], INDEX["knee_angle_l"]]] += 1.0
+    q = np.cumsum(rng.normal(0, 0.01, (frames, len(COORDINATES))), axis=0).astype(np.float32)
+    q[:, [INDEX["knee_angle_r"], INDEX["knee_angle_l"]]] = 1.0
     observed = observed_without(NECK_AND_WRISTS)
     q[:, ~observed] = 0
-    opensim.write(tmp_path / "a.mot", Trajectory(q, observed, 30.0))
+    opensim.write_mot(tmp_path / "a.mot", Trajectory(q, observed, 30.0))
     back = formats.read(tmp_path / "a.mot")
     np.testing.assert_allclose(back.coordinates, q, atol=1e-6)
     np.testing.assert_array_equal(back.observed, observed)
+    assert back.rate_hz == pytest.approx(30.0, rel=1e-6)
+    assert os.listdir(tmp_path) == ["a.mot"]
 
 
-def test_canonical_rate_keeps_a_slow_sine() -> None:
-    time = np.arange(400) / 100
-    q = np.zeros((400, len(COORDINATES)), np.float32)
-    q[:, INDEX["knee_angle_r"]] = np.sin(2 * np.pi * time)
-    found = preprocess.canonical(Trajectory(q, np.ones(40, bool), 100.0))
-    wanted = np.sin(2 * np.pi * np.arange(found.frames) / 30)
-    assert found.rate_hz == 30
-    np.testing.assert_allclose(found.coordinates[5:-5, INDEX["knee_angle_r"]], wanted[5:-5], atol=2e-3)
+def test_writing_where_nothing_can_be_written(tmp_path: Path) -> None:
+    movement = Trajectory(np.zeros((3, 40), np.float32), np.ones(40, bool), 30.0)
+    with pytest.raises(InputError, match="cannot be written"):
+        opensim.write_mot(tmp_path / "no_folder" / "a.mot", movement)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real files is not beside the checkout")
-def test_opencap_walking_has_its_known_speed() -> None:
-    found = preprocess.canonical(formats.read(SHARED / "opencap_subject4" / "walking1_ik.mot"))
-    assert found.observed.sum() == 33
-    assert formats.describe(found)["net_speed_m_s"] == pytest.approx(1.29, abs=0.02)
+def _real(name: str) -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the folder of real files is not beside the checkout")
+    return SHARED / name
+
+
+@pytest.mark.parametrize(
+    ("name", "coordinates", "rate_hz", "to_degrees", "flags"),
+    [
+        ("opencap_subject4/walking1_ik.mot", 33, 100, 180 / np.pi, set()),
+        ("opencap_subject4/squats1_ik.mot", 33, 100, 180 / np.pi, set()),
+        ("opencap_subject4/static1_ik.mot", 33, 100, 180 / np.pi, {"knee-sign-ambiguous"}),
+        ("opensim_core/normal_gait.mot", 17, 50, -1, {"knee-sign-flipped"}),
+        ("opensim_core/crouch_gait.mot", 17, 118, -1, {"knee-sign-flipped", "rows-not-as-in-header"}),
+        ("opensim_core/std_subject01_walk1_ik.mot", 23, 60, -1, {"knee-sign-flipped", "units-guessed"}),
+        ("opensim_core/subject_walk_armless_coordinates.mot", 37, 100, 1, set()),
+    ],
+)
+def test_real_files(name: str, coordinates: int, rate_hz: float, to_degrees: float, flags: set[str]) -> None:
+    path = _real(name)
+    lines = path.read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("time\t"))
+    column = lines[start].split("\t").index("knee_angle_r")
+    knee = np.array([float(line.split()[column]) for line in lines[start + 1 :] if line.strip()])
+    found = formats.read(path)
+    assert found.observed.sum() == coordinates
+    assert found.rate_hz == pytest.approx(rate_hz, rel=1e-3)
+    np.testing.assert_allclose(_knee(found), knee * to_degrees, atol=1e-3)
+    assert flags <= set(found.metadata.flags)
+    assert len(found.metadata.sha256) == 64
+
+
+def test_real_file_of_another_model_is_refused() -> None:
+    with pytest.raises(InputError, match="no known coordinates"):
+        formats.read(_real("pyomeca/inverse_kin.mot"))
