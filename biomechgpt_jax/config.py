@@ -170,7 +170,6 @@ class Mesh:
 class Evaluation:
     """Evaluation on held-out participants."""
 
-    crops_per_trial: int = 1
     batch_size: int = 32
     bootstrap: int = 1000  # resamples of participants behind each 95 % interval
     stick_figures: int = 4  # trials drawn in the report
