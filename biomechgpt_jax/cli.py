@@ -184,8 +184,7 @@ def _ask(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({name: said[name] for name in ("question", "answer", "probability", "unit")})
         return 0
-    unit = f" {said['unit']}" if said["unit"] else ""
-    answer = "no answer that is a number" if said["answer"] is None else f"{said['answer']}{unit}"
+    answer = said["text"] or "no answer that is a number"
     chance = f"  (probability {said['probability']:.2f})" if said["probability"] is not None else ""
     print(f"{answer}{chance}")
     return 0

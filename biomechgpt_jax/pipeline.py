@@ -338,7 +338,8 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
     """Answer a question about a motion file with a trained model.
 
     Returns:
-        "question", "answer", "probability", "unit", and "options" for a closed question.
+        "question", "answer", "probability", "unit", "text" (the answer in words, empty if it is no number), and
+        "options" for a closed question.
 
     Raises:
         InputError: the file cannot be read, the question is not understood, or nothing is trained here.
@@ -364,7 +365,7 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
     codec, words = vocabulary.load(work.tokenizer)
     model = predict.LanguageModel(loop.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
     exact = text if text in question.templates else question.templates[0]
-    return predict.ask(
+    said = predict.ask(
         model,
         codec.encode,
         trajectory.coordinates,
@@ -374,3 +375,4 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
         QUESTIONS,
         crops.longest_frames(cfg, trajectory.rate_hz) / trajectory.rate_hz,
     )
+    return said | {"text": "" if said["answer"] is None else question.answer_text(said["answer"])}

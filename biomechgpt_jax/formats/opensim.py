@@ -20,7 +20,7 @@ from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import quality
 
-# 40 coordinates at 100 Hz for more than an hour.
+# 40 coordinates at 100 Hz for more than an hour; reading takes about three times as much memory.
 LARGEST_BYTES = 256 * 2**20
 # Gaps shorter than this are filled by interpolation.
 LONGEST_GAP_S = 0.2

@@ -4,7 +4,7 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, OFTEN_ARTEFACTS, limits
 
-# Changes faster than these are jumps, not movement: a drop jump reaches 30 rad/s at the ankle, a sprinter 12 m/s.
+# Changes faster than these between two frames are jumps, not movement; chosen well above what people do.
 JUMP_RAD_S = 40.0
 JUMP_M_S = 15.0
 FROZEN_RAD = 1e-6
