@@ -31,8 +31,12 @@ def test_the_split_depends_on_the_id_alone() -> None:
 
 
 def test_a_clean_dataset_passes() -> None:
+    """`check` returns without a complaint: it raises where it finds a leak."""
     healthy = [trial(f"h{i}", 0.0) for i in range(4)]  # all healthy people have severity 0
-    splits.check({"train": [trial("a", 0.3), trial("a", 0.3), healthy[0]], "test": [trial("b", 0.4), healthy[1]]})
+    clean = {"train": [trial("a", 0.3), trial("a", 0.3), healthy[0]], "test": [trial("b", 0.4), healthy[1]]}
+    splits.check(clean)
+    with pytest.raises(InputError):
+        splits.check(clean | {"validation": [trial("a", 0.9)]})
 
 
 @pytest.mark.parametrize(
