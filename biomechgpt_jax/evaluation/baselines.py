@@ -170,8 +170,8 @@ def _fitted(
         answers = regressor.predict(x_test)
         return [prediction(row, float(value), None) for row, value in zip(test, answers, strict=True)]
     if name == "mean_pose_tree":
-        # Balanced classes: the setting that favours macro-F1, and so the harder one for the cohort.
-        classifier = DecisionTreeClassifier(max_depth=2, class_weight="balanced", random_state=seed)
+        # Classes as they come: the stronger tree of the two (0.17 against 0.10 macro-F1 with balanced classes).
+        classifier = DecisionTreeClassifier(max_depth=2, random_state=seed)
     else:
         classifier = HistGradientBoostingClassifier(**settings)
     classifier.fit(x_train, [str(row.truth) for row in train])
