@@ -11,10 +11,11 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
 from biomechgpt_jax.cohort import artefacts, participants, schedule
-from biomechgpt_jax.cohort.activities import PROTOCOL, RATE_HZ, WITH_DEVICE, Performance
 from biomechgpt_jax.cohort.anchoring import anchor
 from biomechgpt_jax.cohort.impairments import style_of
 from biomechgpt_jax.cohort.participants import Participant
+from biomechgpt_jax.cohort.performance import RATE_HZ, Performance
+from biomechgpt_jax.cohort.protocol import PROTOCOL, WITH_DEVICE
 
 # Participants simulated together: bounds memory and the size of one anchoring.
 GROUP = 16

@@ -1,58 +1,17 @@
-"""The activities: each builds one raw movement with its contact schedule, defining phases and timed test."""
+"""Activities on foot: walking at three paces, heel-to-toe walking, timed up and go."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Score
 from biomechgpt_jax.cohort import postures, walking
-from biomechgpt_jax.cohort.anchoring import Movement
 from biomechgpt_jax.cohort.impairments import Style
 from biomechgpt_jax.cohort.participants import Participant
-from biomechgpt_jax.cohort.schedule import (
-    Bout,
-    bout,
-    smooth_step,
-    standing_contact,
-    step_times,
-    walking_contact,
-)
-
-RATE_HZ = 30.0
-
-
-@dataclass
-class Performance:
-    """One raw trial.
-
-    Attributes:
-        movement: raw coordinates with contacts, to be anchored.
-        steps: its stepping, or None while both feet stay planted.
-        defining: intervals in seconds, each enough to tell the activity.
-        scores: timed tests.
-        course: whether a 10-metre walk time may be measured on it.
-        device_used: whether the participant's device is in use.
-    """
-
-    activity: str
-    movement: Movement
-    steps: Bout | None = None
-    defining: list[tuple[float, float]] = field(default_factory=list)
-    scores: dict[str, Score] = field(default_factory=dict)
-    course: bool = False
-    device_used: bool = False
-
-
-def _clock(seconds: float) -> np.ndarray:
-    return np.arange(max(36, round(seconds * RATE_HZ))) / RATE_HZ
-
-
-def _movement(q_deg: np.ndarray, contact, person: Participant, **more) -> Movement:
-    q = np.radians(q_deg)
-    q[:, :3] = 0.0
-    return Movement(q.astype(np.float32), contact, person.height_m, RATE_HZ, **more)
+from biomechgpt_jax.cohort.performance import RATE_HZ, Performance, clock, movement_of
+from biomechgpt_jax.cohort.schedule import Bout, bout, smooth_step, step_times, walking_contact
+from biomechgpt_jax.cohort.transfers import rise_and_sit
 
 
 def _stride_intervals(steps: Bout, seconds: float) -> list[tuple[float, float]]:
@@ -70,7 +29,7 @@ def _steady(person: Participant, style: Style, speed: float, seconds: float, rng
     start = -(2.5 + rng.random()) * setting.stride_s
     toe_off = walking.waveforms.toe_off_phase(setting.normalised)
     steps = bout(durations, foot, start, setting.stance_share, toe_off, starts=False, stops=False)
-    time = _clock(seconds)
+    time = clock(seconds)
     phase = (steps.phase(RIGHT, time), steps.phase(LEFT, time))
     q = walking.angles(style, setting.normalised, phase)
     if setting.amplitude < 1:
@@ -98,7 +57,7 @@ def walk(person: Participant, style: Style, rng: np.random.Generator, pace: str)
     time, steps, q = _steady(person, style, speed, seconds, rng)
     q[:, INDEX["pelvis_rotation"]] += 2.0 * postures.noise(len(q), RATE_HZ, 0.03, 0.2, 1, rng)[:, 0]
     postures.add_sway(q, style, RATE_HZ, 0.5, rng)
-    movement = _movement(q, walking_contact(steps, time), person)
+    movement = movement_of(q, walking_contact(steps, time), person)
     return Performance(
         "walking",
         movement,
@@ -131,108 +90,11 @@ def tandem(person: Participant, style: Style, rng: np.random.Generator) -> Perfo
     stances = int(walking_contact(steps, time).stance.max()) + 2
     error = 0.008 + 0.018 * trouble
     miss = tuple(rng.normal(0, error, stances) + np.array(sign * 0.4 * error) for sign in (1, -1))
-    movement = _movement(q, walking_contact(steps, time), person, line_error=(miss[0], miss[1]))
+    movement = movement_of(q, walking_contact(steps, time), person, line_error=(miss[0], miss[1]))
     # Heel-to-toe stepping is told from slow walking by two strides.
     pairs = _stride_intervals(steps, time[-1])
     defining = [(a[0], b[1]) for a, b in zip(pairs[:-2], pairs[2:], strict=True)]
     return Performance("tandem walk", movement, steps, defining, device_used=False)
-
-
-def _between(share: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return low + share[:, None] * (high - low)
-
-
-def _rise_and_sit(
-    time: np.ndarray,
-    seat: np.ndarray,
-    stand: np.ndarray,
-    up: list[tuple[float, float]],
-    down: list[tuple[float, float]],
-) -> np.ndarray:
-    """Angles of rising in each interval `up` and sitting in each interval `down`, [T, 40] degrees."""
-    standing = np.zeros(len(time))
-    lean = np.zeros(len(time))
-    for begin, end in up:
-        # Extension of the legs begins after the trunk has started to lean.
-        standing += smooth_step(time, begin + 0.25 * (end - begin), end)
-        lean += _hump(time, begin, end)
-    for begin, end in down:
-        standing -= smooth_step(time, begin, end - 0.2 * (end - begin))
-        lean += _hump(time, begin, end)
-    return _between(standing, seat, stand) + lean[:, None] * postures.lean_of_rising()
-
-
-def _hump(time: np.ndarray, begin: float, end: float) -> np.ndarray:
-    x = np.clip((time - begin) / (end - begin), 0, 1)
-    return np.sin(np.pi * x) ** 2
-
-
-def chair_rise(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Five times sit to stand, arms crossed where the participant can."""
-    crossed = bool(rng.random() > 0.6 * person.severity)
-    seat = postures.sitting(style, crossed)
-    stand = postures.cross_arms(postures.standing(style)) if crossed else postures.standing(style)
-    effort = float(np.exp(0.12 * rng.normal()))
-    quiet = rng.uniform(0.5, 3.0, 2)
-    up, down = [], []
-    clock = float(quiet[0])
-    for repetition in range(5):
-        tiring = (1 + 0.03 * repetition * (1 + 2 * person.severity)) * effort * float(np.exp(0.05 * rng.normal()))
-        rise = style.rise_s * tiring
-        up.append((clock, clock + rise))
-        clock += rise + 0.12 * tiring
-        sit = 0.9 * style.rise_s * tiring
-        if repetition < 4:
-            down.append((clock, clock + sit))
-            clock += sit + 0.06 * tiring
-    start, end = up[0][0], up[-1][1]
-    # The test ends standing; the person then sits down.
-    last = (end + 0.5 + rng.random(), end + 1.5 + rng.random() + style.rise_s)
-    time = _clock(last[1] + float(quiet[1]))
-    q = _rise_and_sit(time, seat, stand, up, [*down, last])
-    postures.add_sway(q, style, RATE_HZ, 0.7, rng)
-    defining = [(a[0], b[1]) for a, b in zip(up[:-1], up[1:], strict=True)]
-    return Performance(
-        "five times sit to stand",
-        _movement(q, standing_contact(len(q)), person),
-        None,
-        defining,
-        {"five_times_sit_to_stand_time": Score(end - start, start, end)},
-    )
-
-
-def balance(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Standing still, eyes open or closed."""
-    closed = rng.random() < 0.4
-    time = _clock(float(rng.uniform(6, 12)))
-    q = np.tile(postures.standing(style), (len(time), 1))
-    postures.add_sway(q, style, RATE_HZ, 1.8 if closed else 1.0, rng)
-    # Any three seconds of quiet standing show what it is.
-    edges = np.arange(0.0, time[-1] - 3.0, 1.0)
-    return Performance(
-        "standing balance",
-        _movement(q, standing_contact(len(q)), person),
-        None,
-        [(float(a), float(a) + 3.0) for a in edges],
-    )
-
-
-def squat(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Three to five squats."""
-    low, high = postures.squatting(style), postures.standing(style)
-    clock, depth_at, defining = float(rng.uniform(0.4, 1.5)), [], []
-    for _ in range(int(rng.integers(3, 6))):
-        half = style.rise_s * rng.uniform(0.9, 1.3)
-        depth_at.append((clock, clock + half, clock + 2 * half, float(rng.normal(1, 0.05))))
-        defining.append((clock, clock + 2 * half))
-        clock += 2 * half + rng.uniform(0.2, 0.8)
-    time = _clock(clock + float(rng.uniform(0.3, 1.5)))
-    depth = np.zeros(len(time))
-    for start, middle, end, scale in depth_at:
-        depth += scale * (smooth_step(time, start, middle) - smooth_step(time, middle, end))
-    q = _between(depth, high, low)
-    postures.add_sway(q, style, RATE_HZ, 0.7, rng)
-    return Performance("squat", _movement(q, standing_contact(len(q)), person), None, defining)
 
 
 @dataclass(frozen=True)
@@ -266,7 +128,7 @@ def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator)
     toe_off = walking.waveforms.toe_off_phase(setting.normalised)
     steps = bout(durations, foot, first, setting.stance_share, toe_off, starts=True, stops=True)
     seated = steps.strike[-1] + 0.15 + 1.1 * rise
-    time = _clock(seated + float(quiet[1]))
+    time = clock(seated + float(quiet[1]))
     q = _walk_between_chairs(person, style, setting, steps, path, time, (begin, first, seated), rng)
     postures.add_sway(q, style, RATE_HZ, 0.6, rng)
     turn_ends = steps.strike[path.out + path.turn - 1]
@@ -274,7 +136,7 @@ def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator)
     defining = [(begin, float(steps.strike[1])), (float(turn_ends), float(seated))]
     return Performance(
         "timed up and go",
-        _movement(q, walking_contact(steps, time), person),
+        movement_of(q, walking_contact(steps, time), person),
         steps,
         defining,
         {"tug_time": Score(float(seated - begin), begin, float(seated))},
@@ -311,7 +173,7 @@ def _walk_between_chairs(
     inside = (time > strike[0]) & (time < strike[-2])
     moving = _shrink_about(moving, setting.amplitude * (1 - 0.65 * np.clip(turning, 0, 1)), inside)
     moving = walking.modulate(moving, steps, time, style.amplitude_cv, style.lateral_cv, rng)
-    still = _rise_and_sit(
+    still = rise_and_sit(
         time,
         postures.sitting(style, False),
         postures.standing(style),
@@ -329,19 +191,3 @@ def _shrink_about(q: np.ndarray, amplitude: np.ndarray, inside: np.ndarray) -> n
     mean = q[inside][:, columns].mean(axis=0)
     q[:, columns] = mean + amplitude[:, None] * (q[:, columns] - mean)
     return q
-
-
-Build = Callable[[Participant, Style, np.random.Generator], Performance]
-
-# What every participant performs, in this order, until the cohort is long enough. The first nine are one session.
-PROTOCOL: tuple[tuple[str, Build], ...] = (
-    ("walk_free", lambda p, s, r: walk(p, s, r, "free")),
-    ("tug", timed_up_and_go),
-    ("chair_rise", chair_rise),
-    ("balance", balance),
-    ("squat", squat),
-    ("tandem", tandem),
-    ("walk_slow", lambda p, s, r: walk(p, s, r, "slow")),
-    ("walk_fast", lambda p, s, r: walk(p, s, r, "fast")),
-)
-WITH_DEVICE = frozenset({"walk_free", "walk_slow", "walk_fast", "tug"})
