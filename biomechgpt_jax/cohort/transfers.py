@@ -6,7 +6,7 @@ from biomechgpt_jax.biomechanics.trajectory import Score
 from biomechgpt_jax.cohort import postures
 from biomechgpt_jax.cohort.impairments import Style
 from biomechgpt_jax.cohort.participants import Participant
-from biomechgpt_jax.cohort.performance import RATE_HZ, Performance, movement_of
+from biomechgpt_jax.cohort.performance import RATE_HZ, Performance, clock, movement_of
 from biomechgpt_jax.cohort.schedule import smooth_step, standing_contact
 
 
