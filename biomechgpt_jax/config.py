@@ -27,6 +27,8 @@ class Cohort:
     hours: float = 6.2  # trials are added per participant until the cohort lasts at least this long
     seed: int = 0
     noise: Literal["none", "markerless"] = "markerless"
+    activities: tuple[str, ...] = ()  # keys of the protocol to perform; empty: the whole protocol
+    etiologies: tuple[str, ...] = ()  # beside healthy; empty: all
 
     def __post_init__(self) -> None:
         _require(self.participants >= 1, f"cohort.participants is {self.participants}; give at least 1")

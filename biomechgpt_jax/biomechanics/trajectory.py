@@ -79,7 +79,7 @@ class Contacts:
 
 @dataclass(frozen=True)
 class Score:
-    """A timed test: its value in seconds and the part of the trial a crop must hold to support it."""
+    """A clinical test: its value in the unit of its question and the part of the trial that shows it."""
 
     value: float
     start_s: float
@@ -99,6 +99,7 @@ class Trial:
         contacts: contact schedule on the clean trajectory.
         defining: f32[k, 2] intervals in seconds; a crop shows which activity this is only if it holds one whole.
         scores: timed tests by question name.
+        falls: falls in the past year; NaN where unknown.
     """
 
     trial_id: str
@@ -109,6 +110,7 @@ class Trial:
     contacts: Contacts = field(default_factory=Contacts)
     defining: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     scores: Mapping[str, Score] = field(default_factory=dict)
+    falls: float = math.nan
 
     @property
     def participant(self) -> str:

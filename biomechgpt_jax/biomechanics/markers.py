@@ -1,0 +1,46 @@
+"""A recording of skin markers, before inverse kinematics has turned it into coordinates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata
+
+
+@dataclass(frozen=True)
+class Markers:
+    """Marker positions over time, with what else the file says of the movement.
+
+    Attributes:
+        positions: f32[T, M, 3] metres in a world with y up (x and z horizontal, right-handed, heading
+            arbitrary); NaN where a marker was not seen.
+        names: the labels of the M markers, without a subject's prefix.
+        rate_hz: frames per second.
+        events: foot strikes and toe offs that the file itself names, in seconds from the first frame (may lie
+            before or after the recorded frames); `strike_xz` is NaN. Empty where it names none.
+        parameters: measured gait parameters of the file by question name, such as walking_speed (m/s) and
+            cadence (steps/min), where it holds them; `..._r` and `..._l` where it tells the sides apart.
+        angles: joint angles that the file holds already, by label, f32[T, 3] degrees as stored.
+    """
+
+    positions: np.ndarray
+    names: tuple[str, ...]
+    rate_hz: float
+    metadata: Metadata = field(default_factory=Metadata)
+    events: Contacts = field(default_factory=Contacts)
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    angles: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.positions.ndim != 3 or self.positions.shape[1:] != (len(self.names), 3):
+            raise ValueError(f"positions must be [T, {len(self.names)}, 3], got {self.positions.shape}")
+
+    @property
+    def frames(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def seconds(self) -> float:
+        """Duration: frames over rate."""
+        return self.frames / self.rate_hz
