@@ -24,7 +24,8 @@ _EPILOG = """examples:
   biomechgpt run configs/quickstart.py --workdir runs/quickstart
   biomechgpt run configs/quickstart.py --workdir runs/small --train.steps 100
   biomechgpt ask walking.mot "How fast is this person walking?" --workdir runs/quickstart
-  biomechgpt inspect walking.mot
+  biomechgpt inspect walking.mot --plot walking.png
+  biomechgpt import recordings --out runs/mine/movements --labels labels.csv
 
 exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run again.
 Research software, not a medical device."""
@@ -68,9 +69,22 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("question", help='such as "How fast is this person walking?"')
     ask.add_argument("--workdir", default="runs/quickstart", help="a finished run (%(default)s)")
     ask.add_argument("--json", action="store_true")
-    inspect = verbs.add_parser("inspect", help="what a motion file holds", allow_abbrev=False)
-    inspect.add_argument("file")
+    inspect = verbs.add_parser("inspect", help="what a motion file or a dataset holds", allow_abbrev=False)
+    inspect.add_argument("file", help="motion file, or the directory of a dataset")
+    inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
     inspect.add_argument("--json", action="store_true")
+    import_ = verbs.add_parser(
+        "import",
+        help="read a folder of motion files into a `movements` dataset",
+        description="Reads every motion file below a directory; a bad one is reported and left out. Everything in one "
+        "folder is taken to be of one person unless the labels say otherwise.",
+        allow_abbrev=False,
+    )
+    import_.add_argument("directory")
+    import_.add_argument("--out", required=True, help="where the dataset will lie, such as runs/mine/movements")
+    import_.add_argument("--labels", help="CSV with the column `file` and any of participant, activity, diagnosis, ...")
+    import_.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="files read at once (%(default)s)")
+    import_.add_argument("--json", action="store_true")
     return parser
 
 
@@ -82,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(words)
         if options.verb in _STAGES:
             return _stage(options, overrides)
-        return _ask(options) if options.verb == "ask" else _inspect(options)
+        return {"ask": _ask, "inspect": _inspect, "import": _import}[options.verb](options)
     except InputError as error:
         print(f"biomechgpt: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -192,15 +206,48 @@ def _ask(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from biomechgpt_jax import formats
+    from biomechgpt_jax.data import store
 
-    found = formats.describe(formats.read(options.file))
-    if options.json:
-        _print_json(found)
+    if store.is_dataset(Path(options.file)):
+        if options.plot:
+            raise InputError(f"--plot draws one movement; {options.file} is a dataset")
+        _print_facts(store.metadata(Path(options.file)), options.json)
         return 0
+
+    trajectory = formats.read(options.file)
+    if options.plot:
+        from biomechgpt_jax.evaluation import portrait
+
+        portrait.save(trajectory, Path(options.plot))
+    _print_facts(formats.describe(trajectory), options.json)
+    return 0
+
+
+def _print_facts(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(found)
+        return
     units = {"rate_hz": "rate (Hz)", "net_speed_m_s": "net speed (m/s)"}
     for name, value in found.items():
-        shown = ", ".join(value) or "none" if isinstance(value, list) else value
+        shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
         print(f"{units.get(name, name):<17}{shown}")
+
+
+def _import(options: argparse.Namespace) -> int:
+    from biomechgpt_jax.data import importing
+
+    if options.workers < 1:
+        raise InputError(f"--workers {options.workers}: give at least 1")
+    labels = Path(options.labels) if options.labels else None
+    said = importing.import_folder(Path(options.directory), Path(options.out), labels, options.workers)
+    if options.json:
+        _print_json(said)
+        return 0
+    facts = said["dataset"]
+    print(
+        f"{facts['trials']} of {len(said['files'])} files: {facts['participants']} participants, "
+        f"{facts['hours']:.2f} h, in {options.out}"
+    )
     return 0
 
 

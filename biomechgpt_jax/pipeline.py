@@ -169,6 +169,13 @@ def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict
     from biomechgpt_jax.cohort.simulate import simulate
     from biomechgpt_jax.data import movements, store
 
+    if store.is_dataset(work.movements):
+        facts = store.metadata(work.movements)
+        if not facts.get("synthetic", True):
+            # What a person imported is never replaced by a simulation.
+            progress.done(f"imported: {facts['participants']} participants, {facts['trials']} trials")
+            return facts
+
     def report(trials: int, hours: float) -> None:
         progress.update(min(hours, cfg.cohort.hours), cfg.cohort.hours, f"{trials} trials, {hours:.1f} h")
 

@@ -121,6 +121,11 @@ def metadata(directory: Path) -> dict[str, Any]:
         raise InputError(f"{directory} is not a dataset of this program; make it again with `run`") from error
 
 
+def is_dataset(directory: Path) -> bool:
+    """Whether a directory holds a dataset of this program."""
+    return (directory / _METADATA).is_file()
+
+
 def source(directory: Path, split: str, wrap: Callable[[Record], Any]) -> "Source":
     """Random access to one split."""
     import tensorflow_datasets as tfds

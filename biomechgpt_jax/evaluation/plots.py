@@ -19,7 +19,7 @@ from biomechgpt_jax.evaluation.predictions import Prediction
 BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#AA4499"
 INK, MUTED, GRID = "#1c2733", "#5a6673", "#e4e8ec"
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "font.family": "sans-serif",
     "svg.fonttype": "none",
@@ -46,7 +46,7 @@ _serial = itertools.count()
 
 
 def _axes(size: tuple[float, float] = _SIZE, grid: str = "both") -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
     if grid:
@@ -57,7 +57,7 @@ def _axes(size: tuple[float, float] = _SIZE, grid: str = "both") -> tuple[Figure
 def svg(figure: Figure, label: str) -> str:
     """An SVG element for a page: own ids, no outside reference, scaled by its container."""
     buffer = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -1,0 +1,219 @@
+"""A folder of motion files becomes a `movements` dataset: read in parallel, reported file by file."""
+
+import dataclasses
+import math
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trial
+from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.data.labels import Labels
+from biomechgpt_jax.data.labels import read as read_labels
+from biomechgpt_jax.errors import InputError
+
+# Shorter than this, nothing can be said of a movement.
+SHORTEST_S = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: a trial, or the reason why there is none."""
+
+    file: str
+    trial: Trial | None
+    reason: str = ""
+
+    def line(self) -> str:
+        """One line for a person."""
+        if self.trial is None:
+            return f"left out  {self.file}: {self.reason}"
+        trajectory = self.trial.trajectory
+        flags = ", ".join(trajectory.metadata.flags)
+        seen = f"{int(trajectory.observed.sum())} of {len(trajectory.observed)} coordinates"
+        return f"read      {self.file}: {trajectory.seconds:.1f} s, {seen}" + (f" ({flags})" if flags else "")
+
+
+def import_folder(directory: Path, out: Path, labels: Path | None, workers: int) -> dict[str, Any]:
+    """Read a folder of motion files into a `movements` dataset; each file's outcome goes to standard error.
+
+    Args:
+        out: where the dataset will lie. As `movements` of a working directory it takes the place of a simulated cohort.
+        labels: CSV of `data.labels`, or None.
+
+    Returns:
+        {"files": [{"file", "read", "reason", "flags"}], "dataset": facts of the dataset}.
+
+    Raises:
+        InputError: no file could be read, or the labels cannot be used; nothing is written then.
+    """
+    if out.exists() and not (out.is_dir() and (store.is_dataset(out) or not any(out.iterdir()))):
+        raise InputError(f"--out {out} is there and is not a dataset; give a place that is free")
+    known = read_labels(labels) if labels else {}
+    outcomes = read_folder(
+        directory, known, workers, lambda outcome: print(outcome.line(), file=sys.stderr, flush=True)
+    )
+    trials = [outcome.trial for outcome in outcomes if outcome.trial is not None]
+    if not trials:
+        raise InputError(f"{directory}: none of its {len(outcomes)} motion files could be read; the reasons are above")
+    movements.write(trials, out, {"synthetic": False})
+    files = [
+        {
+            "file": outcome.file,
+            "read": outcome.trial is not None,
+            "reason": outcome.reason,
+            "flags": list(outcome.trial.trajectory.metadata.flags) if outcome.trial else [],
+        }
+        for outcome in outcomes
+    ]
+    return {"files": files, "dataset": store.metadata(out)}
+
+
+def files_in(directory: Path) -> list[Path]:
+    """Every motion file below a directory, in the order of their names; hidden ones are passed over.
+
+    Raises:
+        InputError: it is not a directory, or holds none.
+    """
+    from biomechgpt_jax import formats
+
+    if not directory.is_dir():
+        what = "is a file" if directory.exists() else "does not exist"
+        raise InputError(f"{directory} {what}; give a directory of motion files")
+    found = [
+        path
+        for path in sorted(directory.rglob("*"))
+        if path.suffix.lower() in formats.READABLE
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+    ]
+    if not found:
+        raise InputError(f"{directory} holds no motion file; readable are {', '.join(formats.READABLE)}")
+    return found
+
+
+def read_folder(
+    directory: Path, labels: Mapping[str, Labels], workers: int, report: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Read every motion file below a directory; a bad one is reported and left out.
+
+    Args:
+        labels: what is known of a file, by its path within the directory (`data.labels.read`).
+        workers: processes that read; 1 reads in this one.
+        report: called with each outcome, in the order of the names.
+
+    Returns:
+        One outcome per file, in the order of their names.
+    """
+    paths = files_in(directory)
+    names = [path.relative_to(directory).as_posix() for path in paths]
+    unknown = sorted(set(labels) - set(names))
+    if unknown:
+        raise InputError(
+            f"the labels name {unknown[0]}, which is not a motion file in {directory}; correct the path (column file)"
+        )
+    jobs = [(directory, name, labels.get(name, Labels())) for name in names]
+    outcomes = []
+    for outcome in map(_read_one, jobs) if workers == 1 else _in_parallel(jobs, workers):
+        report(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+_Job = tuple[Path, str, Labels]
+
+
+def _in_parallel(jobs: Sequence[_Job], workers: int) -> Iterator[Outcome]:
+    """Outcomes in the order of the jobs. A reader that dies takes its process along, never the folder."""
+    done = 0
+    while done < len(jobs):
+        with _pool(min(workers, len(jobs) - done)) as pool:
+            try:
+                for outcome in pool.map(_read_one, jobs[done:]):
+                    yield outcome
+                    done += 1
+                return
+            except BrokenProcessPool:
+                pass
+        # Which file it was is not known: the next in line is read by a process of its own.
+        with _pool(1) as pool:
+            try:
+                yield pool.submit(_read_one, jobs[done]).result()
+            except BrokenProcessPool:
+                yield Outcome(jobs[done][1], None, "its reader died; the file is damaged or needs too much memory")
+        done += 1
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned: jax has threads, and a fork would copy their locks.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _read_one(job: _Job) -> Outcome:
+    directory, name, labels = job
+    try:
+        return Outcome(name, _trial(directory, name, labels))
+    except InputError as error:
+        return Outcome(name, None, str(error).removeprefix(f"{directory / name}").lstrip(": "))
+    except Exception as error:  # whatever a reader did not foresee must not end the folder; it is told, not hidden
+        return Outcome(name, None, f"reading failed: {type(error).__name__}: {error}")
+
+
+def _trial(directory: Path, name: str, labels: Labels) -> Trial:
+    from biomechgpt_jax import formats
+    from biomechgpt_jax.biomechanics import gait, preprocess
+
+    recorded = formats.read(directory / name)
+    if recorded.seconds < SHORTEST_S:
+        raise InputError(f"it lasts {recorded.seconds:.2f} s; at least {SHORTEST_S} s are needed")
+    trajectory = preprocess.canonical(recorded)
+    known = _metadata(trajectory.metadata, labels, _participant(directory, name))
+    trajectory = dataclasses.replace(trajectory, metadata=known)
+    contacts = Contacts()
+    if recorded.observed[[INDEX[root] for root in HORIZONTAL_ROOT]].all():  # else no foot is at rest on the floor
+        # Events at the native rate.
+        contacts = gait.detect_contacts(recorded, known.height_m if math.isfinite(known.height_m) else None)
+    seconds = (trajectory.frames - 1) / trajectory.rate_hz
+    return Trial(
+        trial_id=name,
+        trajectory=trajectory,
+        diagnosis=labels.diagnosis,
+        device=labels.device,
+        contacts=contacts,
+        # The label is given for the file as a whole.
+        defining=np.array([[0.0, seconds]], np.float32),
+        scores={question: Score(value, 0.0, seconds) for question, value in labels.scores.items()},
+        falls=labels.falls,
+    )
+
+
+def _participant(directory: Path, name: str) -> str:
+    """Without labels, everything in one folder is taken to be of one person: no person can be in two splits."""
+    folder = Path(name).parent.as_posix()
+    return directory.resolve().name if folder == "." else folder
+
+
+def _metadata(found: Metadata, labels: Labels, folder: str) -> Metadata:
+    """What the labels say goes before what the file says."""
+
+    def number(said: float, read: float) -> float:
+        return said if math.isfinite(said) else read
+
+    return dataclasses.replace(
+        found,
+        participant=labels.participant or folder,
+        activity=labels.activity or found.activity,
+        side=labels.side or found.side,
+        height_m=number(labels.height_m, found.height_m),
+        mass_kg=number(labels.mass_kg, found.mass_kg),
+        age=number(labels.age, found.age),
+        sex=labels.sex or found.sex,
+    )
