@@ -1,35 +1,104 @@
 """Errors of markerless motion capture: what a camera system adds to a clean movement."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX, limits
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, OFTEN_ARTEFACTS, limits
 from biomechgpt_jax.cohort.postures import noise
 
-# Joint-angle errors of markerless capture are 2.5-3.3 degrees in all: most of it a constant offset of the
-# trial, some of it slow drift, little of it jitter [split from memory].
-OFFSET_DEG = 2.0
-DRIFT_DEG = 1.3
-JITTER_DEG = 0.35
-PELVIS_DRIFT_M = 0.010
+# How the squared joint-angle error of a markerless system is made up: a constant offset of the trial, slow drift with
+# posture, and jitter [memory].
+OFFSET_SHARE, DRIFT_SHARE, JITTER_SHARE = 0.65, 0.32, 0.03
+DRIFT_HZ, JITTER_HZ = (0.1, 1.0), (3.0, 12.0)
+# The orientation of the pelvis is found better than the joints [memory].
+PELVIS_SHARE = 0.4
+PELVIS_DRIFT_HZ = (0.05, 0.3)
 PELVIS_JITTER_M = 0.0015
+# A person or limb is lost for this long; the system holds the last pose or joins the ends by a line [memory].
+GAP_S = (0.10, 0.50)
+# Smoothing filters have no neighbours at the ends of a file: a kick that dies out over this time [memory].
+GLITCH_S, GLITCH_DEG = 0.10, 6.0
 _LIMITS = limits()
+_ANGLES = slice(3, COORDINATE_COUNT)
+# Limbs that are lost and masked together.
+_LIMBS = tuple(
+    [i for i, name in enumerate(COORDINATES) if i > 5 and name.startswith(parts) and name.endswith(end)]
+    for parts, end in (
+        (("hip", "knee", "ankle", "subtalar", "mtp"), "_r"),
+        (("hip", "knee", "ankle", "subtalar", "mtp"), "_l"),
+        (("arm", "elbow", "pro_sup", "wrist"), "_r"),
+        (("arm", "elbow", "pro_sup", "wrist"), "_l"),
+    )
+)
+_EVERYTHING = list(range(COORDINATE_COUNT))
 
 
-def markerless(coordinates: np.ndarray, rate_hz: float, rng: np.random.Generator) -> np.ndarray:
-    """Add measurement error to clean coordinates f32[T, 40]; returns a new array."""
-    frames, count = coordinates.shape
-    q = coordinates.copy()
-    angles = slice(3, count)
-    error = rng.normal(0, OFFSET_DEG, count - 3)
-    drift = DRIFT_DEG * noise(frames, rate_hz, 0.1, 1.0, count - 3, rng)
-    jitter = JITTER_DEG * noise(frames, rate_hz, 3.0, 12.0, count - 3, rng)
-    scale = np.ones(count - 3)
-    scale[:3] = 0.4  # the pelvis' orientation is found better than the joints
-    q[:, angles] += np.radians(scale * (error + drift + jitter))
-    q[:, :3] += PELVIS_DRIFT_M * noise(frames, rate_hz, 0.05, 0.3, 3, rng)
-    q[:, :3] += PELVIS_JITTER_M * noise(frames, rate_hz, 3.0, 12.0, 3, rng)
+@dataclass(frozen=True)
+class Artefacts:
+    """How large the errors of a system are.
+
+    Attributes:
+        joint_error_deg: root-mean-square error of a joint angle, offset, drift and jitter together.
+        pelvis_drift_m: standard deviation of the slow drift of the pelvis' position.
+        dropouts_per_minute: mean number of short gaps, each frozen or joined by a line.
+        edge_glitches: share of the ends of trials with a filter's kick.
+        masked: probability that a system does not report one of `skeleton.OFTEN_ARTEFACTS`.
+    """
+
+    joint_error_deg: float = 2.9
+    pelvis_drift_m: float = 0.010
+    dropouts_per_minute: float = 1.0
+    edge_glitches: float = 0.05
+    masked: float = 0.10
+
+
+def markerless(
+    coordinates: np.ndarray, rate_hz: float, rng: np.random.Generator, sizes: Artefacts = Artefacts()
+) -> np.ndarray:
+    """Add measurement error to clean coordinates.
+
+    Args:
+        coordinates: f32[T, 40] radians and metres.
+
+    Returns:
+        f32[T, 40], a new array, inside the joint limits.
+    """
+    frames = len(coordinates)
+    q = coordinates.astype(np.float64)
+    _blur(q, rate_hz, sizes, rng)
     _hold_artefacts(q, rng)
+    for _ in range(rng.poisson(sizes.dropouts_per_minute * frames / rate_hz / 60)):
+        _drop_out(q, rate_hz, rng)
+    for end in (0, 1):
+        if rng.random() < sizes.edge_glitches:
+            _glitch(q if end == 0 else q[::-1], rate_hz, rng)
     return np.clip(q, _LIMITS[:, 0], _LIMITS[:, 1]).astype(np.float32)
+
+
+def observed(rng: np.random.Generator, sizes: Artefacts = Artefacts()) -> np.ndarray:
+    """Which coordinates a system reports, bool[40]: forearm, toe, subtalar and arm rotation are sometimes missing.
+
+    Both sides of a coordinate are reported or missing together.
+    """
+    seen = np.ones(COORDINATE_COUNT, bool)
+    kinds = sorted({name[:-2] for name in OFTEN_ARTEFACTS})
+    for kind, missing in zip(kinds, rng.random(len(kinds)) < sizes.masked, strict=True):
+        if missing:
+            seen[[INDEX[f"{kind}_r"], INDEX[f"{kind}_l"]]] = False
+    return seen
+
+
+def _blur(q: np.ndarray, rate_hz: float, sizes: Artefacts, rng: np.random.Generator) -> None:
+    """Offset, drift and jitter of the angles and of the pelvis' position, in place."""
+    frames, count = len(q), COORDINATE_COUNT - 3
+    error = np.sqrt(OFFSET_SHARE) * rng.normal(size=count)
+    error = error + np.sqrt(DRIFT_SHARE) * noise(frames, rate_hz, *DRIFT_HZ, count, rng)
+    error = error + np.sqrt(JITTER_SHARE) * noise(frames, rate_hz, *JITTER_HZ, count, rng)
+    error[:, :3] *= PELVIS_SHARE
+    q[:, _ANGLES] += np.radians(sizes.joint_error_deg) * error
+    q[:, :3] += sizes.pelvis_drift_m * noise(frames, rate_hz, *PELVIS_DRIFT_HZ, 3, rng)
+    q[:, :3] += PELVIS_JITTER_M * noise(frames, rate_hz, *JITTER_HZ, 3, rng)
 
 
 def _hold_artefacts(q: np.ndarray, rng: np.random.Generator) -> None:
@@ -40,3 +109,25 @@ def _hold_artefacts(q: np.ndarray, rng: np.random.Generator) -> None:
     if rng.random() < 0.25:
         columns = [i for i, name in enumerate(COORDINATES) if name.startswith("subtalar")]
         q[:, columns] = np.clip(2.5 * q[:, columns], -np.radians(35), np.radians(35))
+
+
+def _drop_out(q: np.ndarray, rate_hz: float, rng: np.random.Generator) -> None:
+    """Lose one limb, or the whole body, for a short time, in place."""
+    length = round(rng.uniform(*GAP_S) * rate_hz)
+    begin = int(rng.integers(1, max(2, len(q) - length - 1)))
+    end = min(begin + length, len(q) - 1)
+    lost = _EVERYTHING if rng.random() < 0.25 else _LIMBS[int(rng.integers(len(_LIMBS)))]
+    # A frozen limb catches up over a few frames where tracking resumes, as a smoothing filter makes it.
+    share = np.linspace(0, 1, end - begin + 1)
+    if rng.random() < 0.5:
+        share = np.clip((share - 1) * (len(share) - 1) / 3 + 1, 0, 1)
+    low, high = q[begin, lost].copy(), q[end, lost].copy()
+    q[begin : end + 1, lost] = low + share[:, None] * (high - low)
+
+
+def _glitch(q: np.ndarray, rate_hz: float, rng: np.random.Generator) -> None:
+    """A kick of some joints at the first frames, dying out, in place."""
+    decay = np.exp(-np.arange(len(q)) / (GLITCH_S * rate_hz))
+    hit = rng.random(COORDINATE_COUNT - 6) < 0.4
+    kick = np.radians(GLITCH_DEG) * rng.normal(size=COORDINATE_COUNT - 6) * hit
+    q[:, 6:] += decay[:, None] * kick

@@ -1,5 +1,6 @@
 """One raw trial before it is anchored, and what every activity needs to make one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,9 @@ from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.schedule import Bout, FootContact
 
 RATE_HZ = 30.0
+
+# Scores from the clean world positions f32[T, P, 3] of `kinematics.POINTS`, heading along x.
+Measure = Callable[[np.ndarray], dict[str, Score]]
 
 
 @dataclass
@@ -24,6 +28,7 @@ class Performance:
         scores: timed tests.
         course: whether a 10-metre walk time may be measured on it.
         device_used: whether the participant's device is in use.
+        measure: scores that are measured on the anchored clean movement.
     """
 
     activity: str
@@ -33,6 +38,7 @@ class Performance:
     scores: dict[str, Score] = field(default_factory=dict)
     course: bool = False
     device_used: bool = False
+    measure: Measure | None = None
 
 
 def clock(seconds: float) -> np.ndarray:

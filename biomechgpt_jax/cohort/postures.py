@@ -28,6 +28,14 @@ def _arms_at_rest(q: np.ndarray, style: Style) -> np.ndarray:
     return q
 
 
+def _feet_flat(q: np.ndarray) -> np.ndarray:
+    """Ankles turned so that both soles are level, whatever the posture of the legs above them."""
+    for side in "rl":
+        above = q[INDEX["pelvis_tilt"]] + q[INDEX[f"hip_flexion_{side}"]] - q[INDEX[f"knee_angle_{side}"]]
+        q[INDEX[f"ankle_angle_{side}"]] = -above
+    return q
+
+
 def standing(style: Style) -> np.ndarray:
     """Quiet standing, [40] degrees: part of the stance-phase changes of the legs remains."""
     q = _pose(
@@ -49,7 +57,7 @@ def standing(style: Style) -> np.ndarray:
         q[INDEX[f"hip_flexion_{side}"]] += 0.7 * leg.hip_flexion
         q[INDEX[f"hip_rotation_{side}"]] += 0.7 * leg.hip_rotation
         q[INDEX[f"ankle_angle_{side}"]] += 0.5 * leg.ankle_offset
-    return _arms_at_rest(q, style)
+    return _arms_at_rest(_feet_flat(q), style)
 
 
 def sitting(style: Style, crossed_arms: bool) -> np.ndarray:
@@ -58,8 +66,8 @@ def sitting(style: Style, crossed_arms: bool) -> np.ndarray:
         style,
         {
             "hip_flexion": 88.0,
-            "knee_angle": 94.0,
-            "ankle_angle": 8.0,
+            "knee_angle": 98.0,
+            "ankle_angle": 12.0,
             "pelvis_tilt": 2.0,
             "lumbar_extension": -12.0,
             "arm_flex": 25.0,
@@ -69,6 +77,7 @@ def sitting(style: Style, crossed_arms: bool) -> np.ndarray:
             "hip_adduction": -4.0,
         },
     )
+    q = _feet_flat(q)
     return cross_arms(q) if crossed_arms else q
 
 
@@ -106,8 +115,8 @@ def squatting(style: Style) -> np.ndarray:
 def lean_of_rising() -> np.ndarray:
     """Change at the middle of rising or sitting down: pelvis and trunk lean forward, [40] degrees."""
     q = np.zeros(COORDINATE_COUNT)
-    q[INDEX["pelvis_tilt"]] = -34.0
-    q[INDEX["lumbar_extension"]] = -14.0
+    q[INDEX["pelvis_tilt"]] = -38.0
+    q[INDEX["lumbar_extension"]] = -11.0
     for side in "rl":
         q[INDEX[f"hip_flexion_{side}"]] = 34.0
         q[INDEX[f"ankle_angle_{side}"]] = 10.0

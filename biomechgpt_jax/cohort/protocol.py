@@ -1,27 +1,57 @@
 """What a participant performs, in which order."""
 
+import difflib
 from collections.abc import Callable
 
 import numpy as np
 
+from biomechgpt_jax.cohort.arms import box_and_block, finger_to_nose, functional_reach
+from biomechgpt_jax.cohort.balance import single_leg_stance, tandem_stance
 from biomechgpt_jax.cohort.impairments import Style
 from biomechgpt_jax.cohort.locomotion import tandem, timed_up_and_go, walk
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import Performance
-from biomechgpt_jax.cohort.standing import balance, squat
-from biomechgpt_jax.cohort.transfers import chair_rise
+from biomechgpt_jax.cohort.standing import balance, heel_raise, squat
+from biomechgpt_jax.cohort.transfers import chair_rise, sit_to_stand
+from biomechgpt_jax.errors import InputError
 
 Build = Callable[[Participant, Style, np.random.Generator], Performance]
 
-# What every participant performs, in this order, until the cohort is long enough. The first nine are one session.
+# What every participant performs, in this order, until the cohort is long enough. A trial's randomness hangs on its
+# key, so that the order and the other activities change nothing in it.
 PROTOCOL: tuple[tuple[str, Build], ...] = (
     ("walk_free", lambda p, s, r: walk(p, s, r, "free")),
     ("tug", timed_up_and_go),
     ("chair_rise", chair_rise),
-    ("balance", balance),
+    ("balance_open", lambda p, s, r: balance(p, s, r, "open")),
     ("squat", squat),
     ("tandem", tandem),
     ("walk_slow", lambda p, s, r: walk(p, s, r, "slow")),
     ("walk_fast", lambda p, s, r: walk(p, s, r, "fast")),
+    ("balance_closed", lambda p, s, r: balance(p, s, r, "closed")),
+    ("sit_to_stand", sit_to_stand),
+    ("heel_raise", heel_raise),
+    ("tandem_stance", tandem_stance),
+    ("single_leg_stance", single_leg_stance),
+    ("functional_reach", functional_reach),
+    ("finger_to_nose", finger_to_nose),
+    ("box_and_block", box_and_block),
 )
 WITH_DEVICE = frozenset({"walk_free", "walk_slow", "walk_fast", "tug"})
+
+
+def selected(keys: tuple[str, ...]) -> tuple[tuple[str, Build], ...]:
+    """The protocol, or the named part of it in the protocol's order.
+
+    Args:
+        keys: of `PROTOCOL`; empty for all of it.
+
+    Raises:
+        InputError: a key is not in the protocol.
+    """
+    known = [key for key, _ in PROTOCOL]
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.0)[0]
+            raise InputError(f"cohort.activities: no activity is called {key!r}; did you mean {near!r}?")
+    return tuple(item for item in PROTOCOL if not keys or item[0] in keys)

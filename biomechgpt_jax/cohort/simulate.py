@@ -1,5 +1,7 @@
 """Simulate the cohort: participants perform activities; movement is anchored, measured and blurred."""
 
+import math
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -8,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from biomechgpt_jax import config
+from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
 from biomechgpt_jax.cohort import artefacts, participants, schedule
@@ -15,7 +18,7 @@ from biomechgpt_jax.cohort.anchoring import anchor
 from biomechgpt_jax.cohort.impairments import style_of
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import RATE_HZ, Performance
-from biomechgpt_jax.cohort.protocol import PROTOCOL, WITH_DEVICE
+from biomechgpt_jax.cohort.protocol import WITH_DEVICE, selected
 
 # Participants simulated together: bounds memory and the size of one anchoring.
 GROUP = 16
@@ -28,17 +31,21 @@ def simulate(
 ) -> Iterator[Trial]:
     """Trials of a cohort, participant by participant, in an order and with values fixed by the seed.
 
-    Each participant performs the whole protocol once; further rounds follow until the cohort lasts
+    Each participant performs the protocol once; further rounds follow until the cohort lasts
     `cohort.hours`, so a longer cohort begins with the trials of a shorter one.
 
     Args:
         progress: called with the number of trials and the hours so far.
+
+    Raises:
+        InputError: an activity or etiology that does not exist.
     """
+    selected(cohort.activities)
     seconds, trials, round_ = 0.0, 0, 0
     # Two groups at a time: one is built in NumPy while the other is anchored by XLA, which frees the interpreter.
     with ThreadPoolExecutor(2) as pool:
         while round_ == 0 or seconds < 3600 * cohort.hours:
-            groups = pool.map(partial(_perform, round_, cohort), range(0, cohort.participants, GROUP))
+            groups = _ahead(pool, partial(group_trials, cohort, round_=round_), range(0, cohort.participants, GROUP))
             for group in groups:
                 for trial in group:
                     seconds += trial.trajectory.seconds
@@ -51,14 +58,35 @@ def simulate(
             round_ += 1
 
 
-def _perform(round_: int, cohort: config.Cohort, begin: int) -> list[Trial]:
-    """Trials of the participants from number `begin` on."""
-    group = [participants.draw(i, cohort.seed) for i in range(begin, min(begin + GROUP, cohort.participants))]
+def _ahead(
+    pool: ThreadPoolExecutor, perform: Callable[[int], list[Trial]], begins: range
+) -> Iterator[list[Trial]]:
+    """Results in order with at most two groups in flight: a slow reader does not let trials pile up."""
+    waiting = [pool.submit(perform, begin) for begin in begins[:2]]
+    for begin in [*begins[2:], None, None][: len(begins)]:
+        done = waiting.pop(0).result()
+        if begin is not None:
+            waiting.append(pool.submit(perform, begin))
+        yield done
+
+
+def group_trials(cohort: config.Cohort, begin: int, round_: int = 0) -> list[Trial]:
+    """Trials of one round of the participants `begin` to `begin + GROUP - 1`: a pure function of its arguments."""
+    return _perform(cohort, range(begin, min(begin + GROUP, cohort.participants)), round_)
+
+
+def participant_trials(cohort: config.Cohort, index: int, round_: int = 0) -> list[Trial]:
+    """Trials of one participant in one round: a pure function of its arguments, equal to those of `simulate`."""
+    return _perform(cohort, range(index, index + 1), round_)
+
+
+def _perform(cohort: config.Cohort, people: range, round_: int) -> list[Trial]:
     performed: list[tuple[Participant, str, Performance, np.random.Generator]] = []
-    for offset, person in enumerate(group):
-        plain, with_device = style_of(person, np.random.default_rng([cohort.seed, begin + offset, 1]))
-        for number, (name, build) in enumerate(PROTOCOL):
-            rng = np.random.default_rng([cohort.seed, begin + offset, 2 + round_, number])
+    for index in people:
+        person = participants.draw(index, cohort.seed, *([cohort.etiologies] if cohort.etiologies else []))
+        plain, with_device = style_of(person, np.random.default_rng([cohort.seed, index, 1]))
+        for name, build in selected(cohort.activities):
+            rng = np.random.default_rng([cohort.seed, index, 2 + round_, zlib.crc32(name.encode())])
             performed.append((person, name, build(person, with_device if name in WITH_DEVICE else plain, rng), rng))
     anchor([performance.movement for _, _, performance, _ in performed])
     return [
@@ -80,8 +108,17 @@ def _trial(
     scores = dict(performance.scores)
     if performance.course:
         scores |= _ten_metre_walk(clean)
+    if performance.measure is not None:
+        scores |= performance.measure(_points(clean, person.height_m))
     clean = _turned(clean, rng.uniform(-np.pi, np.pi), rng.normal(0, 0.3, 2))
-    seen = artefacts.markerless(clean, RATE_HZ, rng) if cohort.noise == "markerless" else _clipped(clean)
+    observed = np.ones(COORDINATE_COUNT, bool)
+    if cohort.noise == "markerless":
+        sizes = _sizes(cohort)
+        seen = artefacts.markerless(clean, RATE_HZ, rng, sizes)
+        observed = artefacts.observed(rng, sizes)
+        seen[:, ~observed] = 0.0
+    else:
+        seen = _clipped(clean)
     metadata = Metadata(
         participant=person.participant,
         activity=performance.activity,
@@ -94,14 +131,32 @@ def _trial(
     )
     return Trial(
         trial_id,
-        Trajectory(seen, np.ones(COORDINATE_COUNT, bool), RATE_HZ, metadata),
+        Trajectory(seen, observed, RATE_HZ, metadata),
         diagnosis=person.etiology,
         device=person.device if performance.device_used else "",
         severity=person.severity,
         contacts=contacts,
         defining=np.array(performance.defining, np.float32).reshape(-1, 2),
         scores=scores,
+        falls=getattr(person, "falls", math.nan),
     )
+
+
+def _sizes(cohort: config.Cohort) -> artefacts.Artefacts:
+    return artefacts.Artefacts(
+        cohort.joint_error_deg,
+        cohort.pelvis_drift_m,
+        cohort.dropouts_per_minute,
+        cohort.edge_glitches,
+        cohort.masked,
+    )
+
+
+def _points(clean: np.ndarray, height_m: float) -> np.ndarray:
+    """World points f32[T, P, 3]; padded to a multiple of ten seconds so that few lengths are compiled."""
+    short = -len(clean) % round(10 * RATE_HZ)
+    padded = np.concatenate([clean, np.repeat(clean[-1:], short, axis=0)])
+    return np.asarray(kinematics.points_jit(padded, height_m))[: len(clean)]
 
 
 def _clipped(coordinates: np.ndarray) -> np.ndarray:

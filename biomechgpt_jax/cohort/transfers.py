@@ -1,7 +1,8 @@
-"""Rising from a chair and sitting down, and the timed test made of them."""
+"""Rising from a chair and sitting down, once and five times against the clock."""
 
 import numpy as np
 
+from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import Score
 from biomechgpt_jax.cohort import postures
 from biomechgpt_jax.cohort.impairments import Style
@@ -71,3 +72,22 @@ def chair_rise(person: Participant, style: Style, rng: np.random.Generator) -> P
         defining,
         {"five_times_sit_to_stand_time": Score(end - start, start, end)},
     )
+
+
+def sit_to_stand(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Rise once from a chair at one's own pace and stay standing; arms free, pushing where legs are weak."""
+    pushes = bool(rng.random() < 0.15 + 0.7 * person.severity)
+    seat, stand = postures.sitting(style, False), postures.standing(style)
+    begin = float(rng.uniform(0.8, 3.0))
+    rise = style.rise_s * float(rng.uniform(1.2, 1.7))
+    time = clock(begin + rise + float(rng.uniform(1.5, 4.0)))
+    q = rise_and_sit(time, seat, stand, [(begin, begin + rise)], [])
+    if pushes:
+        # Hands on the arm rests: shoulders back and elbows straightening through the first half.
+        push = _hump(time, begin - 0.3, begin + 0.8 * rise)
+        for side in "rl":
+            q[:, INDEX[f"arm_flex_{side}"]] -= 45 * push
+            q[:, INDEX[f"elbow_flex_{side}"]] += 8 * push
+    postures.add_sway(q, style, RATE_HZ, 0.7, rng)
+    defining = [(0.0, float(min(begin + rise + 1.2, time[-1])))]
+    return Performance("sit to stand", movement_of(q, standing_contact(len(q)), person), None, defining)

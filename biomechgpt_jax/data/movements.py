@@ -13,7 +13,7 @@ from biomechgpt_jax.data import splits, store
 from biomechgpt_jax.errors import InputError
 
 _TEXT = ("trial_id", "participant", "activity", "side", "sex", "source", "sha256", "flags", "diagnosis", "device")
-_NUMBERS = ("rate_hz", "height_m", "mass_kg", "age", "severity")
+_NUMBERS = ("rate_hz", "height_m", "mass_kg", "age", "severity", "falls")
 FEATURES: dict[str, Any] = {
     **dict.fromkeys(_TEXT, "text"),
     **{name: ((), np.float64) for name in _NUMBERS},
@@ -48,6 +48,7 @@ def _record(trial: Trial) -> store.Record:
         "mass_kg": np.float64(meta.mass_kg),
         "age": np.float64(meta.age),
         "severity": np.float64(trial.severity),
+        "falls": np.float64(trial.falls),
         "coordinates": np.asarray(trial.trajectory.coordinates, np.float32),
         "observed": np.asarray(trial.trajectory.observed, bool),
         "strike_time": np.asarray(contacts.strike_time, np.float32),
@@ -62,6 +63,9 @@ def _record(trial: Trial) -> store.Record:
 
 
 def _trial(record: store.Record) -> Trial:
+    missing = sorted(FEATURES.keys() - record.keys())
+    if missing:
+        raise InputError(f"the movements dataset has no {', '.join(missing)}: an older version wrote it; make it again")
     text = {name: _decoded(record[name]) for name in (*_TEXT, "score_names")}
     metadata = Metadata(
         participant=text["participant"],
@@ -87,6 +91,7 @@ def _trial(record: store.Record) -> Trial:
         ),
         defining=record["defining"],
         scores={name: Score(*map(float, row)) for name, row in zip(names, record["scores"], strict=True)},
+        falls=float(record["falls"]),
     )
 
 

@@ -1,34 +1,74 @@
 """One reader per family of motion files; each gives a `Trajectory`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-READABLE = (".mot", ".sto")
+COORDINATES = (".mot", ".sto")
+MARKERS = (".trc", ".c3d")
+READABLE = COORDINATES + MARKERS
 
 
 def read(path: str | Path) -> Trajectory:
-    """Read a motion file by its ending.
+    """Read a motion file by its ending; markers go through inverse kinematics.
 
     Raises:
         InputError: it is missing, a directory, of an unknown kind, or its content cannot be used.
     """
     path = Path(path)
+    if path.suffix.lower() in MARKERS and path.is_file():
+        from biomechgpt_jax.biomechanics import inverse
+
+        markers = read_markers(path)
+        try:
+            return inverse.fit(markers).trajectory
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    _check(path, READABLE)
+    from biomechgpt_jax.formats import opensim
+
+    with _named(path):
+        return opensim.read(path)
+
+
+def read_markers(path: str | Path) -> Markers:
+    """Read the markers of a .trc or .c3d file.
+
+    Raises:
+        InputError: it is missing, a directory, of another kind, or its content cannot be used.
+    """
+    path = Path(path)
+    _check(path, MARKERS)
+    with _named(path):
+        if path.suffix.lower() == ".trc":
+            from biomechgpt_jax.formats import trc
+
+            return trc.read(path)
+        from biomechgpt_jax.formats import c3d
+
+        return c3d.read(path)
+
+
+def _check(path: Path, readable: tuple[str, ...]) -> None:
+    endings = ", ".join(readable)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path")
     if path.is_dir():
-        raise InputError(f"{path} is a directory; give one motion file ({', '.join(READABLE)})")
-    if path.suffix.lower() not in READABLE:
-        raise InputError(
-            f"{path}: files ending in '{path.suffix}' cannot be read; give one of {', '.join(READABLE)}"
-        )
+        raise InputError(f"{path} is a directory; give one motion file ({endings})")
+    if path.suffix.lower() not in readable:
+        raise InputError(f"{path}: files ending in '{path.suffix}' cannot be read; give one of {endings}")
     if not path.is_file():
-        raise InputError(f"{path} is not a regular file; give one motion file ({', '.join(READABLE)})")
-    from biomechgpt_jax.formats import opensim
+        raise InputError(f"{path} is not a regular file; give one motion file ({endings})")
 
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
     try:
-        return opensim.read(path)
+        yield
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
 

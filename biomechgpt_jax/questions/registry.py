@@ -13,6 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from biomechgpt_jax.questions.labels import ACTIVITIES, DEVICES, DIAGNOSES, FALL_RISKS
+
 # A free question is taken for the nearest phrasing if it is at least this near (0..1), and nearer by this much
 # than to any phrasing of another question.
 _MATCH_THRESHOLD, _MATCH_MARGIN = 0.5, 0.05
@@ -81,27 +83,6 @@ class Question:
 
 def _squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text)
-
-
-ACTIVITIES = (
-    "walking",
-    "timed up and go",
-    "five times sit to stand",
-    "standing balance",
-    "squat",
-    "tandem walk",
-)
-DIAGNOSES = (
-    "healthy",
-    "stroke",
-    "Parkinson disease",
-    "cerebellar ataxia",
-    "cerebral palsy",
-    "transfemoral amputation",
-    "knee osteoarthritis",
-)
-DEVICES = ("none", "cane", "walker", "prosthesis")
-FALL_RISKS = ("low", "moderate", "high")
 
 
 def _closed(
@@ -207,6 +188,88 @@ _ALL = (
         ),
         ("10mwt time", "10 metre walk test", "ten meter walk duration"),
     ),
+    _number(
+        "four_square_step_time",
+        "outcome_scores",
+        "s",
+        1,
+        (2.0, 180.0),
+        (
+            "How long did the four square step take?",
+            "What is the four square step time?",
+            "Four square step time?",
+            "Time of the four square step?",
+        ),
+        ("fsst score", "four square step duration"),
+    ),
+    _number(
+        "single_leg_stance_time",
+        "outcome_scores",
+        "s",
+        1,
+        (0.2, 120.0),
+        (
+            "How long was single-leg stance held?",
+            "What is the single-leg stance time?",
+            "Single-leg stance time?",
+            "Time on one leg?",
+        ),
+        ("how long did this person stand on one leg", "one leg balance time", "unipedal stance"),
+    ),
+    _number(
+        "tandem_stance_time",
+        "outcome_scores",
+        "s",
+        1,
+        (0.2, 120.0),
+        (
+            "How long was tandem stance held?",
+            "What is the tandem stance time?",
+            "Tandem stance time?",
+            "Time in tandem stance?",
+        ),
+        ("tandem stand hold", "sharpened romberg time"),
+    ),
+    _number(
+        "functional_reach",
+        "outcome_scores",
+        "cm",
+        0,
+        (1.0, 80.0),
+        (
+            "How far did this person reach?",
+            "What is the functional reach?",
+            "Functional reach?",
+            "Distance of the functional reach?",
+        ),
+        ("reach distance", "forward reach"),
+    ),
+    _number(
+        "box_and_block",
+        "outcome_scores",
+        "blocks/min",
+        0,
+        (1.0, 150.0),
+        (
+            "How many blocks per minute?",
+            "What is the box and block score?",
+            "Box and block score?",
+            "Blocks per minute?",
+        ),
+        ("bbt", "blocks moved each minute"),
+    ),
+    _closed(
+        "falls_history",
+        "outcome_scores",
+        ("yes", "no"),
+        (
+            "Has this person fallen in the past year?",
+            "Any fall in the past year?",
+            "Fallen in the past year?",
+            "Is there a history of falls?",
+        ),
+        ("did this person fall last year", "previous falls"),
+    ),
     _closed(
         "fall_risk",
         "outcome_scores",
@@ -277,6 +340,52 @@ _ALL = (
             "Asymmetry of step times?",
         ),
         ("how much do left and right step times differ", "is the gait symmetric", "symmetry of the steps"),
+    ),
+    _number(
+        "stride_length",
+        "gait",
+        "m",
+        2,
+        (0.05, 3.0),
+        ("How long is a stride?", "What is the stride length?", "Stride length?", "Mean stride length?"),
+        ("length of a stride in metres",),
+    ),
+    _number(
+        "step_width",
+        "gait",
+        "m",
+        2,
+        (0.0, 0.6),
+        ("How wide are the steps?", "What is the step width?", "Step width?", "Mean step width?"),
+        ("width of the base of support", "how wide is the walking base"),
+    ),
+    _number(
+        "stance",
+        "gait",
+        "%",
+        0,
+        (20.0, 100.0),
+        (
+            "How much of the stride is stance?",
+            "What is the stance share?",
+            "Stance share of the stride?",
+            "Share of stance?",
+        ),
+        ("stance phase percentage of the gait cycle",),
+    ),
+    _number(
+        "stride_time_cv",
+        "gait",
+        "%",
+        1,
+        (0.0, 60.0),
+        (
+            "How variable are the stride times?",
+            "What is the stride time variability?",
+            "Stride time variability?",
+            "Variability of stride times?",
+        ),
+        ("coefficient of variation of stride times", "how regular are the strides"),
     ),
 )
 QUESTIONS: dict[str, Question] = {question.name: question for question in _ALL}

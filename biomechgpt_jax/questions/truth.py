@@ -1,5 +1,6 @@
 """What is true of a crop of a trial, and whether the crop supports saying it."""
 
+import math
 from dataclasses import dataclass
 
 from biomechgpt_jax.biomechanics import gait
@@ -33,15 +34,18 @@ FALL_RISK_CUT_OFFS: dict[str, FallRiskCutOff] = {
 }
 
 # What cannot be told where the horizontal path of the pelvis is hidden.
-NEEDS_HORIZONTAL_ROOT = frozenset({"walking_speed", "step_length", "ten_metre_walk_time"})
+NEEDS_HORIZONTAL_ROOT = frozenset(
+    {"walking_speed", "step_length", "stride_length", "step_width", "ten_metre_walk_time"}
+)
 
 
 def truths(trial: Trial, start_s: float, end_s: float) -> dict[str, str | float]:
     """True answers by question name, only for what the part of the trial between two times supports.
 
-    Activity, diagnosis, impairment and device need one defining interval whole inside the crop: without one it
-    may be quiet standing that shows nothing. A timed test needs its whole window. Gait parameters are measured on
-    the strides inside the crop. An answer that is unknown, or that the question does not offer, is left out.
+    Activity, diagnosis, impairment, device and past falls need one defining interval whole inside the crop:
+    without one it may be quiet standing that shows nothing. A timed test needs its whole window. Gait parameters are
+    measured on the strides inside the crop. An answer that is unknown, or that the question does not offer, is left
+    out.
     """
 
     def inside(start: float, end: float) -> bool:
@@ -54,6 +58,8 @@ def truths(trial: Trial, start_s: float, end_s: float) -> dict[str, str | float]
         if trial.diagnosis:
             found["impairment"] = "no" if trial.diagnosis == "healthy" else "yes"
         found["assistive_device"] = trial.device
+        if math.isfinite(trial.falls):
+            found["falls_history"] = "yes" if trial.falls > 0 else "no"
     timed = {name: score.value for name, score in trial.scores.items() if inside(score.start_s, score.end_s)}
     found |= timed
     bands = [cut.band(timed[name]) for name, cut in FALL_RISK_CUT_OFFS.items() if name in timed]

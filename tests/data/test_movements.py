@@ -43,6 +43,7 @@ def trial(number: int, frames: int = 50, **changes) -> Trial:
         contacts=contacts,
         defining=np.array([[0.1, 0.6]], np.float32),
         scores={"tug_time": Score(12.000000001, 0.1, 1.3), "ten_metre_walk_time": Score(8.25, 0.2, 1.1)},
+        falls=float(number % 3),
     )
     return dataclasses.replace(made, **changes)
 
@@ -152,3 +153,14 @@ def test_a_leak_and_a_missing_dataset_are_refused(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="not a dataset"):
         movements.read(tmp_path / "movements", "train")
+
+
+def test_a_dataset_of_an_older_version_is_refused_in_one_line(written, tmp_path, monkeypatch) -> None:
+    features = {name: kind for name, kind in movements.FEATURES.items() if name != "falls"}
+    whole = movements._record
+    monkeypatch.setattr(movements, "_record", lambda t: {k: v for k, v in whole(t).items() if k != "falls"})
+    with monkeypatch.context() as older:
+        older.setattr(movements, "FEATURES", features)
+        movements.write([trial(0)], tmp_path / "movements", {})
+    with pytest.raises(InputError, match="has no falls"):
+        read_all(tmp_path / "movements")

@@ -1,0 +1,347 @@
+"""Inverse kinematics: from marker positions to body size and the 40 coordinates.
+
+Levenberg-Marquardt over all frames at once, with joint limits and a Cauchy weight that takes power from markers that
+jump. Body size and marker offsets are found first, on a spread of frames: both are linear in the marker positions
+once the segments' orientations are known, and the poses are eliminated from their normal equations (variable
+projection; Golub and Pereyra 1973), so that size and pose do not chase each other.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from biomechgpt_jax.biomechanics import kinematics, marker_sets
+from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, SEGMENTS, Fractions
+from biomechgpt_jax.biomechanics.marker_sets import NOMINAL_HEIGHT_M, landmark
+from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.observability import observed_coordinates
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
+from biomechgpt_jax.biomechanics.trajectory import Trajectory
+from biomechgpt_jax.errors import InputError
+
+_MOST_MARKERS = 80  # one shape for all files
+_CHUNK = 64  # frames solved together
+_SIZING_FRAMES = 32
+_SIZING_ROUNDS = 8
+_ITERATIONS = 12
+# Between people: stature, and each segment's length for a given stature (as a share of it).
+_STATURE_SPREAD, _LENGTH_SPREAD = 0.30, 0.06
+# A marker error of this size has half its weight; soft tissue moves markers by 1 to 2 cm.
+_OUTLIER_M = 0.05
+_FEWEST_SEEN = 6
+# Pull towards the neutral pose, metres per radian: decides only what no marker tells.
+_NEUTRAL = 0.004
+# Pull towards the smoothed neighbours in the second pass, and over how many seconds they are smoothed.
+_SMOOTH, _SMOOTH_S = 0.02, 0.02
+_ROOT = [INDEX[name] for name in ("pelvis_tx", "pelvis_ty", "pelvis_tz")]
+_TURNS = [INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was found.
+
+    Attributes:
+        trajectory: coordinates at the markers' own rate; those that no marker tells are hidden. The metadata's height
+            is the body height that the segment lengths imply.
+        fractions: segment lengths as fractions of that height.
+        marker_error_m: f32[T, K] distance of each used marker from its place on the body; NaN where unseen.
+        marker_names: the K used labels.
+        marker_set: which set of the table they belong to.
+        first_frame: frame of the recording at which the trajectory begins: before it too few markers are seen.
+    """
+
+    trajectory: Trajectory
+    fractions: Fractions
+    marker_error_m: np.ndarray
+    marker_names: tuple[str, ...]
+    marker_set: str
+    first_frame: int = 0
+
+
+@dataclass
+class _Model:
+    """The body with its markers; arrays of length M = _MOST_MARKERS."""
+
+    at: np.ndarray  # i32[M] segment whose origin the offset starts from
+    turns: np.ndarray  # i32[M] segment that turns it
+    offset: np.ndarray  # f32[M, 3] metres
+    nominal: np.ndarray  # f32[M, 3] metres on a body of unit height
+    spread: np.ndarray  # f32[M, 3]
+    height_m: float
+    fractions: np.ndarray  # f32[17]
+
+
+def fit(markers: Markers, height_m: float | None = None, static: Markers | None = None) -> Fit:
+    """Coordinates of a recording of markers.
+
+    Args:
+        height_m: body height if it is known; else it is estimated from the segments.
+        static: a quiet standing trial of the same person in the same markers, to size the body on.
+
+    Raises:
+        InputError: the labels belong to no known set, or too few markers are seen.
+    """
+    set_name, chosen = marker_sets.match(markers.names)
+    if static is not None and set(markers.names[i] for i in chosen) - set(static.names):
+        raise InputError("the static trial lacks markers of the movement; give one with the same markers")
+    index = np.array(list(chosen))
+    names = tuple(markers.names[i] for i in index)
+    seen = markers.positions[:, index].astype(np.float32)
+    enough = np.isfinite(seen).all(axis=2).sum(axis=1) >= max(_FEWEST_SEEN, len(index) // 2)
+    if not enough.any():
+        raise InputError("in no frame half of its known markers are seen; fill the gaps first")
+    first, last = np.flatnonzero(enough)[[0, -1]]
+    seen, enough = seen[first : last + 1], enough[first : last + 1]
+    if len(seen) < 2 or enough.mean() < 0.5:
+        raise InputError("half of its known markers are seen too rarely; fill the gaps first")
+    model = _nominal([chosen[i] for i in index], height_m)
+    sizing = seen if static is None else static.positions[:, [static.names.index(name) for name in names]]
+    _size(model, _padded(_spread_frames(sizing.astype(np.float32))), fixed_height=height_m is not None)
+    q, error = _poses(model, _padded(seen), markers.rate_hz)
+    q[:, INDEX["pelvis_rotation"]] = np.unwrap(q[:, INDEX["pelvis_rotation"]])
+    observed = observed_coordinates([chosen[i] for i in index])
+    q[:, ~observed] = 0.0
+    flags = markers.metadata.flags + (() if enough.all() else ("markers-missing",))
+    if len(seen) < markers.frames:
+        flags += ("trimmed",)
+    metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
+    return Fit(
+        Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata),
+        Fractions(*(float(value) for value in model.fractions)),
+        error[:, : len(index)],
+        names,
+        set_name,
+        int(first),
+    )
+
+
+def _nominal(marks: list[str], height_m: float | None) -> _Model:
+    if len(marks) > _MOST_MARKERS:
+        raise InputError(f"{len(marks)} known markers; at most {_MOST_MARKERS} can be used")
+    rows = [landmark(name) for name in marks]
+    pad = _MOST_MARKERS - len(rows)
+    place = {name: i for i, name in enumerate(SEGMENTS)}
+    nominal = np.array([row.offset_m for row in rows] + [(0.0, 0.0, 0.0)] * pad, np.float32) / NOMINAL_HEIGHT_M
+    height = height_m or kinematics.DEFAULT_HEIGHT_M
+    return _Model(
+        np.array([place[row.at] for row in rows] + [0] * pad, np.int32),
+        np.array([place[row.turns_with] for row in rows] + [0] * pad, np.int32),
+        nominal * height,
+        nominal,
+        np.array([row.spread_m for row in rows] + [(1.0, 1.0, 1.0)] * pad, np.float32),
+        height,
+        np.array(FRACTIONS, np.float32),
+    )
+
+
+def _padded(seen: np.ndarray) -> np.ndarray:
+    return np.pad(seen, ((0, 0), (0, _MOST_MARKERS - seen.shape[1]), (0, 0)), constant_values=np.nan)
+
+
+def _spread_frames(seen: np.ndarray) -> np.ndarray:
+    """Frames over the whole recording in which most markers are seen, [F, K, 3]."""
+    count = np.isfinite(seen).all(axis=2).sum(axis=1)
+    good = np.flatnonzero(count >= np.quantile(count, 0.5))
+    return seen[good[np.linspace(0, len(good) - 1, _SIZING_FRAMES).round().astype(int)]]
+
+
+def _predict(
+    q_C: jax.Array, at_M: jax.Array, turns_M: jax.Array, offset_M3: jax.Array, height: jax.Array, fractions: jax.Array
+) -> jax.Array:
+    """Marker positions f32[M, 3] of one frame."""
+    body = kinematics.segments(q_C, height, Fractions(*fractions))
+    origin_S3 = jnp.stack([body[name].origin for name in SEGMENTS])
+    frame_S33 = jnp.stack([jnp.stack(body[name].frame, axis=-1) for name in SEGMENTS])
+    return origin_S3[at_M] + jnp.einsum("mij,mj->mi", frame_S33[turns_M], offset_M3)
+
+
+@jax.jit
+def _solve(q_TC, wanted_TC, pull_C, seen_TM3, at, turns, offset, height, fractions, iterations):  # type: ignore[no-untyped-def]
+    """Levenberg-Marquardt on every frame; returns coordinates and the distance of each marker, NaN where unseen."""
+    bounds = jnp.asarray(limits())
+    known_TM = jnp.isfinite(seen_TM3).all(axis=2)
+    target_TM3 = jnp.where(known_TM[..., None], seen_TM3, 0.0)
+
+    def residual(q_C, target_M3, known_M):  # type: ignore[no-untyped-def]
+        found_M3 = _predict(q_C, at, turns, offset, height, fractions)
+        return (found_M3 - target_M3) * known_M[:, None]
+
+    def cost(q_C, wanted_C, target_M3, known_M):  # type: ignore[no-untyped-def]
+        squared_M = (residual(q_C, target_M3, known_M) ** 2).sum(axis=1)
+        return jnp.sum(_OUTLIER_M**2 * jnp.log1p(squared_M / _OUTLIER_M**2)) + jnp.sum((pull_C * (q_C - wanted_C)) ** 2)
+
+    def step(state, wanted_C, target_M3, known_M):  # type: ignore[no-untyped-def]
+        q_C, damping = state
+        value_M3 = residual(q_C, target_M3, known_M)
+        jacobian = jax.jacfwd(residual)(q_C, target_M3, known_M)  # [M, 3, C]
+        weight_M = 1.0 / (1.0 + (value_M3**2).sum(axis=1) / _OUTLIER_M**2)
+        weighted = jacobian * weight_M[:, None, None]
+        normal = jnp.einsum("mic,mid->cd", weighted, jacobian) + jnp.diag(pull_C**2 + 1e-9)
+        right = jnp.einsum("mic,mi->c", weighted, value_M3) + pull_C**2 * (q_C - wanted_C)
+        change = jax.scipy.linalg.solve(normal + damping * jnp.diag(jnp.diag(normal)), right, assume_a="pos")
+        tried = jnp.clip(q_C - jnp.clip(change, -0.6, 0.6), bounds[:, 0], bounds[:, 1])
+        better = cost(tried, wanted_C, target_M3, known_M) < cost(q_C, wanted_C, target_M3, known_M)
+        return jnp.where(better, tried, q_C), jnp.where(better, damping * 0.3, damping * 5.0).clip(1e-6, 1e3)
+
+    def iterate(_, state):  # type: ignore[no-untyped-def]
+        return jax.vmap(step)(state, wanted_TC, target_TM3, known_TM)
+
+    q_TC, _ = jax.lax.fori_loop(0, iterations, iterate, (q_TC, jnp.full(len(q_TC), 1e-2)))
+    off_TM = jnp.linalg.norm(jax.vmap(residual)(q_TC, target_TM3, known_TM), axis=2)
+    return q_TC, jnp.where(known_TM, off_TM, jnp.nan)
+
+
+def _start(model: _Model, seen: np.ndarray) -> np.ndarray:
+    """Upright with slightly bent knees, facing as the pelvis does, f32[T, 40]."""
+    q = np.zeros((len(seen), COORDINATE_COUNT), np.float32)
+    for side in "rl":
+        q[:, INDEX[f"knee_angle_{side}"]] = 0.2
+        q[:, INDEX[f"elbow_flex_{side}"]] = 0.3
+    pelvic = (model.turns == SEGMENTS.index("pelvis")) & (model.spread[:, 0] < 1.0)
+    if pelvic.sum() < 3:  # hip centres stand in
+        pelvic = pelvic | (model.at == SEGMENTS.index("thigh_r")) | (model.at == SEGMENTS.index("thigh_l"))
+    body = jax.device_get(kinematics.segments(jnp.zeros(COORDINATE_COUNT), model.height_m, Fractions(*model.fractions)))
+    rest = np.stack([body[SEGMENTS[i]].origin for i in model.at]) + model.offset  # all segments are upright
+    last = None
+    for frame, positions in enumerate(seen):
+        known = pelvic & np.isfinite(positions).all(axis=1)
+        if known.sum() >= 3:
+            last = _rigid(rest[known], positions[known])
+        if last is not None:
+            q[frame, _TURNS], q[frame, _ROOT] = last
+    placed = np.flatnonzero(q[:, _ROOT].any(axis=1))
+    if len(placed) == 0:
+        raise InputError("fewer than 3 markers of the pelvis are ever seen together; fill their gaps first")
+    q[: placed[0]] = q[placed[0]]
+    return q
+
+
+def _rigid(rest: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pelvis angles and origin that carry `rest` onto `seen`, both [n, 3] (Kabsch 1976)."""
+    middle, there = rest.mean(axis=0), seen.mean(axis=0)
+    u, _, vt = np.linalg.svd((seen - there).T @ (rest - middle))
+    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    # R = Rz(tilt) Rx(list) Ry(rotation)
+    list_ = math.asin(float(np.clip(turn[2, 1], -1, 1)))
+    tilt = math.atan2(-turn[0, 1], turn[1, 1])
+    rotation = math.atan2(-turn[2, 0], turn[2, 2])
+    return np.array([tilt, list_, rotation]), there - turn @ middle
+
+
+def _size(model: _Model, seen: np.ndarray, fixed_height: bool) -> None:
+    """Find stature, segment lengths and marker offsets on a few frames, in place."""
+    known = np.isfinite(seen).all(axis=2)
+    q = _start(model, seen)
+    wanted = _neutral(q)
+    free = COORDINATE_COUNT
+    for round_ in range(_SIZING_ROUNDS):
+        args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
+        q, _ = _in_chunks(q, wanted, _pull(), seen, args, iterations=20 if round_ == 0 else 6)
+        wanted = _neutral(q)
+        jac_q, jac_p, value = (np.asarray(x, np.float64) for x in _sensitivities(q, seen, *args, model.nominal))
+        count = jac_p.shape[-1]
+        normal, right = _prior(model, fixed_height)
+        for frame in range(len(q)):
+            weight = known[frame] / (1.0 + (value[frame] ** 2).sum(axis=1) / _OUTLIER_M**2)
+            rows = np.repeat(weight, 3)
+            a, b = jac_q[frame].reshape(-1, free), jac_p[frame].reshape(-1, count)
+            r = value[frame].reshape(-1)
+            posed = a.T @ (rows[:, None] * a) + np.diag(_pull().astype(np.float64) ** 2 + 1e-9)
+            gain = np.linalg.solve(posed, a.T @ (rows[:, None] * np.column_stack([b, r])))
+            normal += b.T @ (rows[:, None] * (b - a @ gain[:, :-1]))
+            right += b.T @ (rows * (r - a @ gain[:, -1]))
+        _apply(model, -np.linalg.solve(normal, right))
+
+
+def _neutral(q: np.ndarray) -> np.ndarray:
+    """What the weak pull of a sizing or first pass goes towards: an upright body where the pelvis is."""
+    wanted = np.zeros_like(q)
+    wanted[:, :6] = q[:, :6]
+    return wanted
+
+
+def _pull() -> np.ndarray:
+    pull = np.full(COORDINATE_COUNT, _NEUTRAL, np.float32)
+    pull[:6] = 0.0
+    return pull
+
+
+@jax.jit
+def _sensitivities(q, seen, at, turns, offset, height, fractions, nominal):  # type: ignore[no-untyped-def]
+    """Derivatives of every marker by coordinates and by sizes, and its error; sizes are log stature, log lengths,
+    offsets."""
+    known = jnp.isfinite(seen).all(axis=2)
+
+    def place(q_C, sizes):  # type: ignore[no-untyped-def]
+        stature = jnp.exp(sizes[0])
+        lengths = fractions * jnp.exp(sizes[1 : 1 + len(fractions)])
+        moved = offset + nominal * height * (stature - 1) + sizes[1 + len(fractions) :].reshape(offset.shape)
+        return _predict(q_C, at, turns, moved, height * stature, lengths)
+
+    def frame(q_C, seen_M3, known_M):  # type: ignore[no-untyped-def]
+        zero = jnp.zeros(1 + len(fractions) + offset.size)
+        by_q, by_size = jax.jacfwd(place, argnums=(0, 1))(q_C, zero)
+        error = jnp.where(known_M[:, None], place(q_C, zero) - jnp.where(known_M[:, None], seen_M3, 0.0), 0.0)
+        return by_q, by_size, error
+
+    return jax.vmap(frame)(q, seen, known)
+
+
+# A marker error of a frame weighs as if it were this far off by chance: frames of one trial err alike.
+_ERROR_M = 0.01 * math.sqrt(_SIZING_FRAMES)
+
+
+def _prior(model: _Model, fixed_height: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Precision of stature, lengths and offsets about their nominal values, and its pull at the present ones."""
+    lengths = len(model.fractions)
+    stature = 1e-4 if fixed_height else _STATURE_SPREAD
+    spread = np.concatenate([[stature], np.full(lengths, _LENGTH_SPREAD), model.spread.ravel()])
+    away = np.concatenate(
+        [
+            [0.0],  # stature is corrected from round to round without a memory of where it began
+            np.log(model.fractions / np.array(FRACTIONS)),
+            (model.offset - model.nominal * model.height_m).ravel(),
+        ]
+    )
+    precision = (_ERROR_M / spread) ** 2
+    return np.diag(precision), precision * away
+
+
+def _apply(model: _Model, change: np.ndarray) -> None:
+    lengths = len(model.fractions)
+    stature = float(np.exp(np.clip(change[0], -0.3, 0.3)))
+    grown = model.offset + model.nominal * model.height_m * (stature - 1)
+    model.offset = (grown + change[1 + lengths :].reshape(model.offset.shape)).astype(np.float32)
+    model.height_m *= stature
+    model.fractions = (model.fractions * np.exp(np.clip(change[1 : 1 + lengths], -0.2, 0.2))).astype(np.float32)
+
+
+def _poses(model: _Model, seen: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours."""
+    args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
+    q = _start(model, seen)
+    q, _ = _in_chunks(q, _neutral(q), _pull(), seen, args)
+    pull = np.full(COORDINATE_COUNT, _SMOOTH, np.float32)
+    near = q.copy()
+    near[:, _TURNS[2]] = np.unwrap(near[:, _TURNS[2]])
+    near = gaussian_filter1d(near, max(0.5, _SMOOTH_S * rate_hz), axis=0, mode="nearest").astype(np.float32)
+    return _in_chunks(near, near, pull, seen, args)
+
+
+def _in_chunks(q, wanted, pull, seen, args, iterations=_ITERATIONS) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
+    """Solve in chunks of one shape, so that files of any length share a compilation."""
+    solved, errors = [], []
+    for begin in range(0, len(q), _CHUNK):
+        part = [x[begin : begin + _CHUNK] for x in (q, wanted, seen)]
+        count = len(part[0])
+        start, towards, marks = (np.concatenate([x, np.repeat(x[-1:], _CHUNK - count, axis=0)]) for x in part)
+        found, error = _solve(start, towards, pull, marks, *args, iterations)
+        solved.append(np.asarray(found)[:count])
+        errors.append(np.asarray(error)[:count])
+    return np.concatenate(solved), np.concatenate(errors)

@@ -1,0 +1,279 @@
+"""C3D files: markers, joint angles, events and measured gait parameters.
+
+Two libraries read them: ezc3d, which is fast and strict, and the pure-Python c3d where ezc3d gives up. Both trust
+what the file says of itself, so sizes and offsets are checked here first.
+"""
+
+import hashlib
+import io
+import struct
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Metadata
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats.trc import FARTHEST_M, METRES, upright
+
+LARGEST_BYTES = 512 * 2**20
+_BLOCK = 512
+_MOST_POINTS, _MOST_FRAMES = 2_000, 1_000_000
+_INTEL, _DEC, _MIPS = 84, 85, 86
+# Model outputs that are not positions.
+_ANGLE_ENDINGS = ("Angles", "Angle")
+_OTHER_OUTPUTS = ("Force", "Forces", "Moment", "Moments", "Power", "Powers", "GroundReactionForce", "Progress")
+# Measured parameters by the words of several laboratories; the factor brings them to our unit.
+_PARAMETERS: dict[str, tuple[str, float]] = {
+    "walking speed": ("walking_speed", 1.0),
+    "vitesse": ("walking_speed", 1.0),
+    "cadence": ("cadence", 1.0),
+    "stride time": ("stride_time", 1.0),
+    "duree": ("stride_time", 1.0),
+    "step length": ("step_length", 1.0),
+    "longueur demi-pas": ("step_length", 1.0),
+    "stride length": ("stride_length", 1.0),
+    "longueur pas": ("stride_length", 1.0),
+}
+_PER_STRIDE = ("pas/min", "strides/min")  # a French 'pas' is a stride
+
+
+@dataclass
+class _Content:
+    """What both libraries give."""
+
+    points: np.ndarray  # f64[T, N, 3], NaN where unseen
+    labels: list[str]
+    rate_hz: float
+    units: str
+    first_frame: int  # 1 for the first frame of the recording
+    vertical: str
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def read(path: Path) -> Markers:
+    """Read a C3D file.
+
+    Raises:
+        InputError: no library is installed (extra `c3d`), the file is damaged, or it holds no markers.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
+    raw = path.read_bytes()
+    _check(path, raw)
+    content = _load(path, raw)
+    if content.points.shape[1] == 0:
+        raise InputError(f"{path} holds no markers (analog channels only); give a file with marker positions")
+    if len(content.points) < 2:
+        raise InputError(f"{path} holds {len(content.points)} frames; at least 2 are needed")
+    if not 1.0 <= content.rate_hz <= 10_000.0:
+        raise InputError(f"{path}: its frame rate is {content.rate_hz:g} Hz; correct POINT:RATE")
+    events = _events(content)
+    if _is_average_cycle(content):
+        raise InputError(
+            f"{path} holds one average gait cycle in percent of the cycle, not movement over time; give the trials it "
+            "was averaged from"
+        )
+    metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest())
+    positions, names, angles = _sorted_out(path, content)
+    return Markers(positions, names, content.rate_hz, metadata, events, _measured(content), angles)
+
+
+def _check(path: Path, raw: bytes) -> None:
+    """Refuse a file whose own sizes and offsets do not fit it: the libraries would crash, or take all memory."""
+    if len(raw) < 2 * _BLOCK or raw[1] != 0x50:
+        raise InputError(f"{path} is not a C3D file, or is cut off; export it again")
+    start = (raw[0] - 1) * _BLOCK
+    if not _BLOCK <= start < len(raw) - 4:
+        raise InputError(f"{path} is damaged: its parameters lie outside the file; export it again")
+    processor = raw[start + 3]
+    order = ">" if processor == _MIPS else "<"
+    if processor not in (_INTEL, _DEC, _MIPS):
+        raise InputError(f"{path} is damaged: it names an unknown processor ({processor}); export it again")
+    points, analog, first, last = struct.unpack(f"{order}4H", raw[2:10])
+    frames = max(0, last - first + 1)
+    data_block = struct.unpack(f"{order}H", raw[16:18])[0]
+    words = frames * (4 * points + analog)
+    # Data are 2 or 4 bytes a word; the frame count of long files overflows and is then told by a parameter.
+    if points > _MOST_POINTS or frames > _MOST_FRAMES or data_block < 2:
+        raise InputError(f"{path} is damaged: {points} points in {frames} frames; export it again")
+    if last < 65_535 and 2 * words > len(raw) - (data_block - 1) * _BLOCK + _BLOCK:
+        raise InputError(f"{path} is cut off: it tells of {frames} frames and holds fewer; export it again")
+    _check_parameters(path, raw, start + 4, order)
+
+
+def _check_parameters(path: Path, raw: bytes, at: int, order: str) -> None:
+    """Walk the chain of groups and parameters; every link has to point forward and inside the file."""
+    for _ in range(100_000):
+        if at + 2 > len(raw):
+            break
+        letters, number = struct.unpack("bb", raw[at : at + 2])
+        letters = abs(letters)
+        if letters == 0 or number == 0:
+            return
+        link = at + 2 + letters
+        if link + 2 > len(raw):
+            break
+        step = struct.unpack(f"{order}h", raw[link : link + 2])[0]
+        if step == 0:
+            return
+        if step < 2 or link + step > len(raw):
+            break
+        if number > 0 and not _fits(raw, link + 2, step - 2):
+            break
+        at = link + step
+    raise InputError(f"{path} is damaged: its parameter section cannot be followed; export it again")
+
+
+def _fits(raw: bytes, at: int, room: int) -> bool:
+    """Whether a parameter's data, by its own dimensions, lie before the next parameter."""
+    if room < 3:
+        return False
+    kind = struct.unpack("b", raw[at : at + 1])[0]
+    dimensions = raw[at + 1]
+    if kind not in (-1, 1, 2, 4) or dimensions > 7 or 2 + dimensions > room:
+        return False
+    count = int(np.prod([raw[at + 2 + i] for i in range(dimensions)], dtype=np.int64)) if dimensions else 1
+    return 2 + dimensions + abs(kind) * count <= room
+
+
+def _load(path: Path, raw: bytes) -> _Content:
+    reasons = []
+    for load in (_with_ezc3d, _with_c3d):
+        try:
+            return load(path, raw)
+        except ImportError as error:
+            reasons.append(f"{error.name} is not installed")
+        except Exception as error:  # whatever a library raises on a broken file is a reason to try the other
+            reasons.append(" ".join(str(error).split())[:120] or type(error).__name__)
+    if all("not installed" in reason for reason in reasons):
+        raise InputError(f"{path}: reading C3D files needs a library; pip install 'biomechgpt-jax[c3d]'")
+    raise InputError(f"{path} cannot be read as C3D ({'; '.join(reasons)}); export it again")
+
+
+def _with_ezc3d(path: Path, raw: bytes) -> _Content:
+    import ezc3d
+
+    found = ezc3d.c3d(str(path))
+    points = np.moveaxis(np.asarray(found["data"]["points"][:3], np.float64), (0, 1, 2), (2, 1, 0))
+    residual = np.asarray(found["data"]["meta_points"]["residuals"], np.float64)[0].T
+    points[residual < 0] = np.nan
+    point = found["parameters"]["POINT"]
+    parameters = {
+        group: {name: entry["value"] for name, entry in entries.items() if isinstance(entry, dict) and "value" in entry}
+        for group, entries in found["parameters"].items()
+    }
+    return _Content(
+        points,
+        [str(label) for label in parameters["POINT"].get("LABELS", [])],
+        float(np.ravel(point["RATE"]["value"])[0]),
+        _first(parameters["POINT"].get("UNITS")),
+        int(found["header"]["points"]["first_frame"]) + 1,
+        _first(parameters["POINT"].get("Y_SCREEN")),
+        parameters,
+    )
+
+
+def _with_c3d(path: Path, raw: bytes) -> _Content:
+    import c3d
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reader = c3d.Reader(io.BytesIO(raw))
+        frames = [frame for _, frame, _ in reader.read_frames(copy=True)]
+        points = np.asarray(frames, np.float64)[..., :5]
+    seen = points[..., 3] >= 0
+    xyz = np.where(seen[..., None], points[..., :3], np.nan)
+
+    def text(name: str) -> str:
+        found = reader.get(f"POINT:{name}")
+        return found.string_value.strip() if found is not None and found.bytes_per_element == -1 else ""
+
+    labels = [label.strip() for label in reader.point_labels] if reader.point_used else []
+    return _Content(xyz, labels, float(reader.point_rate), text("UNITS"), int(reader.first_frame), text("Y_SCREEN"))
+
+
+def _first(value: Any) -> str:
+    return str(value[0]).strip() if value is not None and len(value) else ""
+
+
+def _sorted_out(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
+    """Marker positions in metres with y up, their names, and the angles among the points."""
+    scale = METRES.get((content.units or "mm").lower())
+    if scale is None:
+        raise InputError(f"{path} is in units of {content.units!r}; known are {', '.join(METRES)}")
+    keep: dict[str, int] = {}
+    angles = {}
+    for index, label in enumerate(content.labels[: content.points.shape[1]]):
+        name = label.strip().rpartition(":")[2]
+        if name.endswith(_ANGLE_ENDINGS):
+            angles[name] = content.points[:, index].astype(np.float32)
+        elif name and not name.startswith(("*", "#")) and not name.endswith(_OTHER_OUTPUTS):
+            keep.setdefault(name, index)
+    if not keep:
+        raise InputError(f"{path} holds no named marker; give a file in which the markers are labelled")
+    positions = scale * content.points[:, list(keep.values())]
+    positions[np.abs(positions) > FARTHEST_M] = np.nan
+    # Exactly the origin: how some programs write a marker that was not seen.
+    positions[(positions == 0).all(axis=2)] = np.nan
+    if not np.isfinite(positions).any():
+        raise InputError(f"{path}: none of its {len(keep)} markers is seen in any frame; export it again")
+    if content.vertical.upper().endswith("Z"):
+        positions = positions[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
+    elif not content.vertical.upper().endswith("Y"):
+        positions = upright(positions)
+    return positions.astype(np.float32), tuple(keep), angles
+
+
+def _events(content: _Content) -> Contacts:
+    """Foot strikes and toe offs, in seconds from the first frame that the file holds."""
+    group = content.parameters.get("EVENT", {})
+    labels, contexts = list(group.get("LABELS", [])), list(group.get("CONTEXTS", []))
+    times = np.asarray(group.get("TIMES", []), np.float64)
+    if not labels or times.ndim != 2 or times.shape[0] < 2:
+        return Contacts()
+    count = min(len(labels), len(contexts), times.shape[1])
+    seconds = 60.0 * times[0, :count] + times[1, :count] - (content.first_frame - 1) / content.rate_hz
+    side = {"right": RIGHT, "left": LEFT}
+    rows = [
+        (float(seconds[i]), side[contexts[i].strip().lower()], labels[i].strip().lower())
+        for i in range(count)
+        if contexts[i].strip().lower() in side and np.isfinite(seconds[i])
+    ]
+    strikes = sorted((t, foot) for t, foot, label in rows if label in ("foot strike", "heel strike", "initial contact"))
+    offs = sorted((t, foot) for t, foot, label in rows if label in ("foot off", "toe off"))
+    return Contacts(
+        np.array([t for t, _ in strikes], np.float32),
+        np.array([foot for _, foot in strikes], np.int32),
+        np.full((len(strikes), 2), np.nan, np.float32),
+        np.array([t for t, _ in offs], np.float32),
+        np.array([foot for _, foot in offs], np.int32),
+    )
+
+
+def _measured(content: _Content) -> dict[str, float]:
+    """Gait parameters of the ANALYSIS group; cadence in steps per minute."""
+    group = content.parameters.get("ANALYSIS", {})
+    names, contexts = list(group.get("NAMES", [])), list(group.get("CONTEXTS", []))
+    units, values = list(group.get("UNITS", [])), np.ravel(np.asarray(group.get("VALUES", []), np.float64))
+    found: dict[str, float] = {}
+    for name, context, unit, value in zip(names, contexts, units, values, strict=False):
+        known = _PARAMETERS.get(name.partition("(")[0].strip().lower())
+        if known is None or not np.isfinite(value):
+            continue
+        key, factor = known
+        if key == "cadence" and unit.strip().lower() in _PER_STRIDE:
+            factor *= 2.0
+        side = context.strip().lower()
+        found[f"{key}_{side[0]}" if side in ("right", "left") else key] = float(value) * factor
+    return found
+
+
+def _is_average_cycle(content: _Content) -> bool:
+    """A time-normalised average: 0 to 100 % in 101 frames, with a count of the cycles it was made of."""
+    names = [name.strip().lower() for name in content.parameters.get("ANALYSIS", {}).get("NAMES", [])]
+    return len(content.points) == 101 and any(name.startswith(("nbre cycle", "number of cycles")) for name in names)

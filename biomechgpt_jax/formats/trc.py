@@ -1,0 +1,108 @@
+"""Marker files of Motion Analysis and OpenSim (.trc): tab-separated text."""
+
+import hashlib
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.trajectory import Metadata
+from biomechgpt_jax.errors import InputError
+
+LARGEST_BYTES = 256 * 2**20
+METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "meters": 1.0, "metres": 1.0, "millimeters": 1e-3, "inches": 0.0254}
+_HEADER_LINES = 6
+FARTHEST_M = 1e4
+
+
+def read(path: Path) -> Markers:
+    """Read a .trc file. A blank cell is a marker that was not seen.
+
+    Raises:
+        InputError: it is empty, truncated, or its header and rows cannot be read.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
+    content = path.read_bytes()
+    if b"\x00" in content:
+        raise InputError(f"{path} is not a plain text file; give a .trc file")
+    lines = re.split(r"\r\n|\r|\n", content.decode("utf-8-sig", errors="replace"))
+    if not any(line.strip() for line in lines):
+        raise InputError(f"{path} is empty; export it again")
+    head = next((i for i, line in enumerate(lines[:_HEADER_LINES]) if line.startswith("Frame#")), -1)
+    if head < 2:
+        raise InputError(f"{path} has no line of marker names that begins with 'Frame#': not a .trc file")
+    mark = "\t" if "\t" in lines[head] else ","
+    facts = _facts(path, *(lines[i].split(mark) for i in (head - 2, head - 1)))
+    names = _filled(lines[head].split(mark)[2:])
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"{path} names no marker, or one twice; correct the line 'Frame#'")
+    table = _table(path, [line.split(mark) for line in lines[head + 2 :]], len(names), head + 3)
+    scale = METRES.get(facts.get("units", "mm").lower())
+    if scale is None:
+        raise InputError(f"{path} is in units of {facts['units']!r}; known are {', '.join(METRES)}")
+    rate = _rate(path, facts, table[:, 1])
+    positions = (scale * table[:, 2:]).reshape(len(table), len(names), 3)
+    positions[np.abs(positions) > FARTHEST_M] = np.nan
+    flags = () if len(table) == int(float(facts.get("numframes", len(table)))) else ("rows-not-as-in-header",)
+    metadata = Metadata(source=path.name, sha256=hashlib.sha256(content).hexdigest(), flags=flags)
+    positions = upright(positions)
+    bare = tuple(name.rpartition(":")[2] for name in names)
+    return Markers(positions.astype(np.float32), bare if len(set(bare)) == len(bare) else tuple(names), rate, metadata)
+
+
+def upright(positions: np.ndarray) -> np.ndarray:
+    """Turn z-up positions [T, M, 3] to y up: a standing or walking person spreads furthest along the vertical."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # frames in which nothing is seen
+        spread = np.nanmedian(np.nanmax(positions, axis=1) - np.nanmin(positions, axis=1), axis=0)
+    return positions if spread[1] >= spread[2] else positions[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
+
+
+def _filled(cells: list[str]) -> list[str]:
+    return [cell.strip() for cell in cells if cell.strip()]
+
+
+def _facts(path: Path, keys: list[str], values: list[str]) -> dict[str, str]:
+    """Header facts by lower-case key; some programs put empty cells between them."""
+    facts = dict(zip((key.lower() for key in _filled(keys)), _filled(values), strict=False))
+    for key in ("datarate", "numframes"):
+        try:
+            float(facts.get(key, "1"))
+        except ValueError as error:
+            raise InputError(f"{path}: {key} is {facts[key]!r}, not a number; correct the header") from error
+    return facts
+
+
+def _table(path: Path, lines: list[list[str]], markers: int, first_line: int) -> np.ndarray:
+    """Rows of frame, time and coordinates f64[T, 2 + 3 M]; blank cells are NaN."""
+    width = 2 + 3 * markers
+    rows = []
+    for number, cells in enumerate(lines, first_line):
+        if not any(cell.strip() for cell in cells):
+            continue
+        try:
+            row = [float(cell) if cell.strip() else np.nan for cell in cells[:width]]
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: a cell is not a number ({error}); correct it") from error
+        rows.append(row + [np.nan] * (width - len(row)))
+    if len(rows) < 2:
+        raise InputError(f"{path} holds {len(rows)} frames of movement; at least 2 are needed")
+    table = np.array(rows)
+    table[~np.isfinite(table)] = np.nan
+    return table
+
+
+def _rate(path: Path, facts: dict[str, str], time: np.ndarray) -> float:
+    """Frames per second: the time column's where it is even, else the header's."""
+    steps = np.diff(time)
+    if np.isfinite(time).all() and (steps > 0).all():
+        rate = (len(time) - 1) / (time[-1] - time[0])
+    else:
+        rate = float(facts.get("datarate", "nan"))
+    if not 1.0 <= rate <= 10_000.0:
+        raise InputError(f"{path}: neither the time column nor DataRate gives a rate (found {rate:g}); correct them")
+    return float(rate)
