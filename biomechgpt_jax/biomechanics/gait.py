@@ -6,6 +6,7 @@ support = both phases as a percentage of the stride; event times are sub-frame.
 """
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d, percentile_filter
 
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
@@ -15,10 +16,15 @@ STRIDE_SECONDS = (0.4, 3.5)
 # A step in which the path turns more than this is left out of gait means.
 TURN_LIMIT_RAD = np.radians(20.0)
 
-# A foot is down while its lower point is below this height above the lowest level it reaches ...
+# A foot is down while its lower point is below this height above the floor ...
 CONTACT_HEIGHT_M = 0.03
 # ... and that point moves slower than this.
 CONTACT_SPEED_M_S = 0.5
+# Positions are smoothed over this long (standard deviation) before speeds are taken: about a 5 Hz low-pass filter.
+SMOOTHING_S = 0.025
+# The floor under a point is this percentile of its height over this long about each moment: a foot is down for more
+# than a third of any stride, stairs rise, and the floor of a recording may drift.
+FLOOR_PERCENTILE, FLOOR_WINDOW_S = 15, 2.0
 
 
 def _within(contacts: Contacts, start_s: float, end_s: float) -> Contacts:
@@ -144,25 +150,38 @@ def _clean(down: np.ndarray, shortest: int) -> np.ndarray:
 def detect_contacts(trajectory: Trajectory, height_m: float | None = None) -> Contacts:
     """Foot contacts of a trajectory, from the height and speed of heel and ball.
 
-    Body height is that of the metadata unless given; 1.70 m where neither is known. The floor is the lowest
-    level that the feet reach (5th percentile), so a constant height offset does not matter.
+    Body height is that of the metadata unless given; 1.70 m where neither is known. The floor is the level on which
+    each point of the foot rests, so neither a constant height offset nor stairs matter.
     """
     height = height_m or trajectory.metadata.height_m
     if not np.isfinite(height):
         height = kinematics.DEFAULT_HEIGHT_M
     body = np.asarray(kinematics.points_jit(trajectory.coordinates, height))
+    heel, ball = (
+        body[:, [kinematics.POINT_INDEX[f"{point}_{side}"] for side in ("r", "l")]] for point in ("heel", "ball")
+    )
+    return contacts_from_points(heel, ball, trajectory.rate_hz)
+
+
+def contacts_from_points(heel: np.ndarray, ball: np.ndarray, rate_hz: float) -> Contacts:
+    """Foot contacts from the positions of heel and ball, be they points of the body or markers on it.
+
+    A foot is down while its heel or its ball is both low and slow; how high a marker sits does not matter.
+
+    Args:
+        heel, ball: f[T, 2, 3] metres, y up, right foot first; no gaps.
+        rate_hz: frames per second; event times are sub-frame.
+    """
     strikes: list[tuple[float, int, np.ndarray]] = []
     offs: list[tuple[float, int]] = []
-    for foot, side in ((RIGHT, "r"), (LEFT, "l")):
-        heel = body[:, kinematics.POINT_INDEX[f"heel_{side}"]]
-        ball = body[:, kinematics.POINT_INDEX[f"ball_{side}"]]
-        margin = np.maximum(_contact_margin(heel, trajectory.rate_hz), _contact_margin(ball, trajectory.rate_hz))
-        down = _clean(margin > 0, max(2, round(0.1 * trajectory.rate_hz)))
-        on, off = _crossings(down, margin, trajectory.rate_hz)
-        frames = np.arange(trajectory.frames) / trajectory.rate_hz
+    frames = np.arange(len(heel)) / rate_hz
+    for foot in (RIGHT, LEFT):
+        margin = np.maximum(_contact_margin(heel[:, foot], rate_hz), _contact_margin(ball[:, foot], rate_hz))
+        down = _clean(margin > 0, max(2, round(0.1 * rate_hz)))
+        on, off = _crossings(down, margin, rate_hz)
         for time in on:
             later = min(time + 0.05, frames[-1])
-            xz = np.array([np.interp(later, frames, heel[:, 0]), np.interp(later, frames, heel[:, 2])])
+            xz = np.array([np.interp(later, frames, heel[:, foot, axis]) for axis in (0, 2)])
             strikes.append((float(time), foot, xz))
         offs += [(float(time), foot) for time in off]
     strikes.sort(key=lambda strike: strike[0])
@@ -178,9 +197,10 @@ def detect_contacts(trajectory: Trajectory, height_m: float | None = None) -> Co
 
 def _contact_margin(point: np.ndarray, rate_hz: float) -> np.ndarray:
     """Positive while a point of the foot is on the floor: the smaller of its two scaled margins, f32[T]."""
-    velocity = np.gradient(point, axis=0) * rate_hz
-    speed = np.linalg.norm(velocity, axis=1)
-    floor = np.percentile(point[:, 1], 5)
+    smooth = gaussian_filter1d(point, SMOOTHING_S * rate_hz, axis=0, mode="nearest")
+    speed = np.linalg.norm(np.gradient(smooth, axis=0) * rate_hz, axis=1)
+    window = min(len(point), max(3, round(FLOOR_WINDOW_S * rate_hz)))
+    floor = percentile_filter(point[:, 1], FLOOR_PERCENTILE, window, mode="nearest")
     low = (CONTACT_HEIGHT_M - (point[:, 1] - floor)) / CONTACT_HEIGHT_M
     slow = (CONTACT_SPEED_M_S - speed) / CONTACT_SPEED_M_S
     return np.minimum(low, slow)
