@@ -1,7 +1,7 @@
 """The gait code against events and parameters that others measured, and against the exact truth of synthetic walks.
 
-The constants of the detector were fixed on synthetic walks; none was tuned on the real files. Its floor is local to each
-foot and moment because one of them (PlugInC3D) showed that the floor of a recording can drift.
+The constants of the detector were fixed on synthetic walks; none was tuned on the real files. Its floor is local to
+each foot and moment because one of them (PlugInC3D) showed that the floor of a recording can drift.
 """
 
 from collections.abc import Iterator

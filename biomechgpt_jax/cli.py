@@ -31,7 +31,7 @@ exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run
 Research software, not a medical device."""
 
 # Options of a stage verb that are not fields of the configuration.
-_STAGE_OPTIONS = ("--workdir", "--json", "--help")
+_STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         )
         stage.add_argument("--workdir", default="runs/quickstart", help="where the run lies (%(default)s)")
         stage.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
+        if verb == "simulate":
+            stage.add_argument(
+                "--runner",
+                help="let Apache Beam simulate: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner, ...; options "
+                "of the runner follow after --, as in --runner DirectRunner -- --direct_num_workers=2",
+            )
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
     ask = verbs.add_parser("ask", help="answer a question about a motion file", allow_abbrev=False)
     ask.add_argument("file", help="motion file (.mot, .sto)")
@@ -92,8 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        words, overrides = _split(list(sys.argv[1:] if arguments is None else arguments))
-        options = _parser().parse_args(words)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        end = given.index("--") if given[:1] == ["simulate"] and "--" in given else len(given)
+        words, overrides = _split(given[:end])
+        options = _parser().parse_args(words, argparse.Namespace(beam=given[end + 1 :]))
         if options.verb in _STAGES:
             return _stage(options, overrides)
         return {"ask": _ask, "inspect": _inspect, "import": _import}[options.verb](options)
@@ -140,7 +148,7 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     from biomechgpt_jax import pipeline
 
     _keep_compilations(workdir)
-    outcome = pipeline.run(experiment, workdir, _STAGES[options.verb][0])
+    outcome = pipeline.run(experiment, workdir, _STAGES[options.verb][0], beam=_beam_options(options))
     if options.verb in ("run", "evaluate"):
         found = json.loads((workdir / "evaluation" / "metrics.json").read_text())
         if options.json:
@@ -150,6 +158,16 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     elif options.json:
         _print_json(outcome)
     return 0
+
+
+def _beam_options(options: argparse.Namespace) -> list[str]:
+    """Options of an Apache Beam pipeline, those after -- among them; empty without --runner."""
+    if getattr(options, "runner", None) is None:
+        if options.beam:
+            first = options.beam[0]
+            raise InputError(f"{options.verb}: {first} after -- is an option of Apache Beam: give --runner as well")
+        return []
+    return [f"--runner={options.runner}", *options.beam]
 
 
 def _keep_compilations(workdir: Path) -> None:

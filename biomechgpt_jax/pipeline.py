@@ -5,7 +5,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from biomechgpt_jax.progress import Progress
 
 STAGES = ("simulate", "tokenizer", "pack", "train", "evaluate")
 TEXT_ONLY = "text_only"
+# Longer cohorts are written by Apache Beam.
+IN_MEMORY_HOURS = 200.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +112,12 @@ def _open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
     return Workdir(root)
 
 
-def run(cfg: config.Experiment, workdir: Path, until: str = "evaluate", show: bool = True) -> dict[str, Any]:
+def run(
+    cfg: config.Experiment, workdir: Path, until: str = "evaluate", show: bool = True, beam: Sequence[str] = ()
+) -> dict[str, Any]:
     """Run every stage up to `until` that is not done yet, and return the last stage's outcome.
+
+    With `beam`, options of an Apache Beam pipeline such as "--runner=DirectRunner", that pipeline simulates the cohort.
 
     A stage is done when its marker names the digest of its inputs: its part of the configuration and the
     outcome of the stages before it. A stage that starts removes its marker first.
@@ -129,7 +135,8 @@ def run(cfg: config.Experiment, workdir: Path, until: str = "evaluate", show: bo
             else:
                 work.marker(stage).unlink(missing_ok=True)
                 started = time.monotonic()
-                outcome = _STAGES[stage](cfg, work, progress)
+                simulates = stage == "simulate" and beam
+                outcome = _simulate(cfg, work, progress, beam) if simulates else _STAGES[stage](cfg, work, progress)
                 seconds = round(time.monotonic() - started, 1)
                 _write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
         inputs = _digest([inputs, outcome.get("digest", "")])
@@ -165,7 +172,9 @@ def _intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
     return (work.evaluation / "metrics.json").is_file() and (work.evaluation / "report.html").is_file()
 
 
-def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+def _simulate(
+    cfg: config.Experiment, work: Workdir, progress: Progress, beam: Sequence[str] = ()
+) -> dict[str, Any]:
     from biomechgpt_jax.cohort.simulate import simulate
     from biomechgpt_jax.data import movements, store
 
@@ -179,8 +188,19 @@ def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict
     def report(trials: int, hours: float) -> None:
         progress.update(min(hours, cfg.cohort.hours), cfg.cohort.hours, f"{trials} trials, {hours:.1f} h")
 
-    trials = simulate(cfg.cohort, report)
-    digest = movements.write(trials, work.movements, {"synthetic": True, "seed": cfg.cohort.seed})
+    made = {"synthetic": True, "seed": cfg.cohort.seed}
+    if beam:
+        from biomechgpt_jax.data import beam as pipelines
+
+        progress.update(0, cfg.cohort.hours, f"{' '.join(beam)}: {cfg.cohort.hours:g} h")
+        digest = pipelines.write(cfg.cohort, work.movements, made, beam)
+    elif cfg.cohort.hours > IN_MEMORY_HOURS:
+        raise InputError(
+            f"cohort.hours is {cfg.cohort.hours:g}: one process would hold it all in memory, some 20 MB an hour; let "
+            "Apache Beam write it: biomechgpt simulate ... --runner DirectRunner (or the runner of your cluster)"
+        )
+    else:
+        digest = movements.write(simulate(cfg.cohort, report), work.movements, made)
     facts = store.metadata(work.movements)
     progress.done(f"{facts['participants']} participants, {facts['trials']} trials, {facts['hours']:.1f} h")
     return {"digest": digest, **facts}

@@ -15,6 +15,8 @@ from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajec
 STRIDE_SECONDS = (0.4, 3.5)
 # A step in which the path turns more than this is left out of gait means.
 TURN_LIMIT_RAD = np.radians(20.0)
+# Fewer strides of one foot say nothing about how they vary.
+MIN_STRIDES = 3
 
 # A foot is down while its lower point is below this height above the floor ...
 CONTACT_HEIGHT_M = 0.03
@@ -69,8 +71,10 @@ def _turn_angles(xz: np.ndarray) -> np.ndarray:
 def parameters(contacts: Contacts, start_s: float = -np.inf, end_s: float = np.inf) -> dict[str, float]:
     """Spatiotemporal parameters of the strides that lie whole between two times.
 
-    One stride supports walking_speed (m/s), cadence (steps/min), stride_time (s) and step_length (m);
-    double_support (%) needs the toe offs inside a stride; step_time_asymmetry (%) needs two steps a side.
+    One stride supports walking_speed (m/s), cadence (steps/min), stride_time (s), step_length, stride_length and
+    step_width (m: how far a heel strikes from the line through the strikes of the other before and after);
+    double_support and stance (%) need the toe offs inside a stride; step_time_asymmetry (%) needs two steps a side;
+    stride_time_cv (%, standard deviation over mean within each foot) needs three strides of one foot.
     What the movement does not support is left out of the result.
     """
     inside = _within(contacts, start_s, end_s)
@@ -93,11 +97,20 @@ def parameters(contacts: Contacts, start_s: float = -np.inf, end_s: float = np.i
         "cadence": 120.0 / stride_time,
         "step_length": float(np.mean(step_lengths)),
         "stride_time": stride_time,
+        "stride_length": float(length.mean()),
+        "step_width": float(np.abs(_cross(direction, xz[first + 1] - xz[first])).mean()),
     }
     double = [_double_support(inside, a, b) for a, b in strides]
     measured = [value for value in double if value is not None]
     if measured:
         found["double_support"] = float(np.mean(measured))
+    stance = [_stance(inside, a, b) for a, b in strides]
+    measured = [value for value in stance if value is not None]
+    if measured:
+        found["stance"] = float(np.mean(measured))
+    variability = _stride_time_cv(duration, foot[first])
+    if variability is not None:
+        found["stride_time_cv"] = variability
     steps = np.unique(np.concatenate([first, first + 1]))
     step_time = time[steps + 1] - time[steps]
     by_side = [step_time[foot[steps + 1] == side] for side in (RIGHT, LEFT)]
@@ -121,6 +134,31 @@ def _double_support(contacts: Contacts, first: int, last: int) -> float | None:
     if initial > 0.5 * duration or final > 0.5 * duration:
         return None
     return float(100.0 * (initial + final) / duration)
+
+
+def _stance(contacts: Contacts, first: int, last: int) -> float | None:
+    """Share in percent of one stride in which its own foot is down, or None if that foot's toe off is missing."""
+    start, end = contacts.strike_time[first], contacts.strike_time[last]
+    own = contacts.off_foot == contacts.strike_foot[first]
+    offs = contacts.off_time[own & (contacts.off_time > start) & (contacts.off_time < end)]
+    return float(100.0 * (offs[0] - start) / (end - start)) if len(offs) else None
+
+
+def _stride_time_cv(duration: np.ndarray, foot: np.ndarray) -> float | None:
+    """Standard deviation of stride times over their mean in percent, pooled over the feet so that a steady difference
+    between them does not count; None below MIN_STRIDES strides of one foot."""
+    by_foot = [duration[foot == side] for side in (RIGHT, LEFT)]
+    enough = [times.astype(np.float64) for times in by_foot if len(times) >= MIN_STRIDES]
+    if not enough:
+        return None
+    squares = sum(float(np.sum((times - times.mean()) ** 2)) for times in enough)
+    freedom = sum(len(times) - 1 for times in enough)
+    return float(100.0 * np.sqrt(squares / freedom) / np.concatenate(enough).mean())
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Signed area spanned by vectors f[n, 2] of the floor plane."""
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def _crossings(down: np.ndarray, margin: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,10 @@ from biomechgpt_jax.biomechanics.kinematics import POINT_INDEX
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Score
 from biomechgpt_jax.cohort import postures
-from biomechgpt_jax.cohort.impairments import Style
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import RATE_HZ, Measure, Performance, clock, movement_of
 from biomechgpt_jax.cohort.schedule import smooth_step, standing_contact
+from biomechgpt_jax.cohort.styles import Style
 
 _SIDES = {RIGHT: "r", LEFT: "l"}
 # Arm postures (shoulder flexion, adduction, internal rotation, elbow), from the inverse kinematics of the hand in our

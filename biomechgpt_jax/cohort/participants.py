@@ -1,32 +1,73 @@
-"""Who takes part: demographics, etiology, side, device and one latent severity."""
+"""Who takes part: demographics, etiology, side, device, falls and one latent severity."""
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from biomechgpt_jax.errors import InputError
+
 GRAVITY = 9.81
 
-# Share of the cohort. Healthy is about a third.
-ETIOLOGY_SHARE: dict[str, float] = {
-    "healthy": 0.34,
-    "stroke": 0.11,
-    "Parkinson disease": 0.11,
-    "cerebellar ataxia": 0.11,
-    "cerebral palsy": 0.11,
-    "transfemoral amputation": 0.11,
-    "knee osteoarthritis": 0.11,
-}
+# About a third of any cohort is healthy; the etiologies share the rest evenly.
+HEALTHY_SHARE = 0.34
 
-# Mean and SD of age in years, and its range [memory].
-_AGE = {
-    "healthy": (52, 20, 19, 88),
-    "stroke": (63, 12, 30, 88),
-    "Parkinson disease": (67, 9, 42, 88),
-    "cerebellar ataxia": (52, 14, 22, 80),
-    "cerebral palsy": (24, 9, 14, 50),
-    "transfemoral amputation": (50, 16, 20, 82),
-    "knee osteoarthritis": (65, 9, 42, 86),
+
+class Etiology(NamedTuple):
+    """What is typical of the people who have it.
+
+    Attributes:
+        age: mean, SD, lowest and highest in years [memory].
+        speed_loss: share of the healthy speed for age and sex that is lost at severity 1 (directions: section 2.3 of the
+            literature cited in the README; sizes [memory]).
+        side: one side is affected or worse; else both.
+        devices: probability of each device at severity 1, scaled by severity above 0.3 [memory].
+        falls: expected falls a year at severity 1 beyond those of age [memory].
+    """
+
+    age: tuple[float, float, float, float]
+    speed_loss: float
+    side: bool
+    devices: dict[str, float]
+    falls: float
+
+
+ETIOLOGIES: dict[str, Etiology] = {
+    "stroke": Etiology(
+        (63, 12, 30, 88), 0.68, True, {"cane": 0.5, "ankle-foot orthosis": 0.25, "walker": 0.15}, 1.6
+    ),
+    "Parkinson disease": Etiology((67, 9, 42, 88), 0.50, True, {"walker": 0.5, "cane": 0.2}, 3.0),
+    "cerebellar ataxia": Etiology((52, 14, 22, 80), 0.50, False, {"walker": 0.5, "cane": 0.2}, 3.0),
+    "cerebral palsy": Etiology(
+        (24, 9, 14, 50), 0.45, False, {"walker": 0.35, "crutches": 0.3, "ankle-foot orthosis": 0.2}, 1.2
+    ),
+    "transfemoral amputation": Etiology((50, 16, 20, 82), 0.40, True, {}, 1.2),
+    "knee osteoarthritis": Etiology((65, 9, 42, 86), 0.45, True, {"cane": 0.65, "crutches": 0.1}, 0.6),
+    "traumatic brain injury": Etiology((38, 14, 18, 70), 0.45, False, {"cane": 0.3, "walker": 0.2}, 1.4),
+    "multiple sclerosis": Etiology(
+        (48, 11, 20, 75), 0.52, True, {"cane": 0.35, "walker": 0.2, "ankle-foot orthosis": 0.2, "crutches": 0.1}, 2.4
+    ),
+    "incomplete spinal cord injury": Etiology(
+        (48, 15, 19, 78), 0.62, False, {"crutches": 0.35, "walker": 0.35, "cane": 0.15}, 1.8
+    ),
+    "peripheral neuropathy": Etiology((63, 11, 35, 86), 0.32, False, {"cane": 0.3, "ankle-foot orthosis": 0.3}, 1.5),
+    "transtibial amputation": Etiology((54, 15, 20, 84), 0.25, True, {}, 1.0),
+    "hip osteoarthritis": Etiology((65, 10, 40, 86), 0.42, True, {"cane": 0.55, "crutches": 0.2}, 0.6),
+    "vestibular disorder": Etiology((58, 14, 25, 86), 0.30, False, {"cane": 0.2, "walker": 0.1}, 1.6),
+    "frailty": Etiology((80, 6, 65, 92), 0.38, False, {"walker": 0.35, "cane": 0.35}, 1.6),
+    "facioscapulohumeral dystrophy": Etiology(
+        (47, 14, 18, 76), 0.38, False, {"cane": 0.25, "ankle-foot orthosis": 0.3, "walker": 0.1}, 1.4
+    ),
+    "myotonic dystrophy": Etiology(
+        (44, 12, 18, 70), 0.36, False, {"cane": 0.25, "ankle-foot orthosis": 0.2, "walker": 0.1}, 1.4
+    ),
 }
+_HEALTHY_AGE = (52, 20, 19, 88)
+_PROSTHESES = ("transfemoral amputation", "transtibial amputation")
+# Share of the people with a device whose movement does not show it [assumption of this cohort]: no model can name it.
+DEVICE_BLIND = 0.2
 
 # Comfortable speed in m/s by decade, men and women (Bohannon and Andrews 2011 [memory]).
 _SPEED_BY_DECADE = {
@@ -40,40 +81,16 @@ _SPEED_BY_DECADE = {
     8: (0.97, 0.94),
 }
 
-# Probability of each device at severity 1, scaled by severity above 0.3 [memory]. A prosthesis is always worn.
-_DEVICES: dict[str, dict[str, float]] = {
-    "stroke": {"cane": 0.7, "walker": 0.15},
-    "Parkinson disease": {"walker": 0.55, "cane": 0.2},
-    "cerebellar ataxia": {"walker": 0.55, "cane": 0.2},
-    "cerebral palsy": {"walker": 0.6, "cane": 0.1},
-    "knee osteoarthritis": {"cane": 0.75},
-    "healthy": {},
-}
-
-# Speed at severity 1 as a share of the healthy speed for age and sex, and the share lost by any severity
-# (directions: section 2.3 of the clinical literature cited in README; sizes [memory]).
-_SPEED_LOSS = {
-    "healthy": 0.0,
-    "stroke": 0.68,
-    "Parkinson disease": 0.50,
-    "cerebellar ataxia": 0.50,
-    "cerebral palsy": 0.45,
-    "transfemoral amputation": 0.40,
-    "knee osteoarthritis": 0.45,
-}
-
-_SIDED = ("stroke", "transfemoral amputation", "knee osteoarthritis", "Parkinson disease")
-
-
 @dataclass(frozen=True)
 class Participant:
     """One synthetic person.
 
     Attributes:
         severity: latent 0..1; 0 for healthy people. It drives every test of a patient.
+        device_shows: whether the device changes the movement.
         fitness: standard normal; healthy people's pace, and a little of a patient's.
-        effort: standard normal per test kind is drawn from this seed's stream, not stored.
         free_speed: intended comfortable speed in m/s; the measured one follows from the joint angles.
+        falls: in the past year.
     """
 
     participant: str
@@ -87,6 +104,8 @@ class Participant:
     mass_kg: float
     fitness: float
     free_speed: float
+    device_shows: bool = True
+    falls: int = 0
 
     @property
     def leg_length(self) -> float:
@@ -99,10 +118,11 @@ class Participant:
 
 
 def _device(etiology: str, severity: float, rng: np.random.Generator) -> str:
-    if etiology == "transfemoral amputation":
+    if etiology in _PROSTHESES:
         return "prosthesis"
     draw = rng.random()
-    for device, probability in _DEVICES[etiology].items():
+    devices = ETIOLOGIES[etiology].devices if etiology in ETIOLOGIES else {}
+    for device, probability in devices.items():
         share = probability * max(0.0, severity - 0.3) / 0.7
         if draw < share:
             return device
@@ -110,27 +130,68 @@ def _device(etiology: str, severity: float, rng: np.random.Generator) -> str:
     return "none"
 
 
-def draw(index: int, seed: int) -> Participant:
-    """Participant number `index` of a cohort; a pure function of (seed, index)."""
-    rng = np.random.default_rng([seed, index, 0])
-    names = list(ETIOLOGY_SHARE)
-    # A low-discrepancy draw keeps every etiology near its share in any prefix of the cohort.
+def _etiology(index: int, chosen: Sequence[str]) -> str:
+    """A low-discrepancy draw keeps every etiology near its share in any prefix of the cohort."""
     position = (index * 0.6180339887498949 + 0.5) % 1.0
-    etiology = names[int(np.searchsorted(np.cumsum(list(ETIOLOGY_SHARE.values())), position, side="right"))]
-    severity = 0.0 if etiology == "healthy" else float(0.15 + 0.85 * rng.beta(2.0, 1.8))
-    mean, spread, low, high = _AGE[etiology]
+    if position < HEALTHY_SHARE or not chosen:
+        return "healthy"
+    return chosen[int(len(chosen) * (position - HEALTHY_SHARE) / (1 - HEALTHY_SHARE))]
+
+
+def check(etiologies: Sequence[str]) -> None:
+    """Refuse the name of an etiology that does not exist.
+
+    Raises:
+        InputError: with the nearest one that does.
+    """
+    for name in etiologies:
+        if name not in ETIOLOGIES:
+            near = difflib.get_close_matches(name, ETIOLOGIES, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"give some of {', '.join(ETIOLOGIES)}"
+            raise InputError(f"cohort.etiologies: there is no etiology {name!r}; {hint}")
+
+
+def draw(index: int, seed: int, etiologies: Sequence[str] = ()) -> Participant:
+    """Participant number `index` of a cohort; a pure function of its arguments.
+
+    Args:
+        etiologies: those beside healthy people; empty for all.
+
+    Raises:
+        InputError: an etiology that does not exist.
+    """
+    check(etiologies)
+    rng = np.random.default_rng([seed, index, 0])
+    etiology = _etiology(index, tuple(etiologies) or tuple(ETIOLOGIES))
+    typical = ETIOLOGIES.get(etiology)
+    severity = 0.0 if typical is None else float(0.08 + 0.92 * rng.beta(2.0, 1.8))
+    mean, spread, low, high = _HEALTHY_AGE if typical is None else typical.age
     age = float(np.clip(rng.normal(mean, spread), low, high))
     sex = "F" if rng.random() < 0.5 else "M"
     height = float(np.clip(rng.normal(1.63 if sex == "F" else 1.76, 0.065), 1.45, 1.98))
     mass = float(np.clip(rng.normal(24.5, 3.5), 17, 38) * height**2)
-    side = rng.choice(["right", "left"]) if etiology in _SIDED else ("" if etiology == "healthy" else "both")
+    side = "" if typical is None else (str(rng.choice(["right", "left"])) if typical.side else "both")
     fitness = float(rng.normal())
     men, women = _SPEED_BY_DECADE[int(min(max(age, 10), 89) // 10)]
     healthy_speed = (women if sex == "F" else men) * (1 + 0.10 * fitness) + 0.06 * rng.normal()
-    speed = max(0.25, healthy_speed * (1 - _SPEED_LOSS[etiology] * severity**0.9))
+    loss = 0.0 if typical is None else typical.speed_loss
+    speed = max(0.25, healthy_speed * (1 - loss * severity**0.9))
     device = _device(etiology, severity, rng)
-    if device in ("cane", "walker"):
-        speed = max(0.22, speed * (0.9 if device == "cane" else 0.85))
+    slower = {"cane": 0.9, "crutches": 0.85, "walker": 0.85}
+    if device in slower:
+        speed = max(0.22, speed * slower[device])
+    shows = device == "prosthesis" or bool(rng.random() >= DEVICE_BLIND)
     return Participant(
-        f"s{seed}p{index:04d}", etiology, severity, str(side), device, age, sex, height, mass, fitness, speed
+        *(f"s{seed}p{index:04d}", etiology, severity, side, device, age, sex, height, mass, fitness, speed),
+        device_shows=shows,
+        falls=_falls(age, severity, 0.0 if typical is None else typical.falls, rng),
     )
+
+
+def _falls(age: float, severity: float, at_worst: float, rng: np.random.Generator) -> int:
+    """Falls of a year: over-dispersed counts (negative binomial, shape 1) about a mean that grows with age and severity.
+
+    About 0.1 a year below 65 and 0.5 at 80, as in community samples [memory].
+    """
+    mean = 0.1 + 0.4 * max(0.0, (age - 60) / 20) + at_worst * severity**1.5
+    return int(rng.negative_binomial(1, 1 / (1 + mean)))

@@ -14,6 +14,7 @@ from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajec
 
 _FEET = ((RIGHT, "r"), (LEFT, "l"))
 _ROUNDING_RAD = 1e-5
+_BUCKET = 300
 # Above this, power in a joint angle of human movement is noise or trembling.
 HIGH_HZ = 8.0
 
@@ -35,7 +36,10 @@ def feet(trajectory: Trajectory) -> Feet:
     """Heel and ball by forward kinematics; body height 1.70 m where it is unknown."""
     height = trajectory.metadata.height_m
     height = height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
-    body = np.asarray(kinematics.points_jit(trajectory.coordinates.astype(np.float32), height))
+    q = trajectory.coordinates.astype(np.float32)
+    # Padded, so that trials of many lengths share a few compilations.
+    padded = np.concatenate([q, np.repeat(q[-1:], -len(q) % _BUCKET, axis=0)])
+    body = np.asarray(kinematics.points_jit(padded, height))[: len(q)]
     index = [[kinematics.POINT_INDEX[f"{point}_{side}"] for point in ("heel", "ball")] for _, side in _FEET]
     return Feet(body[:, np.array(index)], trajectory.rate_hz)
 

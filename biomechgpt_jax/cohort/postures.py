@@ -6,7 +6,7 @@ import numpy as np
 from scipy.signal import butter, sosfilt
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
-from biomechgpt_jax.cohort.impairments import Style
+from biomechgpt_jax.cohort.styles import Style
 from biomechgpt_jax.cohort.walking import add_posture
 
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from biomechgpt_jax.cohort.arms import box_and_block, finger_to_nose, functional_reach
 from biomechgpt_jax.cohort.balance import single_leg_stance, tandem_stance
-from biomechgpt_jax.cohort.impairments import Style
 from biomechgpt_jax.cohort.locomotion import tandem, timed_up_and_go, walk
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import Performance
 from biomechgpt_jax.cohort.standing import balance, heel_raise, squat
+from biomechgpt_jax.cohort.styles import Style
 from biomechgpt_jax.cohort.transfers import chair_rise, sit_to_stand
 from biomechgpt_jax.errors import InputError
 

@@ -2,9 +2,8 @@
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -31,8 +30,9 @@ def simulate(
 ) -> Iterator[Trial]:
     """Trials of a cohort, participant by participant, in an order and with values fixed by the seed.
 
-    Each participant performs the protocol once; further rounds follow until the cohort lasts
-    `cohort.hours`, so a longer cohort begins with the trials of a shorter one.
+    Each participant performs the protocol once, whole; further rounds follow, activity by activity, until the
+    participant's own movement lasts `share_s(cohort)`. So how much a participant performs is a pure function of the
+    cohort's configuration and the participant's index, and a longer cohort holds the trials of a shorter one.
 
     Args:
         progress: called with the number of trials and the hours so far.
@@ -41,25 +41,55 @@ def simulate(
         InputError: an activity or etiology that does not exist.
     """
     selected(cohort.activities)
-    seconds, trials, round_ = 0.0, 0, 0
+    trials, round_ = 0, 0
+    lasted = np.zeros(cohort.participants)
+    begins = list(range(0, cohort.participants, GROUP))
     # Two groups at a time: one is built in NumPy while the other is anchored by XLA, which frees the interpreter.
     with ThreadPoolExecutor(2) as pool:
-        while round_ == 0 or seconds < 3600 * cohort.hours:
-            groups = _ahead(pool, partial(group_trials, cohort, round_=round_), range(0, cohort.participants, GROUP))
-            for group in groups:
+        while begins:
+
+            def perform(begin: int, round_: int = round_) -> list[Trial]:
+                return group_trials(cohort, begin, round_, lasted[begin : begin + GROUP])
+
+            for begin, group in zip(begins, _ahead(pool, perform, begins), strict=True):
                 for trial in group:
-                    seconds += trial.trajectory.seconds
                     trials += 1
                     yield trial
+                _add_seconds(lasted[begin : begin + GROUP], begin, group)
                 if progress:
-                    progress(trials, seconds / 3600)
-                if round_ and seconds >= 3600 * cohort.hours:
-                    break
+                    progress(trials, lasted.sum() / 3600)
+            begins = [begin for begin in begins if (lasted[begin : begin + GROUP] < share_s(cohort)).any()]
             round_ += 1
 
 
+def share_s(cohort: config.Cohort) -> float:
+    """Seconds that each participant has to perform at least."""
+    return 3600 * cohort.hours / cohort.participants
+
+
+def group_rounds(cohort: config.Cohort, begin: int) -> Iterator[Trial]:
+    """All trials of the participants `begin` to `begin + GROUP - 1`, the same as in `simulate`.
+
+    A pure function of its arguments, for workers that share nothing; it holds one round at a time.
+    """
+    lasted = np.zeros(min(GROUP, cohort.participants - begin))
+    round_ = 0
+    while round_ == 0 or (lasted < share_s(cohort)).any():
+        group = group_trials(cohort, begin, round_, lasted)
+        _add_seconds(lasted, begin, group)
+        yield from group
+        round_ += 1
+
+
+def _add_seconds(lasted: np.ndarray, begin: int, group: list[Trial]) -> None:
+    """Add the length of each participant's trials to what they performed before, in place."""
+    for trial in group:
+        index = int(trial.participant.rpartition("p")[2])  # "s<seed>p<index>"
+        lasted[index - begin] += trial.trajectory.seconds
+
+
 def _ahead(
-    pool: ThreadPoolExecutor, perform: Callable[[int], list[Trial]], begins: range
+    pool: ThreadPoolExecutor, perform: Callable[[int], list[Trial]], begins: Sequence[int]
 ) -> Iterator[list[Trial]]:
     """Results in order with at most two groups in flight: a slow reader does not let trials pile up."""
     waiting = [pool.submit(perform, begin) for begin in begins[:2]]
@@ -70,9 +100,20 @@ def _ahead(
         yield done
 
 
-def group_trials(cohort: config.Cohort, begin: int, round_: int = 0) -> list[Trial]:
-    """Trials of one round of the participants `begin` to `begin + GROUP - 1`: a pure function of its arguments."""
-    return _perform(cohort, range(begin, min(begin + GROUP, cohort.participants)), round_)
+def group_trials(
+    cohort: config.Cohort, begin: int, round_: int = 0, lasted: Sequence[float] | np.ndarray = ()
+) -> list[Trial]:
+    """Trials of one round of the participants `begin` to `begin + GROUP - 1`: a pure function of its arguments.
+
+    Args:
+        lasted: seconds that each of them has performed in earlier rounds; who has reached `share_s` is left out, and
+            who reaches it stops. Empty in a round that everybody performs whole.
+    """
+    people = range(begin, min(begin + GROUP, cohort.participants))
+    if round_ == 0 or not len(lasted):
+        return _perform(cohort, people, round_)
+    wanted = {index: share_s(cohort) - done for index, done in zip(people, lasted, strict=True)}
+    return _perform(cohort, people, round_, {index: seconds for index, seconds in wanted.items() if seconds > 0})
 
 
 def participant_trials(cohort: config.Cohort, index: int, round_: int = 0) -> list[Trial]:
@@ -80,14 +121,22 @@ def participant_trials(cohort: config.Cohort, index: int, round_: int = 0) -> li
     return _perform(cohort, range(index, index + 1), round_)
 
 
-def _perform(cohort: config.Cohort, people: range, round_: int) -> list[Trial]:
+def _perform(
+    cohort: config.Cohort, people: Iterable[int], round_: int, wanted_s: Mapping[int, float] | None = None
+) -> list[Trial]:
+    """One round of some participants; with `wanted_s`, only of those named there, and only until it lasts so long."""
     performed: list[tuple[Participant, str, Performance, np.random.Generator]] = []
-    for index in people:
-        person = participants.draw(index, cohort.seed, *([cohort.etiologies] if cohort.etiologies else []))
+    for index in people if wanted_s is None else wanted_s:
+        left_s = math.inf if wanted_s is None else wanted_s[index]
+        person = participants.draw(index, cohort.seed, cohort.etiologies)
         plain, with_device = style_of(person, np.random.default_rng([cohort.seed, index, 1]))
         for name, build in selected(cohort.activities):
             rng = np.random.default_rng([cohort.seed, index, 2 + round_, zlib.crc32(name.encode())])
-            performed.append((person, name, build(person, with_device if name in WITH_DEVICE else plain, rng), rng))
+            performance = build(person, with_device if name in WITH_DEVICE else plain, rng)
+            performed.append((person, name, performance, rng))
+            left_s -= len(performance.movement.coordinates) / RATE_HZ
+            if left_s <= 0:
+                break
     anchor([performance.movement for _, _, performance, _ in performed])
     return [
         _trial(person, f"{person.participant}_{name}_{round_}", performance, cohort, rng)
@@ -138,7 +187,7 @@ def _trial(
         contacts=contacts,
         defining=np.array(performance.defining, np.float32).reshape(-1, 2),
         scores=scores,
-        falls=getattr(person, "falls", math.nan),
+        falls=float(person.falls),
     )
 
 

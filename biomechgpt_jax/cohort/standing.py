@@ -6,10 +6,10 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.cohort import postures
-from biomechgpt_jax.cohort.impairments import Style
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import RATE_HZ, Performance, clock, movement_of
 from biomechgpt_jax.cohort.schedule import HEEL, smooth_step, standing_contact
+from biomechgpt_jax.cohort.styles import Style
 from biomechgpt_jax.cohort.transfers import between
 
 # Sway with closed eyes over that with open eyes in quiet standing [memory: 1.5-2].

@@ -5,10 +5,10 @@ import numpy as np
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import Score
 from biomechgpt_jax.cohort import postures
-from biomechgpt_jax.cohort.impairments import Style
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import RATE_HZ, Performance, clock, movement_of
 from biomechgpt_jax.cohort.schedule import smooth_step, standing_contact
+from biomechgpt_jax.cohort.styles import Style
 
 
 def between(share: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

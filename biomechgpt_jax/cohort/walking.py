@@ -8,9 +8,9 @@ from biomechgpt_jax.biomechanics.kinematics import FRACTIONS
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT
 from biomechgpt_jax.cohort import waveforms
-from biomechgpt_jax.cohort.impairments import ArmStyle, LegStyle, Style
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.schedule import Bout
+from biomechgpt_jax.cohort.styles import ArmStyle, LegStyle, Style
 
 # Offset between the pelvic plane of the norm curves and the OpenSim pelvis (one subject), degrees.
 PELVIC_PLANE_DEG = 7.5
@@ -36,7 +36,7 @@ def pace(person: Participant, style: Style, speed: float) -> Pace:
     ratio = 0.0064 * person.height_m / 1.70
     cadence = np.sqrt(60.0 * speed / ratio) * style.cadence
     cadence = float(np.clip(cadence, 42, 160))
-    share = _stance_share(speed)
+    share = _stance_share(speed) + style.stance_share
     shares = tuple(
         float(np.clip(share + leg.stance_share, 0.54, 0.80)) for leg in (style.right, style.left)
     )

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,35 +44,52 @@ def write(
         metadata: JSON-able facts stored beside the data.
 
     Returns:
-        Digest of the content: SHA-256 over splits, keys and arrays in key order.
+        Digest of the content: SHA-256 over splits, keys and digests of records in key order.
     """
-    import tensorflow_datasets as tfds
-
     quiet()
+    with beside(directory) as temporary:
+        builder = _builder(name, kinds(features), records)(data_dir=str(temporary), file_format="array_record")
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself on standard output
+            builder.download_and_prepare()
+        digest = digest_of(
+            (split, key, record_digest(record)) for split, rows in records.items() for key, record in rows
+        )
+        install(Path(str(builder.data_dir)), directory, {"digest": digest, **metadata})
+    return digest
+
+
+@contextlib.contextmanager
+def beside(directory: Path) -> Iterator[Path]:
+    """A name beside a directory, for what is not whole yet; whatever is left there is removed."""
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    kinds = {
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def install(written: Path, directory: Path, facts: Mapping[str, Any]) -> None:
+    """Put a dataset that TFDS has written in its place, with the facts stored beside the data."""
+    (written / _METADATA).write_text(json.dumps(dict(facts), indent=1) + "\n")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+    written.rename(directory)
+
+
+def kinds(features: Mapping[str, tuple[tuple[int | None, ...], Any] | str]) -> dict[str, Any]:
+    """TFDS features of (shape, dtype) or "text"."""
+    import tensorflow_datasets as tfds
+
+    return {
         key: tfds.features.Text()
         if kind == "text"
         else tfds.features.Tensor(shape=kind[0], dtype=np.dtype(kind[1]), encoding="bytes")
         for key, kind in features.items()
     }
-    try:
-        builder = _builder(name, kinds, records)(data_dir=str(temporary), file_format="array_record")
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself on standard output
-            builder.download_and_prepare()
-        digest = _digest(records)
-        written = Path(str(builder.data_dir))
-        (written / _METADATA).write_text(json.dumps({"digest": digest, **metadata}, indent=1) + "\n")
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(directory, ignore_errors=True)
-        written.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return digest
 
 
-def _builder(dataset: str, kinds: Mapping[str, Any], records: Mapping[str, Sequence[tuple[str, Record]]]) -> Any:
+def _builder(dataset: str, features: Mapping[str, Any], records: Mapping[str, Sequence[tuple[str, Record]]]) -> Any:
     import tensorflow_datasets as tfds
 
     # Not entered into TFDS's registry of names: one process may write a dataset twice.
@@ -86,7 +103,7 @@ def _builder(dataset: str, kinds: Mapping[str, Any], records: Mapping[str, Seque
             pkg_dir_path = Path(__file__).parent
 
             def _info(self) -> Any:
-                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(dict(kinds)))
+                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(dict(features)))
 
             def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
                 return {split: self._generate_examples(split) for split in records}
@@ -97,15 +114,21 @@ def _builder(dataset: str, kinds: Mapping[str, Any], records: Mapping[str, Seque
     return Builder
 
 
-def _digest(records: Mapping[str, Sequence[tuple[str, Record]]]) -> str:
+def record_digest(record: Record) -> str:
+    """SHA-256 over the fields of one record."""
     whole = hashlib.sha256()
-    for split in sorted(records):
-        for key, record in sorted(records[split], key=lambda pair: pair[0]):
-            whole.update(f"{split}/{key}".encode())
-            for field in sorted(record):
-                value = record[field]
-                whole.update(field.encode())
-                whole.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())
+    for field in sorted(record):
+        value = record[field]
+        whole.update(field.encode())
+        whole.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())
+    return whole.hexdigest()
+
+
+def digest_of(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Digest of a dataset from the split, key and digest of its records, given in any order."""
+    whole = hashlib.sha256()
+    for entry in sorted(entries):
+        whole.update("/".join(entry).encode() + b"\n")
     return whole.hexdigest()
 
 

@@ -157,8 +157,8 @@ def test_a_leak_and_a_missing_dataset_are_refused(tmp_path) -> None:
 
 def test_a_dataset_of_an_older_version_is_refused_in_one_line(written, tmp_path, monkeypatch) -> None:
     features = {name: kind for name, kind in movements.FEATURES.items() if name != "falls"}
-    whole = movements._record
-    monkeypatch.setattr(movements, "_record", lambda t: {k: v for k, v in whole(t).items() if k != "falls"})
+    whole = movements.record
+    monkeypatch.setattr(movements, "record", lambda t: {k: v for k, v in whole(t).items() if k != "falls"})
     with monkeypatch.context() as older:
         older.setattr(movements, "FEATURES", features)
         movements.write([trial(0)], tmp_path / "movements", {})

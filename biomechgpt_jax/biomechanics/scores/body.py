@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
@@ -15,6 +16,10 @@ SMOOTHING_S = 0.08
 RISE_SHARE = 0.10
 # Parts of the course from sitting (0) to standing (1): a person below is seated, above stands.
 SEATED, STANDING = 0.25, 0.85
+# A movement begins and ends where its speed passes this share of its fastest.
+STILL_SHARE = 0.10
+# The trunk comes to rest at most this long after the knees in rising, and twice as long in sitting down.
+LINGER_S = 0.6
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,19 @@ class Result:
 
 @dataclass(frozen=True)
 class Body:
-    """Smoothed world points f32[T, P, 3] of a trajectory, its rate and the height of the person in metres."""
+    """What the tests read of a trajectory.
+
+    Attributes:
+        points: f32[T, P, 3] smoothed world points.
+        rate_hz: frames per second.
+        height_m: of the person.
+        knee: f32[T] smoothed mean flexion of both knees, radians.
+    """
 
     points: np.ndarray
     rate_hz: float
     height_m: float
+    knee: np.ndarray
 
     def point(self, name: str) -> np.ndarray:
         return self.points[:, kinematics.POINT_INDEX[name]]
@@ -62,6 +75,11 @@ class Body:
         """Unwrapped heading of the pelvis, f64[T] radians: the direction of forward in the floor plane."""
         across = self.point("hip_r") - self.point("hip_l")
         return np.unwrap(np.arctan2(-across[:, 0], across[:, 2]))
+
+    def lean(self) -> np.ndarray:
+        """Angle of the trunk from the vertical, f64[T] radians."""
+        trunk = self.point("neck") - self.point("lumbar")
+        return np.arctan2(np.linalg.norm(trunk[:, [0, 2]], axis=1), trunk[:, 1])
 
     def seconds(self) -> np.ndarray:
         return np.arange(len(self.points)) / self.rate_hz
@@ -78,7 +96,9 @@ def body_of(trajectory: Trajectory) -> Body:
     padded = np.pad(trajectory.coordinates, ((0, short), (0, 0)), mode="edge")
     points = np.asarray(kinematics.points_jit(padded, height))[: trajectory.frames]
     smooth = gaussian_filter1d(points, SMOOTHING_S * trajectory.rate_hz, axis=0, mode="nearest")
-    return Body(smooth, trajectory.rate_hz, height)
+    knees = trajectory.coordinates[:, [INDEX["knee_angle_r"], INDEX["knee_angle_l"]]].mean(axis=1)
+    knee = gaussian_filter1d(knees, SMOOTHING_S * trajectory.rate_hz, mode="nearest")
+    return Body(smooth, trajectory.rate_hz, height, knee)
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
@@ -107,21 +127,49 @@ def crossing(values: np.ndarray, level: float, frame: int) -> float:
     return frame + (0.0 if a == b else float(np.clip((level - a) / (b - a), 0.0, 1.0)))
 
 
-def onset_of_lean(body: Body, before: int) -> float:
-    """Frame at which the trunk begins to lean for the rise whose hips leave the seat at frame `before`.
+def begins(values: np.ndarray, fastest: int) -> float:
+    """Frame at which a movement begins that is fastest at frame `fastest`; 0 if it is under way at the first."""
+    speed = np.abs(np.gradient(values))
+    level = STILL_SHARE * speed[fastest]
+    slow = np.flatnonzero(speed[:fastest] < level)
+    return crossing(speed, level, int(slow[-1])) if len(slow) else 0.0
 
-    The line through 10 % and 30 % of the lean, drawn back to none; the first frame if the lean is under way there.
-    """
-    trunk = body.point("neck") - body.point("lumbar")
-    lean = np.arctan2(np.linalg.norm(trunk[:, [0, 2]], axis=1), trunk[:, 1])
-    begin = max(0, before - round(2.5 * body.rate_hz))
-    # The most upright moment of sitting that precedes this rise is where it began from.
-    span = lean[begin : before + 1]
-    peak = begin + int(np.argmax(span))
-    rest = float(np.median(lean[begin : begin + max(1, (peak - begin) // 3)]))
-    level = [rest + share * (lean[peak] - rest) for share in (0.1, 0.3)]
-    found = []
-    for one in level:
-        below = np.flatnonzero(lean[begin:peak] < one)
-        found.append(crossing(lean, one, begin + int(below[-1])) if len(below) else float(begin))
-    return max(float(begin), found[0] - 0.5 * (found[1] - found[0]))
+
+def ends(values: np.ndarray, fastest: int) -> float:
+    """Frame at which a movement ends that is fastest at frame `fastest`; the last if it goes on to the end."""
+    speed = np.abs(np.gradient(values))
+    level = STILL_SHARE * speed[fastest]
+    slow = np.flatnonzero(speed[fastest:] < level)
+    return crossing(speed, level, fastest + int(slow[0]) - 1) if len(slow) and slow[0] else len(values) - 1.0
+
+
+def _fastest(rate: np.ndarray, begin: float, end: float) -> int:
+    """Frame of the greatest rate between two frames, both inside the recording."""
+    low = int(np.clip(round(begin), 0, len(rate) - 1))
+    high = int(np.clip(round(end), low, len(rate) - 1))
+    return low + int(np.argmax(rate[low : high + 1]))
+
+
+def rise_begins(body: Body, left: int) -> float:
+    """Frame at which the trunk begins to lean for the rise whose hips leave the seat at frame `left`."""
+    lean = body.lean()
+    # The lean of a rise begins at most this long before the hips leave the seat.
+    peak = _fastest(np.gradient(lean), left - 1.5 * body.rate_hz, left)
+    return begins(lean, peak)
+
+
+def rise_ends(body: Body, left: int, up: int) -> float:
+    """Frame at which knees and trunk have straightened after a rise that leaves at `left` and stands at `up`."""
+    lean = body.lean()
+    knees = ends(body.knee, _fastest(-np.gradient(body.knee), left, up))
+    trunk = ends(lean, _fastest(-np.gradient(lean), left, up + 0.3 * body.rate_hz))
+    # A trunk that is still moving long after is doing something else.
+    return max(knees, trunk) if trunk - knees < LINGER_S * body.rate_hz else knees
+
+
+def sitting_ends(body: Body, down: int) -> float:
+    """Frame at which the person whose hips reach the seat at frame `down` has come to rest, the trunk upright again."""
+    lean = body.lean()
+    knees = ends(body.knee, _fastest(np.gradient(body.knee), down - body.rate_hz, down))
+    trunk = ends(lean, _fastest(-np.gradient(lean), down - 0.3 * body.rate_hz, down + body.rate_hz))
+    return max(knees, trunk) if trunk - knees < 2 * LINGER_S * body.rate_hz else knees

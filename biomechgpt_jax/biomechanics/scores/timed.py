@@ -10,10 +10,11 @@ from biomechgpt_jax.biomechanics.scores.body import (
     Phase,
     Result,
     body_of,
-    crossing,
-    onset_of_lean,
+    rise_begins,
+    rise_ends,
     risen,
     runs,
+    sitting_ends,
 )
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
@@ -39,16 +40,6 @@ def _stands(course: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-def _upright(course: np.ndarray, frame: int) -> float:
-    """Where a rise that passes STANDING at `frame` is complete: the line through 70 % and 90 %, drawn on."""
-    before = np.flatnonzero(course[: frame + 1] < 0.7)[-1]
-    after = np.flatnonzero(course[frame:] >= 0.9)
-    if not len(after):
-        return float(frame)
-    late = crossing(course, 0.9, max(frame + int(after[0]) - 1, int(before)))
-    return min(late + 0.5 * (late - crossing(course, 0.7, int(before))), len(course) - 1.0)
-
-
 def five_times_sit_to_stand(trajectory: Trajectory) -> Result:
     """Seconds from the first lean of the trunk until the person stands the fifth time.
 
@@ -59,8 +50,8 @@ def five_times_sit_to_stand(trajectory: Trajectory) -> Result:
     stands = _stands(course)
     if len(stands) < 5:
         raise InputError(f"five times sit to stand: {len(stands)} stands found; give the whole test")
-    begins = [onset_of_lean(body, left) for left, _ in stands[:5]]
-    ends = [_upright(course, up) for _, up in stands[:5]]
+    begins = [rise_begins(body, left) for left, _ in stands[:5]]
+    ends = [rise_ends(body, left, up) for left, up in stands[:5]]
     rate = body.rate_hz
     spans = enumerate(zip(begins, ends, strict=True), 1)
     phases = tuple(Phase(f"stand {count}", a / rate, b / rate) for count, (a, b) in spans)
@@ -94,11 +85,11 @@ def timed_up_and_go(trajectory: Trajectory) -> Result:
     if not stands or not down or down[-1] <= stands[0][1]:
         raise InputError("timed up and go: needs a rise from a chair and sitting down again; give the whole test")
     left, up = stands[0]
-    seated = _seated(course, down[-1])
+    seated = sitting_ends(body, down[-1])
     turns = _turns(body, up, min(round(seated) + 1, len(course)))
     if len(turns) < 2:
         raise InputError(f"timed up and go: {len(turns)} half turns found, the test has two; give the whole test")
-    begin, upright = onset_of_lean(body, left), _upright(course, up)
+    begin, upright = rise_begins(body, left), rise_ends(body, left, up)
     first, last = turns[0], turns[-1]
     edges = [begin, min(upright, first[0]), first[0], first[1], last[0], seated]
     names = ("rise", "walk out", "turn", "walk back", "turn and sit")
@@ -108,16 +99,6 @@ def timed_up_and_go(trajectory: Trajectory) -> Result:
     )
     flags = ("more than two turns",) if len(turns) > 2 else ()
     return Result("tug_time", (seated - begin) / rate, "s", begin / rate, seated / rate, phases, flags)
-
-
-def _seated(course: np.ndarray, frame: int) -> float:
-    """Where sitting down that passes SEATED at `frame` is complete: the line through 30 % and 10 %, drawn on."""
-    above = np.flatnonzero(course[:frame] > 0.3)[-1]
-    below = np.flatnonzero(course[frame:] <= 0.1)
-    if not len(below):
-        return float(frame)
-    late = crossing(course, 0.1, frame + int(below[0]) - 1)
-    return min(late + 0.5 * (late - crossing(course, 0.3, int(above))), len(course) - 1.0)
 
 
 def ten_metre_walk(trajectory: Trajectory) -> Result:

@@ -1,0 +1,356 @@
+"""How real the synthetic cohort is: every row of the project's realism table, failing rows shown failing.
+
+    python benchmarks/realism.py [--participants 120] [--data ../shared/data] [--plots DIR] [--workdir RUN] [--json]
+
+Consistency with the norm waveforms is no evidence: the curves built the generator. Real files that set a parameter are
+listed (row 8) and kept out of the comparisons with real movement; split by person everywhere.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import gait as gait_benchmark
+import numpy as np
+from figures import Figure, parser, publish
+from realism_tables import ACTIVITY_OF, DISCRIMINATED, PARAMETERS_FROM, PUBLISHED, SPECTRA, TIMED_GROUPS
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from biomechgpt_jax import config, formats
+from biomechgpt_jax.biomechanics import gait, preprocess
+from biomechgpt_jax.biomechanics.skeleton import INDEX
+from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Trajectory, Trial
+from biomechgpt_jax.cohort import physics, realism
+from biomechgpt_jax.cohort.simulate import simulate
+from biomechgpt_jax.errors import InputError
+
+Figures = dict[str, Figure]
+SMOOTH = tuple(f"{name}_{side}" for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
+TESTS = ("tug_time", "five_times_sit_to_stand_time", "ten_metre_walk_time")
+
+
+def cohort(participants: int, noise: str, *activities: str) -> list[Trial]:
+    """One round of some activities of a cohort."""
+    made = config.Cohort(participants=participants, hours=1e-4, noise=noise, activities=activities)  # type: ignore[arg-type]
+    return list(simulate(made))
+
+
+def named(trials: Iterable[Trial], key: str) -> list[Trial]:
+    return [trial for trial in trials if f"_{key}_" in trial.trial_id]
+
+
+def gait_code(data: Path, participants: int) -> Figures:
+    """Row 1, measured by benchmarks/gait.py."""
+    found = gait_benchmark.synthetic(participants, "none")
+    try:
+        found = gait_benchmark.real(data) | found
+    except (InputError, ImportError) as error:
+        found["real files"] = Figure(None, bar=gait_benchmark.EVENT_BAR_MS, note=str(error))
+    # Every file is a line of benchmarks/gait.py; here, the worst of each kind with a bar.
+    figures: Figures = {}
+    for kind in ("event error", "walking_speed error", "cadence error"):
+        for origin in ("markers", "coordinates"):
+            values = {k: f for k, f in found.items() if k.endswith(f"{origin}: {kind}") and not k.startswith("all")}
+            if values:
+                worst = max(values, key=lambda k: np.inf if values[k].value is None else values[k].value)
+                met = sum(bool(f.meets) for f in values.values())
+                note = f"worst of {len(values)} C3D files ({worst.partition(',')[0]}); {met} meet the bar"
+                one = values[worst]
+                figures[f"1 gait code, C3D {origin}: {kind}"] = Figure(one.value, one.unit, one.bar, note=note)
+    kept = {key: figure for key, figure in found.items() if key.startswith(("synthetic", "real files"))}
+    return figures | {f"1 gait code, {key}": figure for key, figure in kept.items()}
+
+
+def healthy_curves(trials: list[Trial]) -> tuple[np.ndarray, list[float]]:
+    """Mean waveform of each healthy person f64[N, 51, 10] and their normalised speed."""
+    curves, speeds = [], []
+    for trial in named(trials, "walk_free"):
+        said = gait.parameters(trial.contacts)
+        if trial.diagnosis == "healthy" and "walking_speed" in said:
+            curves.append(realism.person_curves(trial.trajectory, trial.contacts))
+            speeds.append(realism.normalised_speed(said["walking_speed"], trial.trajectory.metadata.height_m))
+    return np.array(curves), speeds
+
+
+def norms(curves: np.ndarray, speeds: list[float]) -> Figures:
+    """Row 2."""
+    apart, wide = realism.against_norms(curves, speeds)
+    figures: Figures = {}
+    for joint, value, ratio in zip(realism.JOINTS, apart, wide, strict=True):
+        note = f"{len(curves)} healthy people, each at their own speed"
+        figures[f"2 norms: RMSE of the mean, {joint}"] = Figure(float(value), "SD", 0.5, note=note)
+        off = abs(float(ratio) - 1)
+        figures[f"2 norms: between-subject SD off by, {joint}"] = Figure(off, "", 0.2, note=f"ratio {ratio:.2f}")
+    return figures
+
+
+def affected(trial: Trial) -> tuple[int, ...]:
+    return {"right": (RIGHT,), "left": (LEFT,)}.get(trial.trajectory.metadata.side, (RIGHT, LEFT))
+
+
+def measures(trial: Trial) -> dict[str, float]:
+    """Ranges of motion of the affected side (or both), degrees, and gait parameters, of one walk."""
+    strides = np.concatenate(
+        [realism.stride_curves(trial.trajectory, trial.contacts, foot) for foot in affected(trial)]
+    )
+    return realism.ranges(strides) | gait.parameters(trial.contacts)
+
+
+def etiologies(trials: list[Trial]) -> tuple[Figures, dict[str, list[dict[str, float]]]]:
+    """Row 3: the group's mean of each published measure, and whether it lies in the published spread."""
+    groups: dict[str, list[dict[str, float]]] = {}
+    for trial in named(trials, "walk_free"):
+        groups.setdefault(trial.diagnosis, []).append(measures(trial))
+    figures: Figures = {}
+    for etiology, measure, low, high, unit, source in PUBLISHED:
+        values = [found[measure] for found in groups.get(etiology, []) if measure in found]
+        key = f"3 {etiology}: {measure} outside by"
+        if not values:
+            figures[key] = Figure(None, unit, note=f"nobody of this etiology in the cohort; {source}")
+            continue
+        mean = float(np.mean(values))
+        outside = max(low - mean, mean - high, 0.0)
+        note = f"mean {mean:.3g} (SD {np.std(values):.2g}, n {len(values)}), published {low:g}..{high:g} {source}"
+        figures[key] = Figure(outside, unit, 0.0, note=note)
+    return figures | profile_scores(groups, trials), groups
+
+
+def profile_scores(groups: dict[str, list[dict[str, float]]], trials: list[Trial]) -> Figures:
+    """Root-mean-square deviation from the norms at the same speed: eight of the Gait Profile Score's nine curves."""
+    columns = [i for i, name in enumerate(realism.JOINTS) if not name.startswith("trunk")]
+    found: dict[str, list[float]] = {}
+    for trial in named(trials, "walk_free"):
+        said = gait.parameters(trial.contacts)
+        if "walking_speed" in said:
+            speed = realism.normalised_speed(said["walking_speed"], trial.trajectory.metadata.height_m)
+            norm, scored = realism.norm_curves(speed), []
+            for foot in (RIGHT, LEFT):
+                deviation = realism.person_curves(trial.trajectory, trial.contacts, (foot,)) - norm
+                scored.append(np.sqrt((deviation[:, columns] ** 2).mean()))
+            score = float(np.mean(scored))
+            if np.isfinite(score):
+                found.setdefault(trial.diagnosis, []).append(score)
+    healthy = float(np.mean(found["healthy"]))
+    figures: Figures = {}
+    for etiology in sorted(groups):
+        values = found.get(etiology, [])
+        if values:
+            note = f"SD {np.std(values):.2g}, n {len(values)}; healthy {healthy:.3g}; both feet, no foot progression"
+            figures[f"3 Gait Profile Score, {etiology}"] = Figure(float(np.mean(values)), "deg", note=note)
+    return figures
+
+
+def physical(clean: list[Trial], noisy: list[Trial], data: Path) -> Figures:
+    """Row 4."""
+    on_foot = [trial for trial in clean if len(trial.contacts.strike_time)]
+    speed = np.concatenate([physics.contact_speed(trial.trajectory, trial.contacts) for trial in on_foot])
+    level = [trial for trial in clean if "stair" not in trial.trajectory.metadata.activity]
+    depth = max(float(physics.penetration(trial.trajectory).max()) for trial in level)
+    broken = sum(sum(physics.limit_violations(trial.trajectory).values()) for trial in (*clean, *noisy))
+    note = f"{len(on_foot)} trials with steps, double support included"
+    figures: Figures = {
+        "4 contact speed, median": Figure(float(np.median(speed)), "m/s", 0.05, note=note),
+        "4 contact speed, p95": Figure(float(np.percentile(speed, 95)), "m/s", 0.20, note=note),
+        "4 floor penetration, worst": Figure(100 * depth, "cm", 1.0, note=f"{len(level)} trials on level floor"),
+        "4 joint-limit violations": Figure(float(broken), "frames", 0.0, note=f"{len(clean) + len(noisy)} trials"),
+    }
+    for key, files in SPECTRA.items():
+        real = [read for name in files if (read := recorded(data, name)) is not None]
+        synthetic = [t.trajectory for t in named(noisy, key) if t.diagnosis == "healthy"]
+        for what, measure in (("jerk", physics.jerk), ("power above 8 Hz", physics.high_frequency_power)):
+            name = f"4 {key}: {what}, off by a factor of"
+            if not real:
+                figures[name] = Figure(None, "", 2.0, note=f"{', '.join(files)} cannot be read below --data")
+                continue
+            theirs, ours = (float(np.median([measure(t, SMOOTH) for t in some])) for some in (real, synthetic))
+            ratio = ours / theirs
+            note = f"synthetic / real {ratio:.3g}; {len(synthetic)} healthy against {len(real)} files of ONE person"
+            figures[name] = Figure(max(ratio, 1 / ratio), "", 2.0, note=note)
+    return figures
+
+
+def recorded(data: Path, name: str) -> Trajectory | None:
+    """A real file as a model sees it, at 30 Hz; None where it cannot be read."""
+    try:
+        return preprocess.canonical(formats.read(data / name))
+    except (InputError, OSError):
+        return None
+
+
+def timed(trials: list[Trial], data: Path) -> tuple[Figures, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Row 5: seconds of three tests, of people and of the cohort."""
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    for trial in trials:
+        for name in TESTS:
+            if name in trial.scores:
+                person = scores.setdefault(trial.diagnosis, {}).setdefault(trial.participant, {})
+                person.setdefault(name, trial.scores[name].value)
+    figures: Figures = {}
+    both: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    path = data / "timed_tests" / "class_info.csv"
+    if not path.is_file():
+        return {"5 timed tests": Figure(None, note=f"{path} is absent: give --data")}, both
+    for code, etiology in TIMED_GROUPS.items():
+        people = real_times(path, code)
+        ours = np.array([[p[n] for n in TESTS] for p in scores.get(etiology, {}).values() if len(p) == len(TESTS)])
+        if len(ours) < 4:
+            reason = f"{len(ours)} people with {etiology} and all three tests"
+            figures[f"5 {etiology}: timed tests"] = Figure(None, "s", note=reason)
+            continue
+        both[etiology] = (people, ours)
+        for column, name in enumerate(TESTS):
+            theirs, mine = people[:, column], ours[:, column]
+            d = abs(mine.mean() - theirs.mean()) / theirs.std(ddof=1)
+            note = f"{mine.mean():.2f} ({mine.std(ddof=1):.2f}) s, n {len(mine)}; people {theirs.mean():.2f} "
+            note += f"({theirs.std(ddof=1):.2f}), {len(theirs)} visits"
+            figures[f"5 {etiology}: {name}, difference of the means"] = Figure(float(d), "SD", note=note)
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            real_r, our_r = (float(np.corrcoef(x[:, a], x[:, b])[0, 1]) for x in (people, ours))
+            error = np.sqrt(1 / (len(people) - 3) + 1 / (len(ours) - 3))
+            apart = abs(np.arctanh(our_r) - np.arctanh(real_r)) / error
+            note = f"r {our_r:.2f}, people {real_r:.2f}; in standard errors of Fisher's z"
+            pair = f"{TESTS[a]} with {TESTS[b]}"
+            figures[f"5 {etiology}: correlation of {pair}, difference"] = Figure(float(apart), "SE", note=note)
+    return figures, both
+
+
+def real_times(path: Path, code: str) -> np.ndarray:
+    """Seconds of `TESTS` of the visits of one group, f64[N, 3], without those that miss one."""
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["type"] == code]
+    found = [[row[name] for name in ("tft_tug", "tft_5xsts", "tft_10mwt")] for row in rows]
+    numbers = np.array([[float(value or "nan") for value in row] for row in found])
+    return numbers[np.isfinite(numbers).all(axis=1)]
+
+
+def answers(workdir: Path | None, data: Path) -> Figures:
+    """Row 6: what a model that was trained on the cohort alone answers about real files."""
+    if workdir is None:
+        return {"6 trained on synthetic, asked of real": Figure(None, note="not measured: give --workdir")}
+    from biomechgpt_jax import pipeline
+    from biomechgpt_jax.questions.registry import QUESTIONS
+
+    right, asked, refused = 0, 0, 0
+    errors: dict[str, list[float]] = {"walking_speed": [], "cadence": []}
+    for name, activity in ACTIVITY_OF.items():
+        read = recorded(data, name)
+        if read is None:
+            refused += 1
+            continue
+        said = pipeline.ask(workdir, data / name, QUESTIONS["activity"].templates[0])
+        right, asked = right + (said["answer"] == activity), asked + 1
+        truth = gait.parameters(gait.detect_contacts(read)) if activity == "walking" else {}
+        for question in truth.keys() & errors.keys():
+            answer = pipeline.ask(workdir, data / name, QUESTIONS[question].templates[0])["answer"]
+            if isinstance(answer, int | float):
+                errors[question].append(abs(answer - truth[question]))
+    note = f"{asked} files, {refused} not read; the truth is the file's name"
+    figures: Figures = {
+        "6 trained on synthetic, asked of real: activity": Figure(right / max(asked, 1), "share right", note=note)
+    }
+    for question, unit in (("walking_speed", "m/s"), ("cadence", "steps/min")):
+        found = errors[question]
+        value = float(np.mean(found)) if found else None
+        note = f"mean absolute error, {len(found)} files of one or two people; the truth is the gait code's"
+        figures[f"6 trained on synthetic, asked of real: {question}"] = Figure(value, unit, note=note)
+    return figures
+
+
+def discriminator(noisy: list[Trial], data: Path) -> Figures:
+    """Row 7: can real windows of walking be told from synthetic ones of healthy people, of people not seen before?"""
+    people: dict[str, list[np.ndarray]] = {}
+    seen = np.ones(len(realism.COMPARED), bool)
+    for person, name in DISCRIMINATED:
+        read = recorded(data, name)
+        if read is not None:
+            people.setdefault(person, []).append(realism.window_features(read))
+            seen &= read.observed[[INDEX[coordinate] for coordinate in realism.COMPARED]]
+    real = [np.concatenate(rows) for rows in people.values() if sum(map(len, rows))]
+    if len(real) < 2:
+        return {"7 real or synthetic, AUC": Figure(None, bar=0.8, note="fewer than two real people below --data")}
+    walks = [t for t in named(noisy, "walk_free") if t.diagnosis == "healthy" and t.trajectory.observed.all()]
+    synthetic = [realism.window_features(t.trajectory) for t in walks]
+    figures: Figures = {}
+    kinds: list[tuple[str, list[int]]] = [("all features", list(range(4)))]
+    kinds += [(kind, [i]) for i, kind in enumerate(realism.FEATURE_KINDS)]
+    for kind, which in kinds:
+        some = [[rows[:, which][:, :, seen] for rows in group] for group in (real, synthetic)]
+        values, weights = held_out(*some)
+        labels = [
+            f"{realism.FEATURE_KINDS[k]} of {name}"
+            for k in which
+            for name, common in zip(realism.COMPARED, seen, strict=True)
+            if common
+        ]
+        top = ", ".join(labels[i] for i in np.argsort(-np.abs(weights))[:5])
+        windows = sum(map(len, real))
+        note = f"mean over {len(values)} real people left out in turn (few: {windows} windows), {len(synthetic)} "
+        note += f"synthetic people, {seen.sum()} angles that all have; uses {top}"
+        bar = 0.8 if kind == "all features" else None
+        figures[f"7 real or synthetic, AUC from {kind}"] = Figure(float(np.mean(values)), "", bar, note=note)
+    return figures
+
+
+def held_out(real: list[np.ndarray], synthetic: list[np.ndarray]) -> tuple[list[float], np.ndarray]:
+    """AUC for each real person left out with a share of the synthetic ones, and the mean weights."""
+    values, weights = [], []
+    for left_out in range(len(real)):
+        test_s = synthetic[left_out :: len(real)]
+        train_s = [s for i, s in enumerate(synthetic) if i % len(real) != left_out]
+        train_r = [r for i, r in enumerate(real) if i != left_out]
+        x = np.concatenate([*train_r, *train_s])
+        y = np.repeat([1, 0], [sum(map(len, train_r)), sum(map(len, train_s))])
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=500))
+        model.fit(x.reshape(len(x), -1), y)
+        test = np.concatenate([real[left_out], *test_s])
+        truth = np.repeat([1, 0], [len(real[left_out]), sum(map(len, test_s))])
+        values.append(float(roc_auc_score(truth, model.decision_function(test.reshape(len(test), -1)))))
+        weights.append(model[-1].coef_[0])
+    return values, np.mean(weights, axis=0)
+
+
+def used() -> Figures:
+    """Row 8: the real files that set a parameter."""
+    files = {f"8 set a parameter: {name}": Figure(1.0, "file", note=what) for name, what in PARAMETERS_FROM.items()}
+    compared = {name for _, name in DISCRIMINATED} | {name for names in SPECTRA.values() for name in names}
+    both = sorted(compared & PARAMETERS_FROM.keys())
+    note = ", ".join(both) or "rows 4 and 7 compare with other files (of the same OpenCap subject)"
+    overlap = Figure(float(len(both)), "files", 0.0, note=note)
+    return files | {"8 files that set a parameter and are evidence as well": overlap}
+
+
+def options() -> argparse.Namespace:
+    command = parser(__doc__ or "")
+    command.add_argument("--data", type=Path, default=Path("../shared/data"), help="real files (%(default)s)")
+    command.add_argument("--participants", type=int, default=120, help="synthetic people (%(default)s)")
+    command.add_argument("--workdir", type=Path, help="a finished run, whose model is asked about real files")
+    command.add_argument("--plots", type=Path, help="write pictures into this directory")
+    return command.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    given = options()
+    clean = cohort(given.participants, "none")
+    noisy = cohort(given.participants, "markerless", "walk_free", "chair_rise", "squat")
+    curves, speeds = healthy_curves(clean)
+    by_etiology, groups = etiologies(clean)
+    times, people = timed(clean, given.data)
+    figures = gait_code(given.data, min(24, given.participants)) | norms(curves, speeds) | by_etiology
+    figures |= physical(clean, noisy, given.data)
+    figures |= times | answers(given.workdir, given.data) | discriminator(noisy, given.data) | used()
+    publish("realism", figures, given.json)
+    if given.plots:
+        import realism_plots
+
+        real = [read for name in SPECTRA["walk_free"] if (read := recorded(given.data, name)) is not None]
+        walks = [trial.trajectory for trial in named(noisy, "walk_free") if trial.diagnosis == "healthy"]
+        realism_plots.write(given.plots, curves, speeds, groups, people, (walks, real))
+
+
+if __name__ == "__main__":
+    main()
