@@ -1,0 +1,147 @@
+"""Readers of marker files: small files made here, broken copies, and every real one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biomechgpt_jax import formats
+from biomechgpt_jax.errors import InputError
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+_NAMES = ("C7", "HEEL", "TOE")
+
+
+def _trc(path: Path, mark: str = "\t", units: str = "mm", scale: float = 1000.0, upright: int = 1) -> np.ndarray:
+    """A body 1.5 m tall that moves along x; returns positions [T, 3, 3] in metres, y up."""
+    time = np.arange(21) / 100
+    truth = np.zeros((21, 3, 3))
+    truth[..., 0] = time[:, None] + np.array([0.0, -0.05, 0.15])
+    truth[..., 1] = [1.5, 0.03, 0.04]
+    truth[..., 2] = [0.0, 0.1, 0.1]
+    stored = truth if upright == 1 else truth[..., [0, 2, 1]] * [1, -1, 1]
+    rows = [
+        mark.join([str(i + 1), f"{t:.3f}", *(f"{scale * value:.4f}" for value in frame.ravel())])
+        for i, (t, frame) in enumerate(zip(time, stored, strict=True))
+    ]
+    head = [
+        mark.join(["PathFileType", "4", "(X/Y/Z)", "made.trc"]),
+        mark.join(["DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units"]),
+        mark.join(["100", "100", "21", "3", units]),
+        mark.join(["Frame#", "Time", *(cell for name in _NAMES for cell in (f"subject:{name}", "", ""))]),
+        mark.join(["", "", *(f"{axis}{i}" for i in (1, 2, 3) for axis in "XYZ")]),
+    ]
+    path.write_text("\n".join([*head, *rows]) + "\n")
+    return truth
+
+
+@pytest.mark.parametrize(
+    ("mark", "units", "scale", "upright"), [("\t", "mm", 1000.0, 1), (",", "m", 1.0, 1), ("\t", "cm", 100.0, 2)]
+)
+def test_trc_in_every_dress_gives_the_same_positions(
+    tmp_path: Path, mark: str, units: str, scale: float, upright: int
+) -> None:
+    truth = _trc(tmp_path / "a.trc", mark, units, scale, upright)
+    found = formats.read_markers(tmp_path / "a.trc")
+    assert found.names == _NAMES
+    assert found.rate_hz == pytest.approx(100.0)
+    np.testing.assert_allclose(found.positions, truth, atol=1e-4)
+
+
+def test_blank_cells_are_markers_not_seen(tmp_path: Path) -> None:
+    _trc(tmp_path / "a.trc")
+    lines = (tmp_path / "a.trc").read_text().splitlines()
+    cells = lines[8].split("\t")
+    cells[2:5] = ["", "", ""]
+    lines[8] = "\t".join(cells)
+    (tmp_path / "a.trc").write_text("\n".join(lines))
+    found = formats.read_markers(tmp_path / "a.trc").positions
+    assert np.isnan(found[3, 0]).all()
+    assert np.isfinite(np.delete(found.reshape(21, 9), [0, 1, 2], axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("Frame#", "Row", "no line of marker names"),
+        ("mm", "furlong", "units of 'furlong'"),
+        ("0.050", "zero", "line 11: a cell is not a number"),
+        ("HEEL", "C7", "or one twice"),
+    ],
+)
+def test_broken_trc_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, words: str) -> None:
+    _trc(tmp_path / "a.trc")
+    (tmp_path / "a.trc").write_text((tmp_path / "a.trc").read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=words):
+        formats.read_markers(tmp_path / "a.trc")
+
+
+# What every marker file of the shared folder is read as: markers, or words of the refusal.
+_EXPECTED: dict[str, int | str] = {
+    "addbiomechanics/JA1Gait35.c3d": 51,
+    "addbiomechanics/cmu_02_05.c3d": 41,
+    "addbiomechanics/markers_Squat2.trc": 61,
+    "biomechzoo_children/HC031A06.c3d": 205,
+    "btkdata/1123x01EMG.c3d": "no markers",
+    "btkdata/Gait.trc": 33,
+    "btkdata/PlugInC3D.c3d": 54,
+    "btkdata/bad_parameter_section.c3d": "parameter section cannot be followed",
+    "btkdata/golfswing.c3d": 29,
+    "btkdata/parameterOverflow.c3d": "one average gait cycle",
+    "kineticstoolkit/walkingOptiTrack.c3d": 12,
+    "omcs_gait/exampleOverground.c3d": 53,
+    "opencap_subject4/walking1.trc": 51,
+    "opensim_core/markers_walk.trc": 41,
+    "opensim_core/walking2.c3d": 44,
+    "pyomeca/markers.trc": 51,
+}
+
+
+@pytest.mark.parametrize("name", list(_EXPECTED))
+def test_real_files_are_read_or_refused_with_a_reason(name: str) -> None:
+    path = DATA / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    if name.endswith(".c3d"):
+        pytest.importorskip("ezc3d")
+        pytest.importorskip("c3d")
+    expected = _EXPECTED[name]
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            formats.read_markers(path)
+        return
+    found = formats.read_markers(path)
+    assert len(found.names) == expected
+    assert 20 <= found.rate_hz <= 500
+    tall = np.nanmedian(np.nanmax(found.positions[..., 1], axis=1) - np.nanmin(found.positions[..., 1], axis=1))
+    assert 0.2 < tall < 2.2, "metres, y up"
+
+
+def test_events_and_measured_parameters_of_a_real_file() -> None:
+    path = DATA / "omcs_gait" / "exampleOverground.c3d"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    pytest.importorskip("ezc3d")
+    found = formats.read_markers(path)
+    np.testing.assert_allclose(found.events.strike_time, [1.1846, 1.70, 2.16], atol=0.012)
+    assert list(found.events.strike_foot) == [0, 1, 0]
+    assert found.parameters["walking_speed_r"] == pytest.approx(0.987, abs=0.001)
+    assert found.parameters["cadence_r"] == pytest.approx(123.0, abs=0.1)
+
+
+def test_damaged_copies_of_a_real_file_are_read_or_refused(tmp_path: Path) -> None:
+    path = DATA / "btkdata" / "PlugInC3D.c3d"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    pytest.importorskip("ezc3d")
+    raw, rng, refused = path.read_bytes(), np.random.default_rng(5), 0
+    for number in range(60):
+        copy = bytearray(raw[: int(rng.integers(1, len(raw)))] if number % 3 == 0 else raw)
+        for place in rng.integers(0, min(len(copy), 4096), 6):
+            copy[place] = int(rng.integers(256))
+        (tmp_path / "damaged.c3d").write_bytes(copy)
+        try:
+            formats.read_markers(tmp_path / "damaged.c3d")
+        except InputError:
+            refused += 1
+    assert refused > 20
