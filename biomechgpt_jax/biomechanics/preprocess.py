@@ -21,7 +21,7 @@ from biomechgpt_jax.config import CANONICAL_RATE_HZ
 CUT_OFF_HZ = 10.0
 ORDER = 4
 # Frames taken into account for each resampled one.
-_STENCIL = 6
+STENCIL = 6
 _SHORTEST_BUCKET = 64
 
 
@@ -37,7 +37,7 @@ def canonical(trajectory: Trajectory) -> Trajectory:
     heading = INDEX["pelvis_rotation"]
     q[:, heading] = np.unwrap(q[:, heading])
     rate = trajectory.rate_hz
-    if abs(rate - CANONICAL_RATE_HZ) > 0.01:
+    if resampled(rate):
         if rate > CANONICAL_RATE_HZ:
             q = low_pass(q, rate)
         q = resample(q, rate, CANONICAL_RATE_HZ)
@@ -65,9 +65,9 @@ def low_pass(values_TC: np.ndarray, rate_hz: float, cut_off_hz: float = CUT_OFF_
     after = 2 * values_TC[-1] - values_TC[-2 : -pad - 2 : -1]
     extended = np.concatenate([before, values_TC, after])
     # In front, a constant: a filter at rest on its first value stays at rest, so the padding changes nothing.
-    rows = _bucket(len(extended)) - len(extended)
+    rows = bucket(len(extended)) - len(extended)
     padded = np.concatenate([np.repeat(extended[:1], rows, axis=0), extended])
-    with _double_on_cpu():
+    with double_on_cpu():
         filtered = np.asarray(_forward_backward(sections, sosfilt_zi(sections), padded))
     return filtered[rows + pad : len(filtered) - pad]
 
@@ -82,28 +82,43 @@ def resample(values_TC: np.ndarray, rate_hz: float, wanted_hz: float) -> np.ndar
         f64[T', C]; the last frame is at or just before the last of `values_TC`.
     """
     frames = len(values_TC)
-    wanted = int(np.floor((frames - 1) * wanted_hz / rate_hz + 1e-6)) + 1
-    positions = np.arange(_bucket(wanted)) * (rate_hz / wanted_hz)
-    padded = np.zeros((_bucket(frames), values_TC.shape[1]))
+    wanted = resampled_frames(frames, rate_hz / wanted_hz)
+    positions = np.arange(bucket(wanted)) * (rate_hz / wanted_hz)
+    padded = np.zeros((bucket(frames), values_TC.shape[1]))
     padded[:frames] = values_TC
-    with _double_on_cpu():
-        return np.asarray(_sample(padded, positions, frames, min(_STENCIL, frames)))[:wanted]
+    with double_on_cpu():
+        return np.asarray(_sample(padded, positions, frames, min(STENCIL, frames)))[:wanted]
 
 
-def _bucket(length: int) -> int:
+def bucket(length: int) -> int:
+    """The power of two that a length is padded to."""
     return max(_SHORTEST_BUCKET, 1 << (length - 1).bit_length())
 
 
+def resampled(rate_hz: float) -> bool:
+    """Whether a recording at this rate has to be resampled to the canonical one."""
+    return abs(rate_hz - CANONICAL_RATE_HZ) > 0.01
+
+
+def resampled_frames(frames: int, step: float) -> int:
+    """Frames that are left when every `step`-th is taken, fractions included."""
+    return int(np.floor((frames - 1) / step + 1e-6)) + 1
+
+
 @contextmanager
-def _double_on_cpu() -> Iterator[None]:
+def double_on_cpu() -> Iterator[None]:
+    """Double precision on the CPU, for filters far below the frame rate."""
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
         yield
 
 
-@jax.jit
-def _forward_backward(sections_S6: jax.Array, rest_S2: jax.Array, values_TC: jax.Array) -> jax.Array:
+def forward_backward(sections_S6: jax.Array, rest_S2: jax.Array, values_TC: jax.Array) -> jax.Array:
+    """A recursive filter run forward and backward; the ends are the caller's business."""
     forward_TC = _recursive(sections_S6, rest_S2, values_TC)
     return _recursive(sections_S6, rest_S2, forward_TC[::-1])[::-1]
+
+
+_forward_backward = jax.jit(forward_backward)
 
 
 def _recursive(sections_S6: jax.Array, rest_S2: jax.Array, values_TC: jax.Array) -> jax.Array:
@@ -123,13 +138,24 @@ def _recursive(sections_S6: jax.Array, rest_S2: jax.Array, values_TC: jax.Array)
     return jax.lax.scan(frame, start_S2C, values_TC)[1]
 
 
-@jax.jit(static_argnums=3)
-def _sample(values_TC: jax.Array, positions_M: jax.Array, frames: int, stencil: int) -> jax.Array:
-    """Lagrange interpolation at fractional frames; positions beyond the last frame give what they give."""
-    first_M = jnp.clip(jnp.floor(positions_M).astype(int) - (stencil - 1) // 2, 0, frames - stencil)
-    offset_M = positions_M - first_M
+def lagrange(
+    values_TC: jax.Array, positions_M: jax.Array, first: jax.Array | int, frames: jax.Array | int, stencil: int
+) -> jax.Array:
+    """Polynomial interpolation at fractional frames, f[M, C].
+
+    Args:
+        positions_M: in frames of `values_TC`.
+        first, frames: where the frames that count begin, and how many they are; at least `stencil`.
+    """
+    start_M = jnp.clip(jnp.floor(positions_M).astype(int) - (stencil - 1) // 2, first, first + frames - stencil)
+    offset_M = positions_M - start_M
     nodes = jnp.arange(stencil)
     apart = nodes[:, None] != nodes  # every other node
     factors = (offset_M[:, None, None] - nodes) / jnp.where(apart, nodes[:, None] - nodes, 1)
     weights_MP = jnp.prod(jnp.where(apart, factors, 1.0), axis=2)
-    return jnp.einsum("mp,mpc->mc", weights_MP, values_TC[first_M[:, None] + nodes])
+    return jnp.einsum("mp,mpc->mc", weights_MP, values_TC[start_M[:, None] + nodes])
+
+
+@jax.jit(static_argnums=3)
+def _sample(values_TC: jax.Array, positions_M: jax.Array, frames: int, stencil: int) -> jax.Array:
+    return lagrange(values_TC, positions_M, 0, frames, stencil)
