@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from realism_tables import PUBLISHED
 from scipy.signal import welch
 
 from biomechgpt_jax.biomechanics.skeleton import INDEX
@@ -61,12 +62,15 @@ def waveform_figure(curves: np.ndarray, speeds: Sequence[float]) -> plt.Figure:
 
 
 def range_figure(groups: Mapping[str, Sequence[Mapping[str, float]]]) -> plt.Figure:
-    """One line per etiology: mean and SD of each range or peak."""
+    """One line per etiology: every person, mean and SD of each range or peak, on the published spread."""
     shown = ("walking_speed", "knee_swing_peak", "knee_stance_min", "knee_range", "hip_range", "ankle_range")
     units = {"walking_speed": "m/s"}
     names = sorted(groups, key=lambda name: (name != "healthy", name), reverse=True)
     figure, axes = plt.subplots(1, len(shown), figsize=(16, 1.5 + 0.3 * len(names)), sharey=True, layout="constrained")
     for measure, ax in zip(shown, axes, strict=True):
+        for etiology, published, low, high, _, _ in PUBLISHED:
+            if published == measure and etiology in names:
+                ax.barh(names.index(etiology), high - low, left=low, height=0.7, color="tab:orange", alpha=0.25)
         for row, name in enumerate(names):
             values = [found[measure] for found in groups[name] if measure in found]
             if values:

@@ -10,7 +10,8 @@ from biomechgpt_jax.cohort.postures import noise
 # How the squared joint-angle error of a markerless system is made up: a constant offset of the trial, slow drift with
 # posture, and jitter [memory].
 OFFSET_SHARE, DRIFT_SHARE, JITTER_SHARE = 0.65, 0.32, 0.03
-DRIFT_HZ, JITTER_HZ = (0.1, 1.0), (3.0, 12.0)
+# Video is smoothed before joint angles are found in it, so that little is left above 6 Hz.
+DRIFT_HZ, JITTER_HZ = (0.1, 1.0), (2.0, 6.0)
 # The orientation of the pelvis is found better than the joints [memory].
 PELVIS_SHARE = 0.4
 PELVIS_DRIFT_HZ = (0.05, 0.3)

@@ -8,9 +8,9 @@ from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-COORDINATES = (".mot", ".sto")
+COORDINATES = (".mot", ".sto", ".npz")
 MARKERS = (".trc", ".c3d")
-READABLE = COORDINATES + MARKERS
+READABLE = (*COORDINATES, *MARKERS)
 
 
 def read(path: str | Path) -> Trajectory:
@@ -29,9 +29,13 @@ def read(path: str | Path) -> Trajectory:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
     _check(path, READABLE)
-    from biomechgpt_jax.formats import opensim
-
     with _named(path):
+        if path.suffix.lower() == ".npz":
+            from biomechgpt_jax.formats import npz
+
+            return npz.read(path)
+        from biomechgpt_jax.formats import opensim
+
         return opensim.read(path)
 
 
