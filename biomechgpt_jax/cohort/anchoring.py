@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, median_filter
 
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS
@@ -29,7 +29,8 @@ _FREE = 6  # hip flexion, adduction, rotation, knee, ankle, subtalar are correct
 _DAMPING = np.array([0.05, 0.05, 0.06, 0.05, 0.05, 0.08], np.float32)
 _FLOOR_SOFTNESS_M = 0.006
 # Iterations of each pass; between passes the root takes up what the legs cannot reach.
-_PASSES = (4, 2, 2)
+_PASSES = (4, 2, 3)
+_NEIGHBOURS = 5
 _CHUNK = 16_384
 
 
@@ -214,6 +215,9 @@ def anchor(movements: list[Movement]) -> None:
     for number, iterations in enumerate(_PASSES):
         if number:
             root += _remaining(q, root, target, weight, load, height, slices)
+            # Single frames that found no way, as at a quick toe off, start again from their neighbours.
+            for part in slices:
+                change[:, part] = median_filter(change[:, part], size=(1, _NEIGHBOURS, 1), mode="nearest")
         for foot in (0, 1):
             change[foot] = _in_chunks(
                 _correct,
