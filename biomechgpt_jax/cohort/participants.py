@@ -20,8 +20,8 @@ class Etiology(NamedTuple):
 
     Attributes:
         age: mean, SD, lowest and highest in years [memory].
-        speed_loss: share of the healthy speed for age and sex that is lost at severity 1 (directions: section 2.3 of the
-            literature cited in the README; sizes [memory]).
+        speed_loss: share of the healthy speed for age and sex that is lost at severity 1 [memory; directions: the
+            papers named beside each recipe].
         side: one side is affected or worse; else both.
         devices: probability of each device at severity 1, scaled by severity above 0.3 [memory].
         falls: expected falls a year at severity 1 beyond those of age [memory].
@@ -189,7 +189,7 @@ def draw(index: int, seed: int, etiologies: Sequence[str] = ()) -> Participant:
 
 
 def _falls(age: float, severity: float, at_worst: float, rng: np.random.Generator) -> int:
-    """Falls of a year: over-dispersed counts (negative binomial, shape 1) about a mean that grows with age and severity.
+    """Falls of a year: over-dispersed counts (negative binomial, shape 1); their mean grows with age and severity.
 
     About 0.1 a year below 65 and 0.5 at 80, as in community samples [memory].
     """

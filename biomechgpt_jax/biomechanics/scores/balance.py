@@ -88,8 +88,9 @@ def _steps(body: Body) -> list[tuple[float, float]]:
     for a, b in runs(speed > _STEPPING_M_S):
         low, high = max(0, a - margin), min(len(over), b + margin)
         # Where the feet rest before and after the step, in case they do not rest alike.
-        ends = [float(np.median(over[max(0, low - margin) : low + 3])), float(np.median(over[high - 3 : high + margin]))]
-        height = np.abs(over[low:high] - np.linspace(*ends, high - low))
+        before = float(np.median(over[max(0, low - margin) : low + 3]))
+        after = float(np.median(over[high - 3 : high + margin]))
+        height = np.abs(over[low:high] - np.linspace(before, after, high - low))
         if height.max() < _LIFTED_M:
             continue
         level = min(OFF_FLOOR_M, 0.5 * float(height.max()))
