@@ -59,8 +59,9 @@ def main() -> None:
         for name, value in taken.items():
             figures[f"{frames} frames, {name}"] = Figure(frames / value, "frames/s")
         figures[f"{frames} frames, ratio to MJX"] = Figure(taken["MJX"] / taken["ours"], "", BAR, "above")
-        apart = np.abs(np.asarray(kinematics.points_jit(poses, HEIGHT_M)) - np.asarray(theirs(ordered))[:, _sites(model)])
-        figures[f"{frames} frames, largest difference"] = Figure(float(apart.max()), "m", 1e-4)
+        points = np.asarray(kinematics.points_jit(poses, HEIGHT_M))
+        apart = np.abs(points - np.asarray(theirs(ordered))[:, _sites(model)]).max()
+        figures[f"{frames} frames, largest difference"] = Figure(float(apart), "m", 1e-4)
     publish("kinematics", figures, options.json)
 
 
