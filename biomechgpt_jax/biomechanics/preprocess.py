@@ -1,161 +1,279 @@
-"""Bring a recording to the canonical 30 Hz: unwrap, low-pass filter, resample.
+"""Bring recordings to the canonical 30 Hz: one fused function per bucket of lengths, for any number of them.
 
-The loops over frames are jitted; arrays are padded to powers of two so that files of many lengths share a few
-compilations. They run in double precision on the CPU: a recursive filter far below the frame rate loses digits.
+Turns are undone, single frames that stand out and short gaps are filled, what is missing for long or lies beyond a
+jump is trimmed, the rest is low-pass filtered and resampled, a treadmill's belt is taken out, and features and
+quality flags are computed. Recordings of like length and rate run together, padded and vectorised; the rows of a
+group may lie on the devices of a mesh.
+
+Shapes: B recordings of a group, T frames, M new frames, C coordinates (40).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.signal import butter, sosfilt_zi
 
-from biomechgpt_jax.biomechanics.skeleton import INDEX
-from biomechgpt_jax.biomechanics.trajectory import Trajectory, replace
+from biomechgpt_jax.biomechanics import filtering, gaps, kinematics, quality, treadmill
+from biomechgpt_jax.biomechanics.features import feature_mask, features
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
+from biomechgpt_jax.errors import InputError
 
-# Zero-phase fourth-order Butterworth at 6 Hz is usual for gait (Winter 2009); kept at 10 Hz so that only what
-# 30 Hz cannot hold is taken away.
-CUT_OFF_HZ = 10.0
-ORDER = 4
-# Frames taken into account for each resampled one.
-STENCIL = 6
-_SHORTEST_BUCKET = 64
+# Recordings of a bucket are taken this many at a time; a smaller group is filled up, so that it compiles once.
+GROUP = 8
+_ROOT = np.array([INDEX[name] for name in HORIZONTAL_ROOT])
+# Fewer frames in a row than this are nothing to work on.
+_FEWEST_FRAMES = 2
+
+
+class Prepared(NamedTuple):
+    """A recording that is ready to be described.
+
+    Attributes:
+        trajectory: at 30 Hz; `observed` without the coordinates that were given up, and flags in its metadata.
+        features: f32[M, 40] of `biomechanics.features`; 0 where not observed.
+        used: frames of the recording that were kept.
+        belt_m_s: f32[2] velocity of the treadmill's belt that was taken out, world x and z; 0 over ground.
+    """
+
+    trajectory: Trajectory
+    features: np.ndarray
+    used: slice
+    belt_m_s: np.ndarray
+
+
+class _Group(NamedTuple):
+    """Padded recordings; all that `_fused` needs of them."""
+
+    values_BTC: Any
+    count_B: Any
+    rate_B: Any
+    observed_BC: Any
+    height_B: Any
+
+
+class _Mended(NamedTuple):
+    """Recordings without gaps, and what had to be done."""
+
+    values_BTC: jax.Array
+    observed_BC: jax.Array
+    first_B: jax.Array
+    used_B: jax.Array
+    gap_B: jax.Array
+    spike_BC: jax.Array
+    jump_BC: jax.Array
+
+
+class _Found(NamedTuple):
+    coordinates_BMC: jax.Array
+    features_BMC: jax.Array
+    frames_B: jax.Array
+    first_B: jax.Array
+    used_B: jax.Array
+    observed_BC: jax.Array
+    belt_B2: jax.Array
+    flags: quality.Flags
+
+
+class _Shape(NamedTuple):
+    """What a compilation depends on: new frames, and a rate that none exceeds (0 where the rate stays as it is)."""
+
+    size: int
+    fastest: int
+
+    @property
+    def frames(self) -> int:
+        """Frames of the padded recordings."""
+        return filtering.old_frames(self.size, self.fastest, CANONICAL_RATE_HZ) if self.fastest else self.size
 
 
 def canonical(trajectory: Trajectory) -> Trajectory:
-    """The same movement at 30 Hz, with pelvis rotation unwrapped.
+    """The same movement at 30 Hz, mended and trimmed; see `prepare`."""
+    return prepare([trajectory])[0].trajectory
 
-    A faster recording is filtered before it is thinned out. Hidden coordinates stay zero.
+
+def prepare(trajectories: Sequence[Trajectory], sharding: jax.sharding.NamedSharding | None = None) -> list[Prepared]:
+    """Mend, filter, resample and describe recordings of any lengths and rates.
 
     Args:
-        trajectory: free of gaps, at least 2 frames.
+        trajectories: NaN where an observed coordinate is missing; hidden coordinates mean nothing and become zero.
+        sharding: how the first axis of a group lies on a mesh; None computes on one device.
+
+    Returns:
+        One for each, in the order given.
+
+    Raises:
+        InputError: a recording has fewer than 2 frames in a row that can be used.
     """
-    q = np.array(trajectory.coordinates, np.float64)
-    heading = INDEX["pelvis_rotation"]
-    q[:, heading] = np.unwrap(q[:, heading])
+    members: dict[_Shape, list[int]] = defaultdict(list)
+    for index, trajectory in enumerate(trajectories):
+        members[_shape(trajectory)].append(index)
+    rows = GROUP if len(trajectories) > 1 else 1
+    if sharding is not None:
+        rows = -(-rows // sharding.num_devices) * sharding.num_devices
+    pending = []
+    for shape, indices in sorted(members.items()):
+        for begin in range(0, len(indices), rows):
+            part = indices[begin : begin + rows]
+            group = _group([trajectories[i] for i in part], rows, shape.frames)
+            if sharding is not None:
+                group = jax.device_put(group, sharding)
+            # Not awaited: the next group is padded while the devices work.
+            pending.append((part, _fused(group, shape)))
+    results: dict[int, Prepared] = {}
+    for part, found in pending:
+        host = jax.device_get(found)
+        for row, index in enumerate(part):
+            results[index] = _prepared(trajectories[index], host, row)
+    return [results[index] for index in range(len(trajectories))]
+
+
+def at_own_rate(trajectory: Trajectory, prepared: Prepared) -> Trajectory:
+    """The recording as `prepare` mended and trimmed it, over ground, but at its own rate and unfiltered.
+
+    Events of gait are found in it.
+    """
+    mended = _mended_jit(_group([trajectory], 1, filtering.bucket(trajectory.frames)))
+    coordinates = np.asarray(mended.values_BTC)[0, prepared.used].copy()
+    coordinates = np.array(treadmill.overground(coordinates, prepared.belt_m_s, trajectory.rate_hz))
+    observed = prepared.trajectory.observed
+    coordinates[:, ~observed] = 0.0
+    return dataclasses.replace(
+        trajectory, coordinates=coordinates, observed=observed, metadata=prepared.trajectory.metadata
+    )
+
+
+def _shape(trajectory: Trajectory) -> _Shape:
     rate = trajectory.rate_hz
-    if resampled(rate):
-        if rate > CANONICAL_RATE_HZ:
-            q = low_pass(q, rate)
-        q = resample(q, rate, CANONICAL_RATE_HZ)
-    return replace(trajectory, coordinates=q.astype(np.float32), rate_hz=CANONICAL_RATE_HZ)
+    if abs(rate - CANONICAL_RATE_HZ) <= filtering.SAME_HZ:
+        return _Shape(filtering.bucket(trajectory.frames), 0)
+    frames = int(filtering.new_frames(trajectory.frames, rate, CANONICAL_RATE_HZ))
+    return _Shape(filtering.bucket(frames), filtering.rate_class(rate))
 
 
-def low_pass(values_TC: np.ndarray, rate_hz: float, cut_off_hz: float = CUT_OFF_HZ) -> np.ndarray:
-    """Butterworth filter of fourth order run forward and backward, so that nothing is delayed.
-
-    The ends are extended by point reflection for up to half a second, as SciPy's sosfiltfilt does; sequences of
-    13 frames or fewer are returned as they are.
-
-    Args:
-        values_TC: f64[T, C].
-        rate_hz: frames per second, more than twice `cut_off_hz`.
-
-    Returns:
-        f64[T, C].
-    """
-    pad = min(len(values_TC) - 1, int(rate_hz / 2))
-    if pad <= 3 * ORDER:
-        return values_TC
-    sections = butter(ORDER, cut_off_hz, fs=rate_hz, output="sos")
-    before = 2 * values_TC[0] - values_TC[pad:0:-1]
-    after = 2 * values_TC[-1] - values_TC[-2 : -pad - 2 : -1]
-    extended = np.concatenate([before, values_TC, after])
-    # In front, a constant: a filter at rest on its first value stays at rest, so the padding changes nothing.
-    rows = bucket(len(extended)) - len(extended)
-    padded = np.concatenate([np.repeat(extended[:1], rows, axis=0), extended])
-    with double_on_cpu():
-        filtered = np.asarray(_forward_backward(sections, sosfilt_zi(sections), padded))
-    return filtered[rows + pad : len(filtered) - pad]
+def _group(trajectories: Sequence[Trajectory], rows: int, frames: int) -> _Group:
+    """Padded with zeros that are never looked at; missing rows are recordings of zeros."""
+    values_BTC = np.zeros((rows, frames, COORDINATE_COUNT), np.float32)
+    count_B = np.full(rows, _FEWEST_FRAMES, np.int32)
+    rate_B = np.full(rows, CANONICAL_RATE_HZ, np.float32)
+    height_B = np.full(rows, kinematics.DEFAULT_HEIGHT_M, np.float32)
+    observed_BC = np.zeros((rows, COORDINATE_COUNT), bool)
+    for row, trajectory in enumerate(trajectories):
+        values_BTC[row, : trajectory.frames] = trajectory.coordinates
+        count_B[row], rate_B[row] = trajectory.frames, trajectory.rate_hz
+        observed_BC[row] = trajectory.observed
+        if np.isfinite(trajectory.metadata.height_m):
+            height_B[row] = trajectory.metadata.height_m
+    return _Group(values_BTC, count_B, rate_B, observed_BC, height_B)
 
 
-def resample(values_TC: np.ndarray, rate_hz: float, wanted_hz: float) -> np.ndarray:
-    """Values at another rate from the same start, by the polynomial through the six nearest frames.
-
-    Args:
-        values_TC: f64[T, C], T at least 2.
-
-    Returns:
-        f64[T', C]; the last frame is at or just before the last of `values_TC`.
-    """
-    frames = len(values_TC)
-    wanted = resampled_frames(frames, rate_hz / wanted_hz)
-    positions = np.arange(bucket(wanted)) * (rate_hz / wanted_hz)
-    padded = np.zeros((bucket(frames), values_TC.shape[1]))
-    padded[:frames] = values_TC
-    with double_on_cpu():
-        return np.asarray(_sample(padded, positions, frames, min(STENCIL, frames)))[:wanted]
-
-
-def bucket(length: int) -> int:
-    """The power of two that a length is padded to."""
-    return max(_SHORTEST_BUCKET, 1 << (length - 1).bit_length())
-
-
-def resampled(rate_hz: float) -> bool:
-    """Whether a recording at this rate has to be resampled to the canonical one."""
-    return abs(rate_hz - CANONICAL_RATE_HZ) > 0.01
-
-
-def resampled_frames(frames: int, step: float) -> int:
-    """Frames that are left when every `step`-th is taken, fractions included."""
-    return int(np.floor((frames - 1) / step + 1e-6)) + 1
+@partial(jax.jit, static_argnums=1)
+def _fused(group: _Group, shape: _Shape) -> _Found:
+    mended = _mended(group)
+    moved_BMC, frames_B = _at_30_hz(mended, group.rate_B, shape)
+    feet_of = jax.vmap(partial(treadmill.feet, rate_hz=CANONICAL_RATE_HZ))
+    feet = feet_of(moved_BMC, group.height_B, frames_B)
+    belt = jax.vmap(partial(treadmill.belt, rate_hz=CANONICAL_RATE_HZ))(
+        moved_BMC, feet, frames_B, mended.observed_BC[:, _ROOT].all(1)
+    )
+    moved_BMC = jax.vmap(partial(treadmill.overground, rate_hz=CANONICAL_RATE_HZ))(moved_BMC, belt.velocity)
+    # Feet at rest are looked for over ground.
+    feet = jax.lax.cond(belt.found.any(), lambda: feet_of(moved_BMC, group.height_B, frames_B), lambda: feet)
+    live_BM1 = (jnp.arange(shape.size) < frames_B[:, None])[..., None]
+    moved_BMC = jnp.where(live_BM1 & mended.observed_BC[:, None], moved_BMC, 0.0)
+    described_BMC = features(moved_BMC, CANONICAL_RATE_HZ, frames_B) * feature_mask(mended.observed_BC)[:, None]
+    flags = quality.Flags(
+        gap=mended.gap_B,
+        trimmed=mended.used_B < group.count_B,
+        floating=jax.vmap(partial(quality.floating, rate_hz=CANONICAL_RATE_HZ))(feet, mended.observed_BC, frames_B),
+        treadmill=belt.found,
+        spike_C=mended.spike_BC,
+        jump_C=mended.jump_BC,
+        frozen_C=jax.vmap(quality.frozen)(moved_BMC, mended.observed_BC, frames_B),
+        out_of_range_C=jax.vmap(quality.out_of_range)(moved_BMC, mended.observed_BC, frames_B),
+        lost_C=group.observed_BC & ~mended.observed_BC,
+    )
+    return _Found(
+        moved_BMC, described_BMC, frames_B, mended.first_B, mended.used_B, mended.observed_BC, belt.velocity, flags
+    )
 
 
-@contextmanager
-def double_on_cpu() -> Iterator[None]:
-    """Double precision on the CPU, for filters far below the frame rate."""
-    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-        yield
+def _mended(group: _Group) -> _Mended:
+    """Most recordings have neither gap nor jump nor turn to undo, and do not pay for them."""
+    live_BT = jnp.arange(group.values_BTC.shape[1]) < group.count_B[:, None]
+    change_BTC = jnp.abs(jnp.diff(group.values_BTC, axis=1))
+    largest_BC = jnp.minimum(jax.vmap(gaps.limits)(group.rate_B), jnp.pi)
+    sound_BTC = (change_BTC <= largest_BC[:, None]) | ~live_BT[:, 1:, None] | ~group.observed_BC[:, None]
+    return jax.lax.cond(sound_BTC.all(), _sound, jax.vmap(_mend), group)
 
 
-def forward_backward(sections_S6: jax.Array, rest_S2: jax.Array, values_TC: jax.Array) -> jax.Array:
-    """A recursive filter run forward and backward; the ends are the caller's business."""
-    forward_TC = _recursive(sections_S6, rest_S2, values_TC)
-    return _recursive(sections_S6, rest_S2, forward_TC[::-1])[::-1]
+_mended_jit = jax.jit(_mended)
 
 
-_forward_backward = jax.jit(forward_backward)
+def _sound(group: _Group) -> _Mended:
+    values_BTC = jnp.where(group.observed_BC[:, None], group.values_BTC, 0.0)
+    none_BC = jnp.zeros_like(group.observed_BC)
+    first_B = jnp.zeros_like(group.count_B)
+    return _Mended(values_BTC, group.observed_BC, first_B, group.count_B, none_BC[:, 0], none_BC, none_BC)
 
 
-def _recursive(sections_S6: jax.Array, rest_S2: jax.Array, values_TC: jax.Array) -> jax.Array:
-    """Second-order sections, transposed direct form II, at rest on the first value."""
-
-    def frame(state_S2C: jax.Array, x_C: jax.Array) -> tuple[jax.Array, jax.Array]:
-        states = []
-        for section in range(sections_S6.shape[0]):
-            b0, b1, b2, _, a1, a2 = sections_S6[section]
-            z0_C, z1_C = state_S2C[section]
-            y_C = b0 * x_C + z0_C
-            states.append(jnp.stack([b1 * x_C - a1 * y_C + z1_C, b2 * x_C - a2 * y_C]))
-            x_C = y_C
-        return jnp.stack(states), x_C
-
-    start_S2C = rest_S2[:, :, None] * values_TC[0]
-    return jax.lax.scan(frame, start_S2C, values_TC)[1]
-
-
-def lagrange(
-    values_TC: jax.Array, positions_M: jax.Array, first: jax.Array | int, frames: jax.Array | int, stencil: int
-) -> jax.Array:
-    """Polynomial interpolation at fractional frames, f[M, C].
-
-    Args:
-        positions_M: in frames of `values_TC`.
-        first, frames: where the frames that count begin, and how many they are; at least `stencil`.
-    """
-    start_M = jnp.clip(jnp.floor(positions_M).astype(int) - (stencil - 1) // 2, first, first + frames - stencil)
-    offset_M = positions_M - start_M
-    nodes = jnp.arange(stencil)
-    apart = nodes[:, None] != nodes  # every other node
-    factors = (offset_M[:, None, None] - nodes) / jnp.where(apart, nodes[:, None] - nodes, 1)
-    weights_MP = jnp.prod(jnp.where(apart, factors, 1.0), axis=2)
-    return jnp.einsum("mp,mpc->mc", weights_MP, values_TC[start_M[:, None] + nodes])
+def _mend(group: _Group) -> _Mended:
+    """One recording, its arrays without the axis B: undo turns, fill short gaps, find the longest part to be used."""
+    values_TC, count, rate_hz, observed_C, _ = group
+    live_T1 = (jnp.arange(len(values_TC)) < count)[:, None]
+    asked_TC = live_T1 & observed_C
+    known_TC = jnp.isfinite(values_TC) & asked_TC
+    values_TC = gaps.unwrapped(jnp.where(known_TC, values_TC, jnp.nan), live_T1[:, 0])
+    spiked_TC = gaps.spikes(values_TC, rate_hz) & asked_TC
+    missing_TC = asked_TC & (~known_TC | spiked_TC)
+    values_TC, unknown_TC = gaps.fill(values_TC, known_TC & ~spiked_TC, count, rate_hz)
+    unknown_TC &= missing_TC
+    observed_C &= unknown_TC.sum(0) <= gaps.LOST_SHARE * count
+    jumped_TC = gaps.jumps(values_TC, rate_hz) & live_T1 & observed_C
+    whole_T = live_T1[:, 0] & ~(unknown_TC & observed_C).any(1)
+    first, used = gaps.longest_stretch(whole_T, jumped_TC.any(1))
+    gap = (missing_TC & ~spiked_TC & ~unknown_TC).any()
+    values_TC = jnp.where(observed_C, values_TC, 0.0)
+    return _Mended(values_TC, observed_C, first, used, gap, spiked_TC.any(0), jumped_TC.any(0))
 
 
-@jax.jit(static_argnums=3)
-def _sample(values_TC: jax.Array, positions_M: jax.Array, frames: int, stencil: int) -> jax.Array:
-    return lagrange(values_TC, positions_M, 0, frames, stencil)
+def _at_30_hz(mended: _Mended, rate_B: jax.Array, shape: _Shape) -> tuple[jax.Array, jax.Array]:
+    """New frames f32[B, M, C] that start with the first of the used ones, and how many of them count."""
+    if not shape.fastest:
+        padded_BTC = jnp.pad(mended.values_BTC, ((0, 0), (0, shape.size), (0, 0)))
+        cut = jax.vmap(lambda values_TC, first: jax.lax.dynamic_slice_in_dim(values_TC, first, shape.size))
+        return cut(padded_BTC, mended.first_B), mended.used_B
+    steps = int(np.ceil(shape.fastest / CANONICAL_RATE_HZ))
+
+    def one(values_TC: jax.Array, first: jax.Array, used: jax.Array, rate_hz: jax.Array) -> jax.Array:
+        faster = rate_hz > CANONICAL_RATE_HZ
+        return filtering.sample(
+            values_TC, first, used, rate_hz, CANONICAL_RATE_HZ, faster, shape.size, shape.fastest, steps
+        )
+
+    moved_BMC = jax.vmap(one)(mended.values_BTC, mended.first_B, mended.used_B, rate_B)
+    return moved_BMC, filtering.new_frames(mended.used_B, rate_B, CANONICAL_RATE_HZ)
+
+
+def _prepared(trajectory: Trajectory, found: Any, row: int) -> Prepared:
+    """One row of a `_Found` that lies in NumPy arrays."""
+    frames, first = int(found.frames_B[row]), int(found.first_B[row])
+    if frames < _FEWEST_FRAMES or not found.observed_BC[row].any():
+        raise InputError("no two frames in a row can be used: all its coordinates have gaps or jump; fill or cut them")
+    known = trajectory.metadata
+    raised = quality.Flags(*(value[row] for value in found.flags)).names()
+    moved = dataclasses.replace(
+        trajectory,
+        coordinates=found.coordinates_BMC[row, :frames].copy(),
+        observed=found.observed_BC[row].copy(),
+        rate_hz=CANONICAL_RATE_HZ,
+        metadata=dataclasses.replace(known, flags=tuple(dict.fromkeys(known.flags + raised))),
+    )
+    used = slice(first, first + int(found.used_B[row]))
+    return Prepared(moved, found.features_BMC[row, :frames].copy(), used, found.belt_B2[row].copy())

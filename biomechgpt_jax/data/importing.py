@@ -174,13 +174,18 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
     recorded = formats.read(directory / name)
     if recorded.seconds < SHORTEST_S:
         raise InputError(f"it lasts {recorded.seconds:.2f} s; at least {SHORTEST_S} s are needed")
-    trajectory = preprocess.canonical(recorded)
+    prepared = preprocess.prepare([recorded])[0]
+    trajectory = prepared.trajectory
+    if trajectory.seconds < SHORTEST_S:
+        raise InputError(
+            f"{trajectory.seconds:.2f} s of it can be used, between gaps and jumps; {SHORTEST_S} s are needed"
+        )
     known = _metadata(trajectory.metadata, labels, _participant(directory, name))
     trajectory = dataclasses.replace(trajectory, metadata=known)
     contacts = Contacts()
-    if recorded.observed[[INDEX[root] for root in HORIZONTAL_ROOT]].all():  # else no foot is at rest on the floor
-        # Events at the native rate.
-        contacts = gait.detect_contacts(recorded, known.height_m if math.isfinite(known.height_m) else None)
+    if trajectory.observed[[INDEX[root] for root in HORIZONTAL_ROOT]].all():  # else no foot is at rest on the floor
+        native = preprocess.at_own_rate(recorded, prepared)
+        contacts = gait.detect_contacts(native, known.height_m if math.isfinite(known.height_m) else None)
     seconds = (trajectory.frames - 1) / trajectory.rate_hz
     return Trial(
         trial_id=name,

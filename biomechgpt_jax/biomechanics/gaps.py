@@ -1,0 +1,129 @@
+"""Missing and implausible frames of one padded recording: turns undone, short gaps filled, the rest told.
+
+All functions are jitted and vectorised over recordings by their caller. Shapes: T frames, C coordinates (40).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
+
+# Longer gaps are not filled: a fifth of a second is the usual limit of marker-based gait analysis [memory].
+LONGEST_GAP_S = 0.2
+# A coordinate is given up when unfilled gaps take more of the recording than this; else the recording is trimmed.
+LOST_SHARE = 0.25
+# Coordinates without an end stop, that a file may wrap at half a turn.
+_TURNING = np.array(
+    [INDEX[name] for name in COORDINATES if name.startswith(("pelvis_rotation", "arm_flex", "arm_add", "arm_rot"))]
+)
+
+# Fastest changes that people make (metres or radians a second), well above sprinting; what is faster is a jump from
+# one solution to another. Only where a jump spoils the movement: shoulders flip near their singular pose.
+_FASTEST = {
+    "pelvis_t": 15.0,
+    "pelvis_tilt": 25.0,
+    "pelvis_list": 25.0,
+    "pelvis_rotation": 25.0,
+    "hip_": 35.0,
+    "knee_": 40.0,
+    "ankle_": 40.0,
+    "lumbar_": 30.0,
+}
+# ... and a step smaller than this is noise, however high the rate.
+_SMALLEST_JUMP = 0.15
+_SPEEDS = np.array(
+    [next((speed for name, speed in _FASTEST.items() if c.startswith(name)), np.inf) for c in COORDINATES], np.float32
+)
+
+
+def unwrapped(values_TC: jax.Array, live_T: jax.Array) -> jax.Array:
+    """Whole turns undone in the coordinates that can turn without end, also across missing frames (NaN)."""
+    angle_TK = values_TC[:, _TURNING]
+    held_TK = _held(angle_TK, jnp.isfinite(angle_TK) & live_T[:, None])
+    steps_TK = jnp.round(jnp.diff(held_TK, axis=0, prepend=held_TK[:1]) / (2 * jnp.pi))
+    return values_TC.at[:, _TURNING].add(-2 * jnp.pi * jnp.cumsum(steps_TK, axis=0))
+
+
+def _held(values_TK: jax.Array, known_TK: jax.Array) -> jax.Array:
+    """Each missing value replaced by the last known one, or the first of all, or 0."""
+    frame_T1 = jnp.arange(len(values_TK))[:, None]
+    last_TK = jax.lax.cummax(jnp.where(known_TK, frame_T1, -1))
+    first_K = jnp.argmax(known_TK, axis=0)
+    found_TK = jnp.take_along_axis(values_TK, jnp.where(last_TK < 0, first_K, last_TK), axis=0)
+    return jnp.where(known_TK.any(axis=0), found_TK, 0.0)
+
+
+def limits(rate_hz: jax.Array) -> jax.Array:
+    """Largest plausible change of each coordinate from frame to frame, f32[C]."""
+    return jnp.maximum(_SPEEDS / rate_hz, jnp.where(np.isfinite(_SPEEDS), _SMALLEST_JUMP, jnp.inf))
+
+
+def jumps(values_TC: jax.Array, rate_hz: jax.Array) -> jax.Array:
+    """Whether a coordinate jumps from frame t - 1 to frame t, bool[T, C]."""
+    change_TC = jnp.abs(jnp.diff(values_TC, axis=0, prepend=values_TC[:1]))
+    return change_TC > limits(rate_hz)
+
+
+def spikes(values_TC: jax.Array, rate_hz: jax.Array) -> jax.Array:
+    """Single frames far from both neighbours, which agree with each other, bool[T, C]."""
+    limit_C = limits(rate_hz)
+    change_TC = jnp.diff(values_TC, axis=0)
+    there_TC, back_TC = change_TC[:-1], change_TC[1:]
+    out_TC = (jnp.abs(there_TC) > limit_C) & (jnp.abs(back_TC) > limit_C) & (jnp.abs(there_TC + back_TC) <= limit_C)
+    return jnp.pad(out_TC, [(1, 1), (0, 0)])
+
+
+def fill(
+    values_TC: jax.Array, known_TC: jax.Array, count: jax.Array, rate_hz: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Fill gaps with the cubic that leaves and enters them at the slope of the two frames on each side.
+
+    Where a side has only one frame the slope is that of the straight line. Before the first known frame and after the
+    last one the nearest value is held.
+
+    Returns:
+        values f32[T, C], and bool[T, C] where they are not to be believed: in gaps longer than 0.2 s, and outside.
+    """
+    frames = len(values_TC)
+    frame_T1 = jnp.arange(frames)[:, None]
+    known_TC &= frame_T1 < count
+    before_TC = jax.lax.cummax(jnp.where(known_TC, frame_T1, -1))
+    after_TC = jax.lax.cummin(jnp.where(known_TC, frame_T1, frames), reverse=True)
+    inside_TC = (before_TC >= 0) & (after_TC < frames)
+
+    def at(index_TC: jax.Array) -> jax.Array:
+        return jnp.take_along_axis(values_TC, jnp.clip(index_TC, 0, frames - 1), axis=0)
+
+    start_TC, end_TC = at(before_TC), at(after_TC)
+    start_TC = jnp.where(before_TC < 0, end_TC, start_TC)
+    end_TC = jnp.where(after_TC >= frames, start_TC, end_TC)
+    width_TC = jnp.where(inside_TC, after_TC - before_TC, 1)
+    chord_TC = (end_TC - start_TC) / width_TC
+
+    earlier_TC = jnp.take_along_axis(known_TC, jnp.clip(before_TC - 1, 0, frames - 1), axis=0) & (before_TC > 0)
+    later_TC = jnp.take_along_axis(known_TC, jnp.clip(after_TC + 1, 0, frames - 1), axis=0) & (after_TC < frames - 1)
+    leaving_TC = jnp.where(earlier_TC, start_TC - at(before_TC - 1), chord_TC)
+    entering_TC = jnp.where(later_TC, at(after_TC + 1) - end_TC, chord_TC)
+    u_TC = (frame_T1 - before_TC) / width_TC
+    bend_TC = (leaving_TC - chord_TC) * (1 - u_TC) - (entering_TC - chord_TC) * u_TC
+    curve_TC = start_TC + (end_TC - start_TC) * u_TC + width_TC * u_TC * (1 - u_TC) * bend_TC
+    made_TC = jnp.where(inside_TC, curve_TC, jnp.where(before_TC < 0, end_TC, start_TC))
+    filled_TC = jnp.where(known_TC, values_TC, jnp.where(jnp.isfinite(made_TC), made_TC, 0.0))
+    short_TC = inside_TC & (width_TC - 1 <= jnp.floor(LONGEST_GAP_S * rate_hz + 1e-3))
+    return filled_TC, ~known_TC & ~short_TC
+
+
+def longest_stretch(whole_T: jax.Array, broken_T: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """First frame and number of frames of the longest run of whole frames.
+
+    Args:
+        whole_T: bool[T] frames that can be used.
+        broken_T: bool[T] whether a frame does not follow from the one before.
+    """
+    frame_T = jnp.arange(len(whole_T))
+    # The run that a frame belongs to starts at the last break, or after the last frame that cannot be used.
+    start_T = jax.lax.cummax(jnp.where(whole_T, jnp.where(broken_T, frame_T, 0), frame_T + 1))
+    length_T = jnp.where(whole_T, frame_T - start_T + 1, 0)
+    last = jnp.argmax(length_T)
+    return start_T[last], length_T[last]
