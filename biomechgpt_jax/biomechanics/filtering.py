@@ -12,6 +12,7 @@ of a block, W frames that they depend on.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ def resample(values_TC: np.ndarray, rate_hz: float, wanted_hz: float) -> np.ndar
 
 def _alone(values_TC: np.ndarray, rate_hz: float, wanted_hz: float, filtered: bool) -> np.ndarray:
     count = len(values_TC)
-    frames = int(new_frames(count, rate_hz, wanted_hz))
+    frames = new_frames(count, rate_hz, wanted_hz)
     padded = np.zeros((bucket(count), values_TC.shape[1]), np.float32)
     padded[:count] = values_TC
     fastest = rate_class(rate_hz)
@@ -86,9 +87,19 @@ def old_frames(frames: int, fastest: int, wanted_hz: float) -> int:
     return -(-(int(np.ceil(frames * fastest / wanted_hz)) + 1) // 32) * 32
 
 
-def new_frames(frames: jax.Array | int, rate_hz: jax.Array | float, wanted_hz: float) -> jax.Array:
-    """Frames at the wanted rate within so many frames at another, the first at the same moment, i32."""
-    return jnp.floor((jnp.asarray(frames) - 1) * (wanted_hz / rate_hz) + 1e-4).astype(int) + 1
+def new_frames(frames: int, rate_hz: float, wanted_hz: float) -> int:
+    """Frames at the wanted rate within so many frames at another, the first at the same moment."""
+    return int(np.floor(_last_frame(frames, rate_hz, wanted_hz))) + 1
+
+
+def new_frames_on_device(frames: jax.Array, rate_hz: jax.Array, wanted_hz: float) -> jax.Array:
+    """`new_frames` of traced values, i32."""
+    return jnp.floor(_last_frame(frames, rate_hz, wanted_hz)).astype(int) + 1
+
+
+def _last_frame(frames: Any, rate_hz: Any, wanted_hz: float) -> Any:
+    """Position of the last old frame among the new ones; rounding must not lose a whole one."""
+    return (frames - 1) * (wanted_hz / rate_hz) + 1e-4
 
 
 @partial(jax.jit, static_argnames=("size", "fastest", "steps"))

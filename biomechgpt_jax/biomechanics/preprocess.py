@@ -153,7 +153,7 @@ def _shape(trajectory: Trajectory) -> _Shape:
     rate = trajectory.rate_hz
     if abs(rate - CANONICAL_RATE_HZ) <= filtering.SAME_HZ:
         return _Shape(filtering.bucket(trajectory.frames), 0)
-    frames = int(filtering.new_frames(trajectory.frames, rate, CANONICAL_RATE_HZ))
+    frames = filtering.new_frames(trajectory.frames, rate, CANONICAL_RATE_HZ)
     return _Shape(filtering.bucket(frames), filtering.rate_class(rate))
 
 
@@ -258,7 +258,7 @@ def _at_30_hz(mended: _Mended, rate_B: jax.Array, shape: _Shape) -> tuple[jax.Ar
         )
 
     moved_BMC = jax.vmap(one)(mended.values_BTC, mended.first_B, mended.used_B, rate_B)
-    return moved_BMC, filtering.new_frames(mended.used_B, rate_B, CANONICAL_RATE_HZ)
+    return moved_BMC, filtering.new_frames_on_device(mended.used_B, rate_B, CANONICAL_RATE_HZ)
 
 
 def _prepared(trajectory: Trajectory, found: Any, row: int) -> Prepared:

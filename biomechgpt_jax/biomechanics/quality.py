@@ -65,11 +65,13 @@ class Flags(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """Names of the flags that are raised, as metadata holds them, such as "gap" or "frozen:knee_angle_r"."""
         raised = []
-        for name, value in self._asdict().items():
+        for name, value in zip(self._fields, self, strict=True):
+            if not np.any(value):
+                continue
             if name.endswith("_C"):
                 word = name.removesuffix("_C").replace("_", "-")
-                raised += [f"{word}:{COORDINATES[index]}" for index in np.flatnonzero(np.asarray(value))]
-            elif value:
+                raised += [f"{word}:{COORDINATES[index]}" for index in np.flatnonzero(value)]
+            else:
                 raised.append(name)
         return tuple(raised)
 
