@@ -51,6 +51,8 @@ class Tokenizer:
 
     quantizer: Literal["fsq", "vq"] = "fsq"
     levels: tuple[int, ...] = (8, 5, 5, 5)  # FSQ: the number of codes is their product
+    layers: int = 1  # codes per token: VQ codes what the layers before left over, FSQ further dimensions
+    layer_dropout: float = 0.2  # share of training windows whose last layers are left out, so that the first hold most
     codebook_size: int = 512  # VQ only
     code_size: int = 64  # VQ only: size of a code vector
     ema_decay: float = 0.99  # VQ only
@@ -77,10 +79,14 @@ class Tokenizer:
             f"tokenizer.window_frames {self.window_frames} is not a multiple of tokenizer.stride {self.stride}",
         )
         _require(all(level >= 2 for level in self.levels), f"tokenizer.levels {self.levels}: each must be >= 2")
+        _require(1 <= self.layers <= 8, f"tokenizer.layers is {self.layers}; give 1 to 8")
+        _require(
+            0 <= self.layer_dropout <= 1, f"tokenizer.layer_dropout is {self.layer_dropout}; give a share of 0 to 1"
+        )
 
     @property
     def codes(self) -> int:
-        """Number of motion codes."""
+        """Number of motion codes of a layer."""
         return math.prod(self.levels) if self.quantizer == "fsq" else self.codebook_size
 
 

@@ -223,7 +223,7 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
         raise InputError("no participant is in the training split; simulate more (cohort.participants)")
     codec = training.train(cfg.tokenizer, train, report)
     text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
-    made = vocabulary.Vocabulary(text, codec.codes, codec.digest)
+    made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
     measured = fidelity.reconstruction_error(codec, pairs("test")[:80]) if pairs("test") else {}
     _write_json(work.tokenizer / "fidelity.json", measured)

@@ -9,7 +9,7 @@ Shapes: B rows of the global batch, L tokens of a row.
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +59,11 @@ def open_rows(directory: str | Path, split: str) -> tuple[Rows, str]:
             f"{directory} lacks {', '.join(missing)}: not a dataset of packed sequences; run `pack`"
         )
     return builder.as_data_source(split), builder.info.name
+
+
+def _keys(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arrays of a row: those of every dataset, and the further codes of motion tokens that have several."""
+    return (*KEYS, *sorted(key for key in row if key.startswith("codes_")))
 
 
 def digest(directory: str | Path) -> str:
@@ -118,7 +123,8 @@ class Loader:
             # Grain orders indices, so that a batch's rows are read from the source in one call.
             self._order = grain.MapDataset.range(len(rows)).shuffle(seed=order_seed(seed, name)).repeat()
         self.global_batch = global_batch
-        self.row_length = len(rows.__getitems__([0])[0]["tokens"])
+        first = rows.__getitems__([0])[0]
+        self.row_length, self._keys = len(first["tokens"]), _keys(first)
         self._sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
         self._shape = (global_batch, self.row_length)
         indices = self._sharding.addressable_devices_indices_map(self._shape).values()
@@ -134,12 +140,12 @@ class Loader:
         if self._order is None:
             inside = [place for place in places if place < len(self)]
             records = list(self._rows.__getitems__(inside)) if inside else []
-            empty = {key: np.zeros(self.row_length, np.int32) for key in KEYS}
+            empty = {key: np.zeros(self.row_length, np.int32) for key in self._keys}
             records += [empty] * (len(places) - len(inside))  # places ascend
         else:
             records = list(self._rows.__getitems__([self._order[place] for place in places]))
-        dtypes = {key: np.float32 if key == "loss_weights" else np.int32 for key in KEYS}
-        return {key: np.stack([np.asarray(r[key], dtypes[key]) for r in records]) for key in KEYS}
+        dtypes = {key: np.float32 if key == "loss_weights" else np.int32 for key in self._keys}
+        return {key: np.stack([np.asarray(r[key], dtypes[key]) for r in records]) for key in self._keys}
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """The rows of a step that this process's devices hold, in ascending global row."""

@@ -2,10 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 ARRAYS = ("tokens", "positions", "segments", "branches", "loss_weights")
+# A motion token of several codes has its first in `tokens` and the others in `codes_1`, `codes_2` ...
+NO_CODE = -1
+
+
+class VocabularyLike(Protocol):
+    """What laying out a movement asks of the joint vocabulary."""
+
+    @property
+    def trunk(self) -> int: ...
+    def motion(self, codes: np.ndarray) -> np.ndarray: ...
+
+
+def arrays(layers: int) -> tuple[str, ...]:
+    """Names of the arrays of a row whose motion tokens have so many codes."""
+    return (*ARRAYS, *(f"codes_{layer}" for layer in range(1, layers)))
+
+
+def trunk(vocabulary: VocabularyLike, codes: np.ndarray) -> np.ndarray:
+    """Ids i32[n + 1, Q] of a movement's codes i32[n, Q], after the token that begins a movement."""
+    ids = vocabulary.motion(codes)
+    begin = np.full((1, ids.shape[1]), NO_CODE)
+    begin[0, 0] = vocabulary.trunk
+    return np.concatenate([begin, ids]).astype(np.int32)
+
+
+def after(trunk: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """A movement and a text in one sequence: ids i32[n + m, Q] of i32[n, Q] and i32[m]."""
+    written = np.full((len(text), trunk.shape[1]), NO_CODE)
+    written[:, 0] = text
+    return np.concatenate([trunk, written]).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -18,7 +49,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Item:
-    """One movement (its trunk may be empty, for the text-only control) with its branches: never split."""
+    """One movement, ids i32[n, Q] (none for the text-only control), with its branches: never split."""
 
     trunk: np.ndarray
     branches: tuple[Branch, ...]
@@ -76,19 +107,21 @@ def _best(count: np.ndarray, free: int) -> list[int]:
     return [longest]
 
 
-def lay_out(items: Sequence[Item], row_length: int, pad: int) -> dict[str, np.ndarray]:
-    """One row: tokens, positions, segments, branches i32[L] and loss_weights f32[L].
+def lay_out(items: Sequence[Item], row_length: int, pad: int, layers: int = 1) -> dict[str, np.ndarray]:
+    """One row: tokens, positions, segments, branches i32[L], loss_weights f32[L], and the further codes i32[L].
 
     A trunk has positions from 0 and branch 0; each of its branches goes on from the trunk's end. Loss weight is
     1 on the tokens of an answer and its end, as targets, and 0 elsewhere. Segment 0 is padding.
     """
-    row = {name: np.zeros(row_length, np.int32) for name in ARRAYS[:-1]}
+    row = {name: np.zeros(row_length, np.int32) for name in ARRAYS}
     row["tokens"][:] = pad
     row["loss_weights"] = np.zeros(row_length, np.float32)
+    deeper = np.full((layers - 1, row_length), NO_CODE, np.int32)
     at = 0
     for segment, item in enumerate(items, 1):
         trunk = len(item.trunk)
-        parts = [(item.trunk, 0, trunk, 0)]
+        deeper[:, at : at + trunk] = item.trunk[:, 1:].T
+        parts = [(item.trunk[:, 0], 0, trunk, 0)]
         parts += [(b.tokens, trunk, b.answer_start, number) for number, b in enumerate(item.branches, 1)]
         for tokens, start, answer, branch in parts:
             cells = slice(at, at + len(tokens))
@@ -99,4 +132,4 @@ def lay_out(items: Sequence[Item], row_length: int, pad: int) -> dict[str, np.nd
             if branch:
                 row["loss_weights"][at + answer : at + len(tokens)] = 1.0
             at += len(tokens)
-    return row
+    return row | {f"codes_{layer}": codes for layer, codes in enumerate(deeper, 1)}

@@ -39,11 +39,6 @@ def branch(vocabulary: Vocabulary, question: Question, phrasing: str, value: str
     return Branch(np.array(asked + answer, np.int32), len(asked))
 
 
-def trunk(vocabulary: Vocabulary, codes: np.ndarray) -> np.ndarray:
-    """Tokens of a movement."""
-    return np.concatenate([[vocabulary.trunk], vocabulary.motion(codes)]).astype(np.int32)
-
-
 def _show(trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _Shown | None:
     """A training crop of which something can be asked; None only if no part of the trial tells anything."""
     rate = trial.trajectory.rate_hz
@@ -74,7 +69,7 @@ def _items(
     codes = codec.encode([s.coordinates for s in shown], [s.observed for s in shown])
     items, left_out = [], 0
     for crop, code in zip(shown, codes, strict=True):
-        start = trunk(vocabulary, code)
+        start = packing.trunk(vocabulary, code)
         room = cfg.pack.row_length - len(start)
         kept: list[Branch] = []
         for name in choose(sorted(crop.truths), cfg.pack.questions_per_crop, rng):
@@ -91,7 +86,7 @@ def _items(
 
 
 def _text_only(items: Sequence[Item]) -> list[Item]:
-    nothing = np.zeros(0, np.int32)
+    nothing = np.zeros((0, 1), np.int32)
     return [Item(nothing, (one,)) for item in items for one in item.branches]
 
 
@@ -129,7 +124,12 @@ def pack(
                 rows[text_only][split] = [
                     (
                         f"{split}-{row:07d}",
-                        packing.lay_out([chosen[i] for i in members], cfg.pack.row_length, vocabulary.pad),
+                        packing.lay_out(
+                            [chosen[i] for i in members],
+                            cfg.pack.row_length,
+                            vocabulary.pad,
+                            1 if text_only else vocabulary.layers,
+                        ),
                     )
                     for row, members in enumerate(order)
                 ]
@@ -144,8 +144,11 @@ def pack(
         "vocabulary": vocabulary.digest,
         "movements": store.metadata(movements_dir)["digest"],
     }
-    features: dict[str, Any] = {name: ((cfg.pack.row_length,), np.int32) for name in packing.ARRAYS[:-1]}
-    features["loss_weights"] = ((cfg.pack.row_length,), np.float32)
-    store.write(out, "sequences", features, rows[False], facts)
-    store.write(out_text_only, "sequences_text_only", features, rows[True], facts)
+    length = cfg.pack.row_length
+    for target, name, text_only in ((out, "sequences", False), (out_text_only, "sequences_text_only", True)):
+        features: dict[str, Any] = {
+            array: ((length,), np.float32 if array == "loss_weights" else np.int32)
+            for array in packing.arrays(1 if text_only else vocabulary.layers)
+        }
+        store.write(target, name, features, rows[text_only], facts)
     return report

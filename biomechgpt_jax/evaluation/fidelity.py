@@ -49,7 +49,7 @@ def measure(
 
     Returns:
         median_deg, healthy_median_deg, impaired_median_deg, by_group_deg, p95_deg (the same with the 95th
-        percentile), codes, codes_used, perplexity (exp of the entropy of the codes, in codes) and
+        percentile), codes, codes_used and perplexity (exp of the entropy, in codes), these of a token's first code, and
         tokens_per_second. Empty without a movement.
     """
     if not coordinates:
@@ -68,7 +68,8 @@ def measure(
             by_group[name] += medians
             by_health[bool(well)] += medians
             tails += np.percentile(error[:, columns], 95, axis=0).tolist()
-    share = np.bincount(np.concatenate(tokens), minlength=codec.codes) / max(sum(map(len, tokens)), 1)
+    first = np.concatenate(tokens)[:, 0]
+    share = np.bincount(first, minlength=codec.codes) / max(len(first), 1)
     used = share[share > 0]
     return {
         "median_deg": _mean(by_health[True] + by_health[False]),

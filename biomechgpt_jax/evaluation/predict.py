@@ -51,6 +51,8 @@ class VocabularyLike(Protocol):
     def end(self) -> int: ...
     @property
     def pad(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
     def motion(self, codes: np.ndarray) -> np.ndarray: ...
     def encode_text(self, text: str) -> list[int]: ...
     def decode_text(self, ids: Sequence[int]) -> str: ...
@@ -76,8 +78,8 @@ class _Piece:
 
 def _trunk(vocabulary: VocabularyLike, codes: np.ndarray | None) -> np.ndarray:
     if codes is None:
-        return np.zeros(0, np.int32)
-    return np.concatenate([[vocabulary.trunk], vocabulary.motion(codes)]).astype(np.int32)
+        return np.zeros((0, 1), np.int32)
+    return packing.trunk(vocabulary, codes)
 
 
 def _prompt(vocabulary: VocabularyLike, phrasing: str) -> np.ndarray:
@@ -118,14 +120,15 @@ def _score(model: LanguageModel, pieces: Sequence[_Piece], progress: Progress) -
     length = max(ROW_LENGTH, _rounded(max(lengths)))
     rows = packing.assign(lengths, length)
     count = max(1, min(model.batch_size, len(rows)))
+    layers = pieces[0].item.trunk.shape[1]
     found: dict[int, dict[str, float]] = {}
     for first in range(0, len(rows), count):
         members = rows[first : first + count]
         members += [[]] * (count - len(members))  # empty rows: every batch has one shape
         laid = [
-            packing.lay_out([pieces[i].item for i in row], length, model.vocabulary.pad) for row in members
+            packing.lay_out([pieces[i].item for i in row], length, model.vocabulary.pad, layers) for row in members
         ]
-        batch = {name: np.stack([row[name] for row in laid]) for name in packing.ARRAYS}
+        batch = {name: np.stack([row[name] for row in laid]) for name in laid[0]}
         logprobs = np.asarray(generation.branch_logprobs(model.params, batch, model.cfg), np.float64)
         for row, chosen in enumerate(members):
             for segment, index in enumerate(chosen, 1):
@@ -194,7 +197,7 @@ def _numbers(
     wanted = []
     for index, item in asked:
         trunk = _trunk(vocabulary, codes[index] if codes is not None else None)
-        prompt = np.concatenate([trunk, _prompt(vocabulary, item.phrasing)])
+        prompt = packing.after(trunk, _prompt(vocabulary, item.phrasing))
         wanted.append(prompt.tobytes())
         prompts.setdefault(prompt.tobytes(), prompt)
     # An answer is text: motion codes and the other special tokens cannot be chosen.
@@ -239,7 +242,7 @@ def answers(
     Args:
         model: the language model; the text-only one where `codes` is None.
         asked: questions about crops. Those about one crop (the same trial and start) share one trunk.
-        codes: motion codes i32[m] of each question's crop.
+        codes: motion codes i32[m, Q] of each question's crop.
         questions: the registry, by name.
         progress: called with (rows done, rows in all) while options are scored.
     """
@@ -286,7 +289,7 @@ def ask(
     """Answer one question about one movement.
 
     Args:
-        encode: the codec's, from lists of f32[T, 40] and bool[40] to lists of i32[m].
+        encode: the codec's, from lists of f32[T, 40] and bool[40] to lists of i32[m, Q].
         coordinates: f32[T, 40] at the canonical 30 Hz.
         name: of the question in the registry.
         phrasing: the question in words; one the model was trained on is answered best.

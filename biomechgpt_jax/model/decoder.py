@@ -1,7 +1,8 @@
 """The functional core of the decoder: parameters are a plain nested dict, everything else is a function.
 
 A batch is a dict of `tokens`, `positions`, `segments`, `branches`, i32[B, L] (and `loss_weights`, f32[B, L],
-which the model does not read). Shapes: B batch, L length, D model, V vocabulary.
+which the model does not read). Where a motion token has several codes, `codes_1`, `codes_2` ... i32[B, L] hold the ids
+of the others, -1 where there is none; their embeddings are summed. Shapes: B batch, L length, D model, V vocabulary.
 """
 
 import functools
@@ -97,8 +98,14 @@ def init(
 def hidden(params: Params, batch: Batch, cfg: config.Model) -> jax.Array:
     """Hidden states after the final norm, [B, L, D] in the compute dtype."""
     module = layers.Decoder(cfg, params["embedding"].shape[0], compute_dtype(cfg))
-    x_BLD, _ = module.apply({"params": params}, batch["tokens"], shared(batch, cfg))
+    x_BLD, _ = module.apply({"params": params}, ids(batch), shared(batch, cfg))
     return x_BLD
+
+
+def ids(batch: Batch) -> jax.Array:
+    """Ids i32[B, L, Q] of all codes of every token; [B, L] where none has more than one."""
+    further = sorted(name for name in batch if name.startswith("codes_"))
+    return jnp.stack([batch[name] for name in ("tokens", *further)], axis=-1) if further else batch["tokens"]
 
 
 def head(params: Params) -> jax.Array:
@@ -125,14 +132,14 @@ def with_motion_embeddings(params: Params, offset: int, code_vectors: jax.Array,
     Args:
         params: from `init`.
         offset: id of motion code 0 (`Vocabulary.motion_offset`).
-        code_vectors: f32[N, K], one smooth description per code (`Codec.code_vectors`).
+        code_vectors: f32[Q, N, K], one smooth description per code of each layer (`Codec.code_vectors`).
 
     Raises:
         InputError: the codes do not fit into the vocabulary.
     """
     table_VD = jnp.asarray(params["embedding"])
     vocabulary, size = table_VD.shape
-    vectors_NK = jnp.asarray(code_vectors, jnp.float32)
+    vectors_NK = jnp.asarray(code_vectors, jnp.float32).reshape(-1, code_vectors.shape[-1])
     codes, width = vectors_NK.shape
     if offset < 0 or offset + codes > vocabulary:
         raise InputError(

@@ -76,7 +76,7 @@ def _decode(
 
     A row of length 0 is padding of the batch.
     """
-    rows, width = prompts_BT.shape
+    rows, width = prompts_BT.shape[:2]
     module = layers.Decoder(cfg, params["embedding"].shape[0], decoder.compute_dtype(cfg), return_cache=True)
     head_DV = decoder.head(params)
 
@@ -84,7 +84,7 @@ def _decode(
     column_S = jnp.arange(width + max_new)
     positions_BS = jnp.where(column_S < width, column_S, lengths_B[:, None] + column_S - width)
     prompt_BT = column_S[:width] < lengths_B[:, None]
-    zeros_BT = jnp.zeros_like(prompts_BT)
+    zeros_BT = jnp.zeros((rows, width), jnp.int32)
     batch = {
         "positions": positions_BS[:, :width],
         "segments": prompt_BT.astype(jnp.int32),
@@ -165,7 +165,8 @@ def greedy(
     Args:
         params: from `decoder.init`.
         cfg: the model.
-        prompts: i32[n_i] token ids, trunk and question in one sequence, positions from 0.
+        prompts: i32[n_i] or i32[n_i, Q] ids as `data.packing.after` lays them, trunk and question in one sequence,
+            positions from 0; the same Q for all.
         max_new: at most this many new tokens.
         end_id: the token that ends an answer.
         bucket: multiple to which prompts are padded.
@@ -189,7 +190,7 @@ def greedy(
     for index, prompt in enumerate(prompts):
         if len(prompt) == 0:
             raise InputError(f"greedy: prompt {index} is empty; give at least one token")
-        if np.min(prompt) < 0 or np.max(prompt) >= vocabulary:
+        if np.min(np.reshape(prompt, (len(prompt), -1))[:, 0]) < 0 or np.max(prompt) >= vocabulary:
             raise InputError(
                 f"greedy: prompt {index} holds ids outside the vocabulary of {vocabulary}; "
                 f"encode it with the model's own tokenizer"
@@ -208,7 +209,8 @@ def greedy(
         for first in range(0, len(members), batch_size):
             chosen = members[first : first + batch_size]
             rows = min(batch_size, 1 << (len(chosen) - 1).bit_length())
-            padded, lengths = np.zeros((rows, width), np.int32), np.zeros(rows, np.int32)
+            layers_of = np.shape(prompts[chosen[0]])[1:]
+            padded, lengths = np.zeros((rows, width, *layers_of), np.int32), np.zeros(rows, np.int32)
             for row, index in enumerate(chosen):
                 lengths[row] = len(prompts[index])
                 padded[row, : lengths[row]] = prompts[index]

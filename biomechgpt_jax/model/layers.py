@@ -260,7 +260,12 @@ class Decoder(nn.Module):
             head_init = named(scaled_normal(cfg.model_size), ("embed", "vocabulary"))
             self.param("head", head_init, size[::-1], jnp.float32)
         # Gathered over fsdp first, like any weight: looking up split rows would move the activations instead.
-        x_BTD = constrain(embedding_VD, ("vocabulary", None))[tokens_BT].astype(self.dtype)
+        table_VD = constrain(embedding_VD, ("vocabulary", None))
+        if tokens_BT.ndim == 3:  # [B, T, Q]: a token is the sum of its codes, -1 for none
+            found_BTQD = jnp.where((tokens_BT >= 0)[..., None], table_VD[jnp.maximum(tokens_BT, 0)], 0.0)
+            x_BTD = found_BTQD.sum(axis=2).astype(self.dtype)
+        else:
+            x_BTD = table_VD[tokens_BT].astype(self.dtype)
         if cfg.scale_embeddings:
             x_BTD = x_BTD * jnp.asarray(cfg.model_size**0.5, self.dtype)
         x_BTD = constrain(x_BTD, ("batch", "length", None))

@@ -1,6 +1,6 @@
 """The motion codec: movement to codes and back, with everything that belongs to it in one digest.
 
-Shapes: B batch, T frames, C features (40), S tokens, N codes, K size of a code vector.
+Shapes: B batch, T frames, C features (40), S tokens, Q layers (codes of a token), N codes of a layer, K latent.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import features as features_lib
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer import batching, quantizers
+from biomechgpt_jax.tokenizer import batching, codes
 from biomechgpt_jax.tokenizer.files import write_atomically
 from biomechgpt_jax.tokenizer.network import networks
 from biomechgpt_jax.tokenizer.scaling import Scaling
 
 ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
 # The fields of the configuration that decide what a token means; the rest only say how it was trained.
-_NETWORK_FIELDS = ("quantizer", "levels", "codebook_size", "code_size", "width", "depth", "stride")
+_NETWORK_FIELDS = ("quantizer", "levels", "layers", "codebook_size", "code_size", "width", "depth", "stride")
 
 Params = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ class Codec:
     """A trained codec. Encoding and decoding do not depend on what else is in the batch, nor on padding."""
 
     def __init__(self, cfg: config.Tokenizer, scaling: Scaling, params: Params, codebook: np.ndarray | None = None):
-        """Args: params {"encoder", "decoder"}; codebook f32[N, K] for VQ, None for FSQ."""
+        """Args: params {"encoder", "decoder"}; codebook f32[Q, N, K] for VQ, None for FSQ."""
         self.config = cfg
         self.scaling = scaling
         self.params: Params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), dict(params))
@@ -47,8 +47,13 @@ class Codec:
 
     @property
     def codes(self) -> int:
-        """Number of codes."""
+        """Number of codes of a layer."""
         return self.config.codes
+
+    @property
+    def layers(self) -> int:
+        """Codes of a token."""
+        return self.config.layers
 
     @property
     def stride(self) -> int:
@@ -56,24 +61,24 @@ class Codec:
         return self.config.stride
 
     def encode(self, coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Codes i32[T_i // stride] of movements f32[T_i, 40] at 30 Hz with masks bool[40].
+        """Codes i32[T_i // stride, Q] of movements f32[T_i, 40] at 30 Hz with masks bool[40].
 
         Values of coordinates that are not observed are never read (they may be NaN). Frames after the last whole
         token are not read either.
         """
         live = [len(movement) // self.stride * self.stride for movement in coordinates]
-        tokens = [np.zeros(0, np.int32) for _ in coordinates]
+        tokens = [np.zeros((0, self.layers), np.int32) for _ in coordinates]
         for chosen, rows, frames in batching.batches(live):
             q_BTC, mask_BC, lengths_B = batching.padded(
                 [coordinates[i] for i in chosen], [observed[i] for i in chosen], [live[i] for i in chosen], rows, frames
             )
-            codes_BS = np.asarray(_encode(self.config, self._parts(), q_BTC, mask_BC, lengths_B))
+            codes_BSQ = np.asarray(_encode(self.config, self._parts(), q_BTC, mask_BC, lengths_B))
             for row, i in enumerate(chosen):
-                tokens[i] = codes_BS[row, : live[i] // self.stride]
+                tokens[i] = codes_BSQ[row, : live[i] // self.stride]
         return tokens
 
     def decode(self, tokens: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-        """Movements f32[n_i * stride, 40] at 30 Hz of codes i32[n_i]: all 40 coordinates, whatever was masked.
+        """Movements f32[n_i * stride, 40] at 30 Hz of codes i32[n_i, Q]: all 40 coordinates, whatever was masked.
 
         Args:
             starts: world x, z (metres) and heading (radians) of each first frame; if absent, the
@@ -82,28 +87,28 @@ class Codec:
         Raises:
             InputError: a code is not one of this codec's.
         """
-        for number, codes in enumerate(tokens):
-            if len(codes) and not 0 <= np.min(codes) <= np.max(codes) < self.codes:
+        for number, found in enumerate(tokens):
+            if len(found) and not 0 <= np.min(found) <= np.max(found) < self.codes:
                 raise InputError(f"decode: movement {number} has codes outside 0..{self.codes - 1}; use its own codec")
-        live = [len(codes) * self.stride for codes in tokens]
+            if np.ndim(found) != 2 or np.shape(found)[1] != self.layers:
+                raise InputError(f"decode: movement {number} has not {self.layers} codes a token; use its own codec")
+        live = [len(found) * self.stride for found in tokens]
         movements = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in tokens]
         for chosen, rows, frames in batching.batches(live):
-            codes_BS = np.zeros((rows, frames // self.stride), np.int32)
+            codes_BSQ = np.zeros((rows, frames // self.stride, self.layers), np.int32)
             lengths_B, starts_B = np.zeros(rows, np.int32), np.zeros((rows, 3), np.float32)
             for row, i in enumerate(chosen):
-                codes_BS[row, : len(tokens[i])], lengths_B[row] = tokens[i], live[i]
+                codes_BSQ[row, : len(tokens[i])], lengths_B[row] = tokens[i], live[i]
                 if starts is not None:
                     starts_B[row] = starts[i]
-            q_BTC = np.asarray(_decode(self.config, self._parts(), codes_BS, lengths_B, starts_B))
+            q_BTC = np.asarray(_decode(self.config, self._parts(), codes_BSQ, lengths_B, starts_B))
             for row, i in enumerate(chosen):
                 movements[i] = q_BTC[row, : live[i]]
         return movements
 
     def code_vectors(self) -> np.ndarray:
-        """A description f32[N, K] of each code in which similar codes are near: to initialise embeddings from."""
-        if self.codebook is not None:
-            return self.codebook.copy()
-        return quantizers.fsq_description(self.config.levels)
+        """A description f32[Q, N, D] of each code in which similar codes are near: to initialise embeddings from."""
+        return codes.describe(self.config, self.codebook)
 
     def save(self, directory: Path | str) -> None:
         """Write `codec.npz` and `codec.json`; the second, written last, holds the digest of the first."""
@@ -190,17 +195,14 @@ def _encode(
     scaled_BTC = jnp.where(mask_BTC, (features_BTC - parts.center) / parts.spread, 0.0)
     encoder, _ = networks(cfg)
     z_BSK: Any = encoder.apply({"params": parts.params["encoder"]}, scaled_BTC, mask_BTC.astype(jnp.float32), lengths_B)
-    if parts.codebook is not None:
-        return quantizers.vq_index(z_BSK, jnp.asarray(parts.codebook))
-    return quantizers.fsq_index(z_BSK, cfg.levels)
+    return codes.index(cfg, z_BSK, parts.codebook)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _decode(
-    cfg: config.Tokenizer, parts: _Parts, codes_BS: jax.Array, lengths_B: jax.Array, starts_B: jax.Array
+    cfg: config.Tokenizer, parts: _Parts, codes_BSQ: jax.Array, lengths_B: jax.Array, starts_B: jax.Array
 ) -> jax.Array:
-    vectors = parts.codebook
-    z_BSK = quantizers.fsq_value(codes_BS, cfg.levels) if vectors is None else jnp.asarray(vectors)[codes_BS]
+    z_BSK = codes.values(cfg, codes_BSQ, parts.codebook)
     _, decoder = networks(cfg)
     scaled_BTC: Any = decoder.apply({"params": parts.params["decoder"]}, z_BSK, lengths_B)
     return features_lib.coordinates_from_features(scaled_BTC * parts.spread + parts.center, starts_B)

@@ -24,7 +24,7 @@ def reconstruction_error(codec: Codec, trials: Sequence[tuple[np.ndarray, np.nda
             over those that were observed and moved (standard deviation above 1 degree).
         p95_deg: the same with the 95th percentile.
         speed_error: absolute error of the mean speed of the pelvis along its path (m/s), mean over trials.
-        code_usage: share of the codes that occur.
+        code_usage: share of the codes that occur, mean over the layers.
         tokens: tokens measured.
     """
     chosen = [(movement, seen) for movement, seen in trials if len(movement) >= codec.stride]
@@ -41,12 +41,13 @@ def reconstruction_error(codec: Codec, trials: Sequence[tuple[np.ndarray, np.nda
         p95s.append(np.percentile(error, 95, axis=0))
         if seen[:6].all():
             speeds.append(abs(_speed(back) - _speed(true)))
-    used = np.unique(np.concatenate(tokens)) if tokens else np.zeros(0)
+    together = np.concatenate(tokens) if tokens else np.zeros((0, codec.layers), np.int32)
+    used = [len(np.unique(layer)) for layer in together.T]
     return {
         "median_deg": _mean(medians),
         "p95_deg": _mean(p95s),
         "speed_error": float(np.mean(speeds)) if speeds else float("nan"),
-        "code_usage": len(used) / codec.codes,
+        "code_usage": float(np.mean(used)) / codec.codes,
         "tokens": float(sum(map(len, tokens))),
     }
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.tokenizer import codes
 
 _KERNEL = 3
 _DILATION_GROWTH = 3  # of successive residual blocks
@@ -37,14 +38,9 @@ def _conv(width: int, kernel: int = _KERNEL, stride: int = 1, dilation: int = 1)
 def networks(cfg: config.Tokenizer) -> "tuple[Encoder, Decoder]":
     """The two halves of the network of a configuration."""
     return (
-        Encoder(cfg.width, cfg.depth, cfg.stride, code_size(cfg)),
+        Encoder(cfg.width, cfg.depth, cfg.stride, codes.size(cfg)),
         Decoder(cfg.width, cfg.depth, cfg.stride, COORDINATE_COUNT),
     )
-
-
-def code_size(cfg: config.Tokenizer) -> int:
-    """Size K of a latent."""
-    return len(cfg.levels) if cfg.quantizer == "fsq" else cfg.code_size
 
 
 def initial_parameters(cfg: config.Tokenizer, seed: int) -> dict[str, Any]:
@@ -57,7 +53,7 @@ def initial_parameters(cfg: config.Tokenizer, seed: int) -> dict[str, Any]:
     x_BTC, lengths_B = jnp.zeros((1, cfg.stride, COORDINATE_COUNT)), jnp.full(1, cfg.stride)
     shapes = {
         "encoder": jax.eval_shape(encoder.init, key, x_BTC, x_BTC, lengths_B)["params"],
-        "decoder": jax.eval_shape(decoder.init, key, jnp.zeros((1, 1, code_size(cfg))), lengths_B)["params"],
+        "decoder": jax.eval_shape(decoder.init, key, jnp.zeros((1, 1, codes.size(cfg))), lengths_B)["params"],
     }
     rng = np.random.default_rng(seed)
     drawn = {}

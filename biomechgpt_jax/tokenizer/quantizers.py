@@ -110,7 +110,7 @@ def vq_update(
     Args:
         z: f32[M, K] latents.
         index: i32[M] their codes.
-        counted: bool[M] latents that are movement and not padding; at least one.
+        counted: bool[M] latents that count; where none does, no code is reset.
         decay: of the moving averages.
         reset_below: a code whose average count falls below this is reset.
         key: chooses the latents.
@@ -123,8 +123,8 @@ def vq_update(
     smoothed = (counts + _SMALL) / (total + size * _SMALL) * total
     vectors = sums / smoothed[:, None]
 
-    fresh = z[jax.random.choice(key, z.shape[0], (size,), p=counted / counted.sum())]
-    dead = counts < reset_below
+    fresh = z[jax.random.choice(key, z.shape[0], (size,), p=counted / jnp.maximum(counted.sum(), 1))]
+    dead = (counts < reset_below) & counted.any()
     return Codebook(
         jnp.where(dead[:, None], fresh, vectors),
         jnp.where(dead, 1.0, counts),

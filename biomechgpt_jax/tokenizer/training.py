@@ -16,7 +16,7 @@ import optax
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import features as features_lib
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer import quantizers
+from biomechgpt_jax.tokenizer import codes, quantizers
 from biomechgpt_jax.tokenizer.batching import features_of
 from biomechgpt_jax.tokenizer.codec import Codec
 from biomechgpt_jax.tokenizer.network import initial_parameters, networks
@@ -89,8 +89,7 @@ def init(cfg: config.Tokenizer, windows: Windows) -> State:
         key_batch, key_codes = jax.random.split(jax.random.key(cfg.seed))
         batch = jax.jit(draw, static_argnums=(1, 2))(windows, cfg.window_frames, cfg.batch_size, key_batch)
         z_MK = jax.jit(_latents, static_argnums=0)(cfg, params, batch).reshape(-1, cfg.code_size)
-        chosen = jax.random.choice(key_codes, len(z_MK), (cfg.codes,), replace=cfg.codes > len(z_MK))
-        codebook = quantizers.codebook_from(z_MK[chosen])
+        codebook = codes.first_codebook(cfg, z_MK, key_codes)
     return State(jnp.zeros((), jnp.int32), params, _optimizer(cfg).init(params), codebook)
 
 
@@ -120,18 +119,13 @@ def loss(
     cfg: config.Tokenizer,
     batch: Batch,
     spread: jax.Array,
-) -> tuple[jax.Array, tuple[dict[str, jax.Array], jax.Array]]:
-    """The training loss of a batch, its parts, and the latents f32[B,S,K]."""
+    kept_B: jax.Array,
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], codes.Quantized]]:
+    """The training loss of a batch, its parts, and its quantized latents; kept_B as in `codes.kept_layers`."""
     z_BSK = _latents(cfg, params, batch)
-    commitment = jnp.zeros(())
-    if codebook is None:
-        code_BSK = quantizers.fsq_quantize(z_BSK, cfg.levels)
-    else:
-        nearest_BSK = jax.lax.stop_gradient(codebook.vectors[quantizers.vq_index(z_BSK, codebook.vectors)])
-        whole_BS1 = (jnp.arange(z_BSK.shape[1]) < batch.lengths_B[:, None] // cfg.stride)[..., None]
-        commitment = ((z_BSK - nearest_BSK) ** 2 * whole_BS1).sum() / (whole_BS1.sum() * z_BSK.shape[-1])
-        code_BSK = z_BSK + jax.lax.stop_gradient(nearest_BSK - z_BSK)
-    decoded_BTC: Any = networks(cfg)[1].apply({"params": params["decoder"]}, code_BSK, batch.lengths_B)
+    seen = codes.quantized(cfg, z_BSK, codebook, kept_B, _whole(cfg, batch, z_BSK.shape[1]))
+    commitment = seen.commitment
+    decoded_BTC: Any = networks(cfg)[1].apply({"params": params["decoder"]}, seen.values, batch.lengths_B)
 
     weight_BTC = batch.known_BTC * jnp.where(batch.shown_BTC, 1.0, HIDDEN_WEIGHT) * _feature_weights()
     error_BTC = (decoded_BTC - batch.scaled_BTC) * batch.known_BTC
@@ -142,7 +136,12 @@ def loss(
     path = _mean(smooth_l1(path_BT3, 1.0), weight_BTC[..., rates])
     total = reconstruction + cfg.velocity_weight * velocity + PATH_WEIGHT * path + cfg.commitment_weight * commitment
     parts = {"loss": total, "reconstruction": reconstruction, "velocity": velocity, "path": path}
-    return total, (parts | ({} if codebook is None else {"commitment": commitment}), z_BSK)
+    return total, (parts | ({} if codebook is None else {"commitment": commitment}), seen)
+
+
+def _whole(cfg: config.Tokenizer, batch: Batch, tokens: int) -> jax.Array:
+    """Tokens that are movement and not padding, bool[B, S]."""
+    return jnp.arange(tokens) < batch.lengths_B[:, None] // cfg.stride
 
 
 # One step a call: on CPU XLA runs convolutions inside a loop of its own tens of times slower.
@@ -151,23 +150,16 @@ def step(
     cfg: config.Tokenizer, state: State, windows: Windows, spread: jax.Array
 ) -> tuple[State, dict[str, jax.Array]]:
     """One update; returns the new state and the parts of the loss."""
-    key_batch, key_reset = jax.random.split(jax.random.fold_in(jax.random.key(cfg.seed + 1), state.step))
+    key_batch, key_reset, key_kept = jax.random.split(jax.random.fold_in(jax.random.key(cfg.seed + 1), state.step), 3)
     batch = draw(windows, cfg.window_frames, cfg.batch_size, key_batch)
-    gradient, (parts, z_BSK) = jax.grad(loss, has_aux=True)(state.params, state.codebook, cfg, batch, spread)
+    kept_B = codes.kept_layers(cfg, cfg.batch_size, key_kept)
+    gradient, (parts, seen) = jax.grad(loss, has_aux=True)(state.params, state.codebook, cfg, batch, spread, kept_B)
     updates, optimizer = _optimizer(cfg).update(gradient, state.optimizer, state.params)
     codebook = state.codebook
     if codebook is not None:
-        codebook = _moved(cfg, codebook, z_BSK, batch.lengths_B, key_reset)
+        tokens = cfg.window_frames // cfg.stride
+        codebook = codes.moved(cfg, codebook, seen, kept_B, _whole(cfg, batch, tokens), key_reset)
     return State(state.step + 1, optax.apply_updates(state.params, updates), optimizer, codebook), parts
-
-
-def _moved(
-    cfg: config.Tokenizer, codebook: quantizers.Codebook, z_BSK: jax.Array, lengths_B: jax.Array, key: jax.Array
-) -> quantizers.Codebook:
-    whole_BS = jnp.arange(z_BSK.shape[1]) < lengths_B[:, None] // cfg.stride
-    z_MK = z_BSK.reshape(-1, z_BSK.shape[-1])
-    index_M = quantizers.vq_index(z_MK, codebook.vectors)
-    return quantizers.vq_update(codebook, z_MK, index_M, whole_BS.reshape(-1), cfg.ema_decay, cfg.reset_below, key)
 
 
 def _feature_weights() -> np.ndarray:

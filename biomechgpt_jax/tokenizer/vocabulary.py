@@ -26,7 +26,8 @@ class Vocabulary:
 
     Attributes:
         text: the text tokenizer.
-        codes: number of motion codes.
+        codes: number of motion codes of a layer.
+        layers: motion codes of one token; each layer has ids of its own.
         codec_digest: of the codec that the motion codes belong to.
         pad, trunk, question, answer, end: ids of the special tokens.
         motion_offset: id of motion code 0.
@@ -34,16 +35,16 @@ class Vocabulary:
         digest: SHA-256 hex over the digests of codec and text tokenizer and the layout of the ids.
     """
 
-    def __init__(self, text: TextTokenizer, codes: int, codec_digest: str = ""):
-        self.text, self.codes, self.codec_digest = text, codes, codec_digest
+    def __init__(self, text: TextTokenizer, codes: int, codec_digest: str = "", layers: int = 1):
+        self.text, self.codes, self.layers, self.codec_digest = text, codes, layers, codec_digest
         self.pad, self.trunk, self.question, self.answer, self.end = range(text.size, text.size + len(SPECIALS))
         self.motion_offset: int = text.size + len(SPECIALS)
-        self.size: int = -(-(self.motion_offset + codes) // _MULTIPLE) * _MULTIPLE
-        layout = json.dumps([codec_digest, text.digest, text.size, SPECIALS, codes, self.size])
+        self.size: int = -(-(self.motion_offset + codes * layers) // _MULTIPLE) * _MULTIPLE
+        layout = json.dumps([codec_digest, text.digest, text.size, SPECIALS, codes, layers, self.size])
         self.digest: str = hashlib.sha256(layout.encode()).hexdigest()
 
     def motion(self, codes: np.ndarray) -> np.ndarray:
-        """Ids i32[n] of motion codes i32[n].
+        """Ids i32[n, Q] of motion codes i32[n, Q].
 
         Raises:
             InputError: a code is not in 0 .. codes - 1.
@@ -51,7 +52,9 @@ class Vocabulary:
         codes = np.asarray(codes)
         if codes.size and not 0 <= codes.min() <= codes.max() < self.codes:
             raise InputError(f"motion codes outside 0..{self.codes - 1}: encode with the codec of this vocabulary")
-        return (codes + self.motion_offset).astype(np.int32)
+        if codes.ndim != 2 or codes.shape[1] != self.layers:
+            raise InputError(f"motion codes of shape {codes.shape}, not [n, {self.layers}]: encode with its codec")
+        return (codes + self.codes * np.arange(self.layers) + self.motion_offset).astype(np.int32)
 
     def encode_text(self, text: str) -> list[int]:
         """Ids of a text."""
@@ -71,6 +74,7 @@ class Vocabulary:
             "text_pieces": self.text.size,
             "specials": SPECIALS,
             "codes": self.codes,
+            "layers": self.layers,
             "size": self.size,
         }
         with write_atomically(Path(directory) / VOCABULARY_FILE) as file:
@@ -92,7 +96,7 @@ def load(directory: Path | str) -> tuple[Codec, Vocabulary]:
     path = Path(directory) / VOCABULARY_FILE
     mend = "make the tokenizer again with `biomechgpt tokenizer`"
     codec, text = Codec.load(directory), TextTokenizer.load(directory)
-    vocabulary = Vocabulary(text, codec.codes, codec.digest)
+    vocabulary = Vocabulary(text, codec.codes, codec.digest, codec.layers)
     try:
         wanted = json.loads(path.read_text())["digest"]
     except OSError as error:

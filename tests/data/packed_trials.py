@@ -56,7 +56,7 @@ def _trial(number, activity, seconds, contacts, defining, scores) -> Trial:
 class Codec:
     """One code for every `stride` frames."""
 
-    codes, digest = CODES, "codec"
+    codes, layers, digest = CODES, 1, "codec"
 
     def __init__(self, stride: int = 4) -> None:
         self.stride = stride
@@ -64,14 +64,14 @@ class Codec:
 
     def encode(self, coordinates, observed):
         self.seen += list(zip(coordinates, observed, strict=True))
-        return [np.arange(len(c) // self.stride, dtype=np.int32) % CODES for c in coordinates]
+        return [np.arange(len(c) // self.stride, dtype=np.int32)[:, None] % CODES for c in coordinates]
 
 
 class Vocabulary:
     """A piece for every character."""
 
     pad, trunk, question, answer, end, motion_offset = 128, 129, 130, 131, 132, 133
-    size, digest = 256, "vocabulary"
+    size, layers, digest = 256, 1, "vocabulary"
 
     def motion(self, codes):
         return np.asarray(codes) + self.motion_offset

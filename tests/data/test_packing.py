@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from biomechgpt_jax.data import packing
-from biomechgpt_jax.data.packing import Branch, Item
+from biomechgpt_jax.data.packing import Branch, Item, arrays, lay_out
 
 PAD = 7
 
@@ -46,7 +46,7 @@ def item(trunk: int, *branches: tuple[int, int]) -> Item:
         Branch(100 * number + np.arange(length, dtype=np.int32), answer)
         for number, (length, answer) in enumerate(branches, 1)
     )
-    return Item(np.arange(10, 10 + trunk, dtype=np.int32), tuple(made))
+    return Item(np.arange(10, 10 + trunk, dtype=np.int32)[:, None], tuple(made))
 
 
 def test_a_row_is_laid_out_by_hand() -> None:
@@ -58,3 +58,11 @@ def test_a_row_is_laid_out_by_hand() -> None:
     assert row["loss_weights"].tolist() == [0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 0, 1, 0, 0, 0]
     assert row["loss_weights"].dtype == np.float32
     assert all(row[name].dtype == np.int32 for name in packing.ARRAYS[:-1])
+
+
+def test_further_codes_lie_beside_the_first_and_nowhere_else() -> None:
+    trunk = np.array([[5, -1], [30, 61], [31, 62]], np.int32)
+    row = lay_out([Item(trunk, (Branch(np.array([1, 2, 3], np.int32), 1),))], 9, pad=0, layers=2)
+    assert set(row) == set(arrays(2))
+    assert row["tokens"].tolist() == [5, 30, 31, 1, 2, 3, 0, 0, 0]
+    assert row["codes_1"].tolist() == [-1, 61, 62, -1, -1, -1, -1, -1, -1]

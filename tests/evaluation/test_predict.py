@@ -16,7 +16,7 @@ def ask_about(movements, phrasings=("what is it?", "is it so?", "how fast?")):
     asked, codes = [], []
     for i in range(movements):
         coordinates = np.zeros((40 + 16 * i, COORDINATE_COUNT), np.float32)
-        motion = generator.integers(0, 60, len(coordinates) // 4).astype(np.int32)
+        motion = generator.integers(0, 60, (len(coordinates) // 4, 1)).astype(np.int32)
         for (name, question), phrasing in zip(QUESTIONS.items(), phrasings, strict=True):
             asked.append(
                 baselines.Asked(
@@ -60,7 +60,7 @@ def logits_of(model, tokens):
 
 def prompt_of(item, motion):
     v = Vocabulary()
-    trunk = [] if motion is None else [v.trunk, *v.motion(motion)]
+    trunk = [] if motion is None else [v.trunk, *v.motion(motion)[:, 0]]
     return [*trunk, v.question, *v.encode_text(item.phrasing), v.answer]
 
 
@@ -122,7 +122,7 @@ def test_numbers_are_the_most_probable_letters_one_after_the_other(model, with_m
 
 def test_asking_about_one_movement(model):
     def encode(coordinates, observed):
-        return [np.arange(len(c) // 4, dtype=np.int32) % 60 for c in coordinates]
+        return [np.arange(len(c) // 4, dtype=np.int32)[:, None] % 60 for c in coordinates]
 
     def ask(frames, name="diagnosis"):
         coordinates = np.zeros((frames, COORDINATE_COUNT), np.float32)
@@ -160,7 +160,7 @@ def test_fidelity_of_a_codec_that_loses_a_known_amount():
         codes = 16
 
         def encode(self, coordinates, observed):
-            return [np.arange(len(c) // 4) % 4 for c in coordinates]
+            return [np.arange(len(c) // 4)[:, None] % 4 for c in coordinates]
 
         def decode(self, tokens):
             return [movement[: 4 * len(t)] + np.radians(2.0) for t in tokens]

@@ -25,7 +25,7 @@ class Codec:
     codes = 60
 
     def encode(self, coordinates, observed):
-        return [np.arange(len(c) // 4, dtype=np.int32) % 60 for c in coordinates]
+        return [np.arange(len(c) // 4, dtype=np.int32)[:, None] % 60 for c in coordinates]
 
     def decode(self, tokens):
         return [np.zeros((4 * len(t), COORDINATE_COUNT), np.float32) for t in tokens]

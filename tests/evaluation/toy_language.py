@@ -13,7 +13,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz .?0123456789"
 class Vocabulary:
     """Letters are the text pieces."""
 
-    size = 128
+    size, layers = 128, 1
     pad, trunk, question, answer, end = range(len(LETTERS), len(LETTERS) + 5)
 
     def motion(self, codes):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import config
+from biomechgpt_jax.data import packing
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder, generation
 
@@ -124,3 +125,30 @@ def test_branch_scores_equal_a_full_softmax(params, monkeypatch):
         monkeypatch.setattr(generation, "LOGITS_TOKENS", tokens)
         generation.branch_logprobs.clear_cache()
         np.testing.assert_allclose(generation.branch_logprobs(params, batch, CFG), want, atol=1e-4)
+
+
+def test_a_token_of_several_codes_is_the_sum_of_their_embeddings(params):
+    """An id whose embedding is the sum stands for the codes; its own logit is the one that differs."""
+    codes, stand_in = np.array([[11, 20, 41], [12, 25, -1]], np.int32), [60, 61]
+    table = np.array(params["embedding"])
+    for one, row in zip(stand_in, codes, strict=True):
+        table[one] = table[row[row >= 0]].sum(0)
+    head = {"head": params["embedding"].T} if "head" not in params else {}
+    cfg = dataclasses.replace(CFG, tied_embeddings=False)
+    summed, plain = {**params, **head}, {**params, **head, "embedding": table}
+    text = np.array([7, 8, 9], np.int32)
+    several = packing.after(codes, text)
+    assert several.tolist() == [[11, 20, 41], [12, 25, -1], [7, -1, -1], [8, -1, -1], [9, -1, -1]]
+    one = np.array([*stand_in, *text], np.int32)
+
+    index = np.arange(5, dtype=np.int32)[None]
+    rest = {"positions": index, "segments": np.ones_like(index), "branches": np.zeros_like(index)}
+    batch = {"tokens": several[None, :, 0], "codes_1": several[None, :, 1], "codes_2": several[None, :, 2]} | rest
+    found, wanted = apply(summed, batch, cfg), apply(plain, {"tokens": one[None]} | rest, cfg)
+    np.testing.assert_allclose(found, wanted, atol=2e-4)
+    allowed = np.arange(VOCABULARY) < min(stand_in)
+    first = generation.greedy(summed, cfg, [several, several[1:]], 6, END, bucket=24, allowed=allowed)
+    second = generation.greedy(plain, cfg, [one, one[1:]], 6, END, bucket=24, allowed=allowed)
+    for (tokens, logprobs), (other, scores) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(tokens, other)
+        np.testing.assert_allclose(logprobs, scores, atol=1e-3)

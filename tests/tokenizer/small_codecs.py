@@ -26,11 +26,12 @@ def untrained(cfg: config.Tokenizer, seed: int = 0) -> Codec:
     rng = np.random.default_rng(seed)
     codebook = None
     if cfg.quantizer == "vq":
-        codebook = rng.normal(size=(cfg.codebook_size, cfg.code_size))
+        codebook = rng.normal(size=(cfg.layers, cfg.codebook_size, cfg.code_size))
     center = rng.normal(0, 0.1, COORDINATE_COUNT).astype(np.float32)
     scaling = Scaling(center, np.full(COORDINATE_COUNT, 0.2, np.float32))
     return Codec(cfg, scaling, initial_parameters(cfg, seed), codebook)
 
 
 SMALL_FSQ = config.Tokenizer(width=16, depth=2)
+SMALL_RESIDUAL = config.Tokenizer(quantizer="vq", codebook_size=32, code_size=8, layers=3, width=16, depth=1)
 SMALL_VQ = config.Tokenizer(quantizer="vq", codebook_size=64, code_size=8, width=16, depth=1)

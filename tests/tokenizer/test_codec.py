@@ -35,7 +35,7 @@ def test_tokens_do_not_depend_on_the_batch_or_on_padding(codec: Codec, monkeypat
 
 def test_decoding_does_not_depend_on_the_batch(codec: Codec) -> None:
     rng = np.random.default_rng(0)
-    tokens = [rng.integers(0, codec.codes, n).astype(np.int32) for n in (5, 16, 17, 0)]
+    tokens = [rng.integers(0, codec.codes, (n, codec.layers)).astype(np.int32) for n in (5, 16, 17, 0)]
     starts = [np.array([1.0, -2.0, 0.5], np.float32)] * len(tokens)
     together = codec.decode(tokens, starts)
     for codes, movement in zip(tokens, together, strict=True):
@@ -108,12 +108,14 @@ def test_another_codec_s_arrays_are_refused_with_both_digests(tmp_path: Path) ->
 
 def test_codes_of_another_codec_are_refused() -> None:
     with pytest.raises(InputError, match=r"outside 0\.\.999"):
-        untrained(SMALL_FSQ).decode([np.array([1000], np.int32)])
+        untrained(SMALL_FSQ).decode([np.array([[1000]], np.int32)])
 
 
 def test_code_vectors_tell_codes_apart_and_place_neighbours_near(codec: Codec) -> None:
-    vectors = codec.code_vectors()
-    assert vectors.shape[0] == codec.codes and len(np.unique(vectors.round(5), axis=0)) == codec.codes
+    every = codec.code_vectors()
+    assert every.shape[:2] == (codec.layers, codec.codes)
+    assert len(np.unique(every.reshape(-1, every.shape[-1]).round(5), axis=0)) == codec.layers * codec.codes
+    vectors = every[0]
     if codec.config.quantizer == "fsq":
         steps = np.linalg.norm(vectors[1:8] - vectors[0], axis=1)  # the first level goes from 0 to 7
         assert (np.diff(steps) > 0).all()
@@ -123,10 +125,10 @@ def test_reconstruction_error_of_a_perfect_codec_is_zero() -> None:
     movements = [smooth(64, seed) for seed in range(3)]
 
     class Perfect:
-        stride, codes, config = 4, 8, config.Tokenizer()
+        stride, codes, layers, config = 4, 8, 1, config.Tokenizer()
 
         def encode(self, coordinates: list[np.ndarray], observed: list[np.ndarray]) -> list[np.ndarray]:
-            return [np.arange(16) % 2 for _ in coordinates]
+            return [np.arange(16)[:, None] % 2 for _ in coordinates]
 
         def decode(self, tokens: list[np.ndarray], starts: list[np.ndarray]) -> list[np.ndarray]:
             return [movement + np.radians(3.0) for movement in movements]

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from small_codecs import SMALL_FSQ, SMALL_VQ, smooth
+from small_codecs import SMALL_FSQ, SMALL_RESIDUAL, SMALL_VQ, smooth
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.features import FORWARD, RATES, feature_mask
@@ -26,7 +26,7 @@ ALL = np.ones(COORDINATE_COUNT, bool)
 PLAIN = Scaling(np.zeros(COORDINATE_COUNT, np.float32), np.ones(COORDINATE_COUNT, np.float32))
 
 
-@pytest.mark.parametrize("cfg", [SMALL_FSQ, SMALL_VQ], ids=["fsq", "vq"])
+@pytest.mark.parametrize("cfg", [SMALL_FSQ, SMALL_VQ, SMALL_RESIDUAL], ids=["fsq", "vq", "residual"])
 def test_training_reduces_the_loss_and_repeats(cfg: config.Tokenizer) -> None:
     cfg = dataclasses.replace(cfg, steps=200, batch_size=8, window_frames=32, learning_rate=4e-3)
     trials = [(smooth(length, seed), ALL) for seed, length in enumerate((150, 90, 30, 200))]
@@ -96,10 +96,12 @@ def test_the_loss_looks_only_at_what_is_known() -> None:
     held = windows.gather(features_of([smooth(120, 0)], [ALL]), [ALL], PLAIN, cfg.window_frames, cfg.stride)
     state = training.init(cfg, held)
     loss = jax.jit(training.loss, static_argnums=2)
+    kept = np.full(cfg.batch_size, cfg.layers)
     batch = jax.jit(windows.draw, static_argnums=(1, 2))(held, cfg.window_frames, 4, jax.random.key(0))
     spread = np.ones(COORDINATE_COUNT, np.float32)
     known_BTC, shown_BTC = (mask.at[..., 8].set(False) for mask in (batch.known_BTC, batch.shown_BTC))
     batch = batch._replace(known_BTC=known_BTC, shown_BTC=shown_BTC)
     other = batch._replace(scaled_BTC=batch.scaled_BTC.at[..., 8].set(99.0))
-    assert loss(state.params, None, cfg, batch, spread)[0] == loss(state.params, None, cfg, other, spread)[0]
+    values = [loss(state.params, None, cfg, one, spread, kept)[0] for one in (batch, other)]
+    assert values[0] == values[1]
     assert list(RATES) == [0, 1, 5]

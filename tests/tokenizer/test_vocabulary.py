@@ -55,9 +55,9 @@ def test_too_little_text_or_too_few_pieces_are_refused() -> None:
 
 
 def test_ids_are_disjoint_and_the_size_divides(text: TextTokenizer) -> None:
-    vocabulary = lib.Vocabulary(text, 1000, "digest of a codec")
+    vocabulary = lib.Vocabulary(text, 500, "digest of a codec", layers=2)
     specials = [vocabulary.pad, vocabulary.trunk, vocabulary.question, vocabulary.answer, vocabulary.end]
-    motion = vocabulary.motion(np.arange(1000))
+    motion = vocabulary.motion(np.stack([np.arange(500)] * 2, axis=1)).T.ravel()
     ids = [*range(text.size), *specials, *motion]
     assert len(set(ids)) == len(ids) == text.size + 5 + 1000
     assert min(specials) == text.size and motion[0] == vocabulary.motion_offset
@@ -65,7 +65,9 @@ def test_ids_are_disjoint_and_the_size_divides(text: TextTokenizer) -> None:
     answer = vocabulary.encode_text("1.29 m/s")
     assert vocabulary.decode_text([vocabulary.answer, *answer, vocabulary.end, int(motion[7])]) == "1.29 m/s"
     with pytest.raises(InputError, match="outside"):
-        vocabulary.motion(np.array([1000]))
+        vocabulary.motion(np.array([[500, 0]]))
+    with pytest.raises(InputError, match="codec"):
+        vocabulary.motion(np.array([[1]]))
 
 
 def test_the_digest_is_of_codec_and_text(text: TextTokenizer) -> None:
