@@ -1,12 +1,14 @@
 """Movements of any length in a few padded shapes, so that few programs are compiled."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from biomechgpt_jax.biomechanics import features as features_lib
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.errors import InputError
 
 _LENGTHS = (64, 128, 256, 512, 1024)
 _ROWS = (1, 4, 16, 64)
@@ -16,7 +18,7 @@ _features = jax.jit(features_lib.features)
 
 
 def bucket(frames: int) -> int:
-    """The padded length in frames: 64 to 1024 by doubling, then multiples of 1024."""
+    """The padded length in frames: 64 to 1024 by doubling, then multiples of 1024 (only features are that long)."""
     return next((length for length in _LENGTHS if frames <= length), -(-frames // 1024) * 1024)
 
 
@@ -34,6 +36,36 @@ def batches(lengths: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
         for first in range(0, len(members), most):
             chosen = members[first : first + most]
             yield chosen, next(rows for rows in _ROWS if rows >= len(chosen)), frames
+
+
+class Piece(NamedTuple):
+    """Part of a movement that is worked on by itself, and the part of that which is kept; in frames."""
+
+    movement: int
+    begin: int
+    end: int
+    keep: slice
+
+
+def pieces(lengths: Sequence[int], reach: int) -> list[Piece]:
+    """Cut movements longer than the longest bucket into overlapping pieces that fill it, in order.
+
+    Args:
+        lengths: frames of each movement; empty ones have no piece.
+        reach: frames that a kept frame depends on, on either side.
+    """
+    longest = max(_LENGTHS)
+    core = longest - 2 * reach
+    if core <= 0:
+        raise InputError(f"tokenizer: a network of this depth reaches {reach} frames, too far for pieces of {longest}")
+    found = []
+    for movement, frames in enumerate(lengths):
+        starts = range(0, frames, core) if frames > longest else range(min(frames, 1))
+        for start in starts:
+            end = min(start + core, frames) if frames > longest else frames
+            first, last = max(0, start - reach), min(frames, end + reach)
+            found.append(Piece(movement, first, last, slice(start - first, end - first)))
+    return found
 
 
 def padded(

@@ -24,7 +24,7 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import batching, codes
 from biomechgpt_jax.tokenizer.files import write_atomically
-from biomechgpt_jax.tokenizer.network import networks
+from biomechgpt_jax.tokenizer.network import networks, reach
 from biomechgpt_jax.tokenizer.scaling import Scaling
 
 ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
@@ -67,15 +67,20 @@ class Codec:
         token are not read either.
         """
         live = [len(movement) // self.stride * self.stride for movement in coordinates]
-        tokens = [np.zeros((0, self.layers), np.int32) for _ in coordinates]
-        for chosen, rows, frames in batching.batches(live):
+        cut = batching.pieces(live, reach(self.config))
+        shown = [coordinates[piece.movement][piece.begin : piece.end] for piece in cut]
+        masks = [observed[piece.movement] for piece in cut]
+        lengths = [piece.end - piece.begin for piece in cut]
+        found = [np.zeros((0, self.layers), np.int32)] * len(cut)
+        for chosen, rows, frames in batching.batches(lengths):
             q_BTC, mask_BC, lengths_B = batching.padded(
-                [coordinates[i] for i in chosen], [observed[i] for i in chosen], [live[i] for i in chosen], rows, frames
+                [shown[i] for i in chosen], [masks[i] for i in chosen], [lengths[i] for i in chosen], rows, frames
             )
             codes_BSQ = np.asarray(_encode(self.config, self._parts(), q_BTC, mask_BC, lengths_B))
             for row, i in enumerate(chosen):
-                tokens[i] = codes_BSQ[row, : live[i] // self.stride]
-        return tokens
+                keep = cut[i].keep
+                found[i] = codes_BSQ[row, keep.start // self.stride : keep.stop // self.stride]
+        return _joined(cut, found, len(live), np.zeros((0, self.layers), np.int32))
 
     def decode(self, tokens: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
         """Movements f32[n_i * stride, 40] at 30 Hz of codes i32[n_i, Q]: all 40 coordinates, whatever was masked.
@@ -93,18 +98,20 @@ class Codec:
             if np.ndim(found) != 2 or np.shape(found)[1] != self.layers:
                 raise InputError(f"decode: movement {number} has not {self.layers} codes a token; use its own codec")
         live = [len(found) * self.stride for found in tokens]
-        movements = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in tokens]
-        for chosen, rows, frames in batching.batches(live):
+        cut = batching.pieces(live, reach(self.config))
+        decoded = [np.zeros((0, COORDINATE_COUNT), np.float32)] * len(cut)
+        for chosen, rows, frames in batching.batches([piece.end - piece.begin for piece in cut]):
             codes_BSQ = np.zeros((rows, frames // self.stride, self.layers), np.int32)
-            lengths_B, starts_B = np.zeros(rows, np.int32), np.zeros((rows, 3), np.float32)
+            lengths_B = np.zeros(rows, np.int32)
             for row, i in enumerate(chosen):
-                codes_BSQ[row, : len(tokens[i])], lengths_B[row] = tokens[i], live[i]
-                if starts is not None:
-                    starts_B[row] = starts[i]
-            q_BTC = np.asarray(_decode(self.config, self._parts(), codes_BSQ, lengths_B, starts_B))
+                piece = cut[i]
+                shown = tokens[piece.movement][piece.begin // self.stride : piece.end // self.stride]
+                codes_BSQ[row, : len(shown)], lengths_B[row] = shown, piece.end - piece.begin
+            features_BTC = np.asarray(_decode(self.config, self._parts(), codes_BSQ, lengths_B))
             for row, i in enumerate(chosen):
-                movements[i] = q_BTC[row, : live[i]]
-        return movements
+                decoded[i] = features_BTC[row, cut[i].keep]
+        features = _joined(cut, decoded, len(live), np.zeros((0, COORDINATE_COUNT), np.float32))
+        return _integrated(features, starts)
 
     def code_vectors(self) -> np.ndarray:
         """A description f32[Q, N, D] of each code in which similar codes are near: to initialise embeddings from."""
@@ -199,10 +206,38 @@ def _encode(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode(
-    cfg: config.Tokenizer, parts: _Parts, codes_BSQ: jax.Array, lengths_B: jax.Array, starts_B: jax.Array
-) -> jax.Array:
+def _decode(cfg: config.Tokenizer, parts: _Parts, codes_BSQ: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    """Features f32[B, T, 40]."""
     z_BSK = codes.values(cfg, codes_BSQ, parts.codebook)
     _, decoder = networks(cfg)
     scaled_BTC: Any = decoder.apply({"params": parts.params["decoder"]}, z_BSK, lengths_B)
-    return features_lib.coordinates_from_features(scaled_BTC * parts.spread + parts.center, starts_B)
+    return scaled_BTC * parts.spread + parts.center
+
+
+_coordinates = jax.jit(features_lib.coordinates_from_features)
+
+
+def _integrated(features: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+    """Coordinates f32[T_i, 40] of features f32[T_i, 40]: the path is summed over the whole movement."""
+    movements = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in features]
+    for chosen, rows, frames in batching.batches([len(movement) for movement in features]):
+        features_BTC = np.zeros((rows, frames, COORDINATE_COUNT), np.float32)
+        starts_B = np.zeros((rows, 3), np.float32)
+        for row, i in enumerate(chosen):
+            features_BTC[row, : len(features[i])] = features[i]
+            if starts is not None:
+                starts_B[row] = starts[i]
+        q_BTC = np.asarray(_coordinates(features_BTC, starts_B))
+        for row, i in enumerate(chosen):
+            movements[i] = q_BTC[row, : len(features[i])]
+    return movements
+
+
+def _joined(
+    cut: Sequence[batching.Piece], parts: Sequence[np.ndarray], movements: int, empty: np.ndarray
+) -> list[np.ndarray]:
+    """What was kept of the pieces, put together again for each movement."""
+    of_movement: list[list[np.ndarray]] = [[empty] for _ in range(movements)]
+    for piece, part in zip(cut, parts, strict=True):
+        of_movement[piece.movement].append(part)
+    return [np.concatenate(own) for own in of_movement]

@@ -43,6 +43,16 @@ def networks(cfg: config.Tokenizer) -> "tuple[Encoder, Decoder]":
     )
 
 
+def reach(cfg: config.Tokenizer) -> int:
+    """Frames on either side beyond which nothing changes a token, nor a decoded frame; a multiple of the stride.
+
+    At each resolution the residual blocks reach as far as the sum of their dilations, the other convolutions one or
+    two steps; the resolutions add up to less than twice the coarsest.
+    """
+    blocks = sum(_DILATION_GROWTH**block for block in range(cfg.depth))
+    return 2 * cfg.stride * (blocks + 2)
+
+
 def initial_parameters(cfg: config.Tokenizer, seed: int) -> dict[str, Any]:
     """Parameters {"encoder", "decoder"} f32: kernels normal with variance 1 / fan-in (LeCun), biases zero.
 

@@ -11,7 +11,7 @@ from small_codecs import SMALL_FSQ, smooth, untrained
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, NECK_AND_WRISTS, observed_without
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer import batching
+from biomechgpt_jax.tokenizer import batching, network
 from biomechgpt_jax.tokenizer.codec import ARRAYS_FILE, DESCRIPTION_FILE, Codec
 from biomechgpt_jax.tokenizer.fidelity import reconstruction_error
 from biomechgpt_jax.tokenizer.scaling import Scaling
@@ -42,6 +42,19 @@ def test_decoding_does_not_depend_on_the_batch(codec: Codec) -> None:
         assert movement.shape == (4 * len(codes), COORDINATE_COUNT) and np.isfinite(movement).all()
         np.testing.assert_allclose(codec.decode([codes], starts[:1])[0], movement, atol=1e-4)
     np.testing.assert_allclose(together[0][0, :2], [1.0, -2.0], atol=1e-5)
+
+
+def test_a_long_movement_in_overlapping_pieces_is_as_at_once(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    movements = [smooth(900, 0), smooth(150, 1), smooth(257, 2)]
+    masks, starts = [ALL] * 3, [np.array([1.0, -2.0, 0.5], np.float32)] * 3
+    tokens = codec.encode(movements, masks)
+    decoded = codec.decode(tokens, starts)
+    monkeypatch.setattr(batching, "_LENGTHS", (64, 256))
+    assert len(batching.pieces([900], network.reach(codec.config))) > 4
+    for piecewise, whole in zip(codec.encode(movements, masks), tokens, strict=True):
+        np.testing.assert_array_equal(piecewise, whole)
+    for piecewise, whole in zip(codec.decode(tokens, starts), decoded, strict=True):
+        np.testing.assert_allclose(piecewise, whole, atol=1e-4)
 
 
 def test_the_end_of_a_movement_shorter_than_a_token_is_not_read(codec: Codec) -> None:
