@@ -20,6 +20,7 @@ from biomechgpt_jax.biomechanics.skeleton import INDEX, limits
 from biomechgpt_jax.cohort.schedule import BALL, HEEL, FootContact
 
 _LEG_START = (INDEX["hip_flexion_r"], INDEX["hip_flexion_l"])
+_ROOT = [INDEX["pelvis_tx"], INDEX["pelvis_ty"], INDEX["pelvis_tz"]]
 _PELVIS = [INDEX["pelvis_tilt"], INDEX["pelvis_list"], INDEX["pelvis_rotation"]]
 _SIDE = (1.0, -1.0)
 _KNEE = 3
@@ -42,7 +43,9 @@ class Movement:
         coordinates: f32[T, 40], root translation free; anchored in place of the raw ones.
         contact: who is down when.
         height_m: body height.
-        line_z: hold the feet to one straight line (tandem walk) with this lateral error per stance, or None.
+        line_error: hold the feet to one straight line (tandem walk) with this lateral error per stance, or None.
+        feet: f32[T, 2 feet, 2 points, 3] paths of heel and ball that are given, with the root's in `coordinates`
+            (`footfalls`); None where they follow from the joint angles.
     """
 
     coordinates: np.ndarray
@@ -50,6 +53,7 @@ class Movement:
     height_m: float
     rate_hz: float
     line_error: tuple[np.ndarray, np.ndarray] | None = None
+    feet: np.ndarray | None = None
     heel_plant: list[np.ndarray] | None = None
     correction_deg: float = 0.0
 
@@ -64,7 +68,14 @@ def _foot_points(coordinates: jax.Array, height_m: jax.Array, foot: int) -> jax.
 
 
 def _residuals(
-    change: jax.Array, q: jax.Array, origin: jax.Array, target: jax.Array, weight: jax.Array, h: jax.Array, foot: int
+    change: jax.Array,
+    q: jax.Array,
+    origin: jax.Array,
+    target: jax.Array,
+    weight: jax.Array,
+    floor: jax.Array,
+    h: jax.Array,
+    foot: int,
 ) -> jax.Array:
     """f32[N, 8 + 6]: held heel and ball, floor under heel and ball, damping."""
     start = _LEG_START[foot]
@@ -75,7 +86,7 @@ def _residuals(
     held_heel = (heel - target[:, HEEL]) * weight[:, HEEL, None]
     held_ball = (ball - target[:, BALL]) * weight[:, BALL, None]
     # A smooth one-sided residual: a hinge would switch off at the floor and let the next iteration fall back.
-    above = jnp.stack([heel[:, 1], ball[:, 1]], axis=1)
+    above = jnp.stack([heel[:, 1], ball[:, 1]], axis=1) - floor[:, None]
     under = -_FLOOR_SOFTNESS_M * jax.nn.softplus((0.004 - above) / _FLOOR_SOFTNESS_M)
     return jnp.concatenate([held_heel, held_ball, under, change * _DAMPING], axis=1)
 
@@ -105,6 +116,7 @@ def _correct(
     origin: jax.Array,
     target: jax.Array,
     weight: jax.Array,
+    floor: jax.Array,
     h: jax.Array,
     foot: int,
     iterations: int,
@@ -119,7 +131,7 @@ def _correct(
 
     def iterate(_: int, change: jax.Array) -> jax.Array:
         def function(x: jax.Array) -> jax.Array:
-            return _residuals(x, q, origin, target, weight, h, foot)
+            return _residuals(x, q, origin, target, weight, floor, h, foot)
 
         value = function(change)
         columns = [
@@ -188,6 +200,21 @@ def _plants(movement: Movement, world: np.ndarray, foot: int) -> tuple[np.ndarra
     return np.stack([heel[:, 0], floor, heel[:, 1]], 1), np.stack([ball[:, 0], floor, ball[:, 1]], 1)
 
 
+def _given_plants(movement: Movement) -> np.ndarray:
+    """Set the plants of given feet and return the height of the floor under each, f32[T, 2]."""
+    assert movement.feet is not None
+    movement.heel_plant, floors = [], np.zeros((len(movement.feet), 2), np.float32)
+    for foot in (0, 1):
+        heel, down = movement.feet[:, foot, HEEL], movement.contact.weight[:, foot, HEEL] > 0
+        stance = movement.contact.stance[:, foot]
+        first = [int(np.flatnonzero(down & (stance == s))[0]) for s in range(int(stance.max()) + 1)]
+        movement.heel_plant.append(heel[first][:, [0, 2]].astype(np.float32))
+        # Between two places the foot is above the lower one; its path sees to the rest.
+        level = heel[first][:, 1]
+        floors[:, foot] = np.where(down, level[stance], np.minimum(level[stance], heel[:, 1]))
+    return floors
+
+
 def anchor(movements: list[Movement]) -> None:
     """Anchor every movement in place: root translation and leg angles; sets `heel_plant` and `correction_deg`."""
     if not movements:
@@ -199,7 +226,14 @@ def anchor(movements: list[Movement]) -> None:
     relative = np.stack([_in_chunks(_foot_points, q, height, foot=foot) for foot in (0, 1)], axis=1)
     root = np.zeros((len(q), 3), np.float32)
     target = np.zeros((len(q), 2, 2, 3), np.float32)
+    weights, floors = [], np.zeros((len(q), 2), np.float32)
     for movement, part in zip(movements, slices, strict=True):
+        weights.append(movement.contact.weight)
+        if movement.feet is not None:
+            weights[-1] = np.ones_like(movement.contact.weight)  # in swing as well
+            root[part], target[part] = q[part][:, _ROOT], movement.feet
+            floors[part] = _given_plants(movement)
+            continue
         root[part] = _integrate_root(movement, relative[part])
         movement.heel_plant = []
         for foot in (0, 1):
@@ -208,7 +242,7 @@ def anchor(movements: list[Movement]) -> None:
             index = movement.contact.stance[:, foot]
             target[part, foot, HEEL], target[part, foot, BALL] = heel[index], ball[index]
             movement.heel_plant.append(heel[:, [0, 2]].astype(np.float32))
-    weight = np.concatenate([m.contact.weight for m in movements])
+    weight = np.concatenate(weights)
     load = np.concatenate([m.contact.load for m in movements])
     raw = q.copy()
     change = np.zeros((2, len(q), _FREE), np.float32)
@@ -221,13 +255,13 @@ def anchor(movements: list[Movement]) -> None:
         for foot in (0, 1):
             change[foot] = _in_chunks(
                 _correct,
-                *(raw, change[foot], root, target[:, foot], weight[:, foot], height),
+                *(raw, change[foot], root, target[:, foot], weight[:, foot], floors[:, foot], height),
                 foot=foot,
                 iterations=iterations,
             )
             start = _LEG_START[foot]
             q[:, start : start + _FREE] = raw[:, start : start + _FREE] + change[foot]
-    q[:, [INDEX["pelvis_tx"], INDEX["pelvis_ty"], INDEX["pelvis_tz"]]] = root
+    q[:, _ROOT] = root
     for movement, part in zip(movements, slices, strict=True):
         movement.coordinates = q[part]
         movement.correction_deg = float(np.degrees(np.sqrt(np.mean((q[part, 6:20] - raw[part, 6:20]) ** 2))))

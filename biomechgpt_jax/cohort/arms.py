@@ -22,6 +22,8 @@ _OVER = np.array([30.0, 2.0, 28.0, 92.0])
 _FAR = np.array([44.0, 6.0, 68.0, 62.0])
 # A leaning, unsteady or intended movement trembles at these frequencies [section 2.5 of the clinical sources, memory].
 _INTENTION_HZ = (3.0, 5.0)
+# Scatter of a reach's end point in severe ataxia, as styles give it.
+_DYSMETRIA_DEG = 6.0
 # Blocks a minute of a healthy adult: mean, SD, and loss per decade past 50 [memory: 60-80].
 _BLOCKS, _BLOCKS_SD, _BLOCKS_PER_DECADE = 74.0, 6.0, 4.5
 
@@ -108,9 +110,9 @@ def finger_to_nose(person: Participant, style: Style, rng: np.random.Generator) 
     arm, hampered = _tested_arm(person, rng)
     seated = bool(rng.random() < 0.5 + 0.4 * person.severity)
     pose = postures.sitting(style, False) if seated else postures.standing(style)
-    ataxic = max(0.0, style.sway - 1) / 4.5 if person.etiology in _ATAXIC else 0.0
+    ataxic = min(1.0, style.dysmetria_deg / _DYSMETRIA_DEG)
     half = 0.5 / float(rng.uniform(0.9, 1.2)) * (1 + 0.9 * hampered)
-    dysmetria = 1.5 + 16.0 * ataxic + 2.0 * hampered
+    dysmetria = 1.5 + 2.5 * style.dysmetria_deg + 2.0 * hampered
     reach = 1 - 0.25 * hampered
     at, poses = [float(rng.uniform(0.8, 1.8))], [pose[_columns(arm)]]
     arrivals = []
@@ -140,10 +142,6 @@ def finger_to_nose(person: Participant, style: Style, rng: np.random.Generator) 
         None,
         [(float(a), float(b)) for a, b in zip([p[0] for p in pairs[:-1]], [p[1] for p in pairs[1:]], strict=True)],
     )
-
-
-# Diagnoses in which the cerebellum or its paths are ill.
-_ATAXIC = ("cerebellar ataxia", "multiple sclerosis", "traumatic brain injury")
 
 
 def box_and_block(person: Participant, style: Style, rng: np.random.Generator) -> Performance:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.signal import butter, sosfiltfilt
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, OFTEN_ARTEFACTS, limits
 from biomechgpt_jax.cohort.postures import noise
@@ -12,6 +13,10 @@ from biomechgpt_jax.cohort.postures import noise
 OFFSET_SHARE, DRIFT_SHARE, JITTER_SHARE = 0.65, 0.32, 0.03
 # Video is smoothed before joint angles are found in it, so that little is left above 6 Hz.
 DRIFT_HZ, JITTER_HZ = (0.1, 1.0), (2.0, 6.0)
+# Cut-off of the zero-phase low-pass filter that systems apply to markers or angles of walking: 6 Hz is usual.
+FILTER_HZ = (6.0, 8.0)
+# What inverse kinematics, which solves frame by frame, leaves up to the rate of a model (OpenCap STS1).
+FRAME_NOISE_DEG, FRAME_NOISE_HZ = 0.13, 9.5
 # The orientation of the pelvis is found better than the joints [memory].
 PELVIS_SHARE = 0.4
 PELVIS_DRIFT_HZ = (0.05, 0.3)
@@ -68,6 +73,9 @@ def markerless(
     frames = len(coordinates)
     q = coordinates.astype(np.float64)
     _blur(q, rate_hz, sizes, rng)
+    q = _filtered(q, rate_hz, rng.uniform(*FILTER_HZ))
+    frame_noise = _filtered(rng.normal(size=(frames, COORDINATE_COUNT - 3)), rate_hz, FRAME_NOISE_HZ, 4)
+    q[:, _ANGLES] += np.radians(FRAME_NOISE_DEG * sizes.joint_error_deg / 2.9) * frame_noise
     _hold_artefacts(q, rng)
     for _ in range(rng.poisson(sizes.dropouts_per_minute * frames / rate_hz / 60)):
         _drop_out(q, rate_hz, rng)
@@ -100,6 +108,13 @@ def _blur(q: np.ndarray, rate_hz: float, sizes: Artefacts, rng: np.random.Genera
     q[:, _ANGLES] += np.radians(sizes.joint_error_deg) * error
     q[:, :3] += sizes.pelvis_drift_m * noise(frames, rate_hz, *PELVIS_DRIFT_HZ, 3, rng)
     q[:, :3] += PELVIS_JITTER_M * noise(frames, rate_hz, *JITTER_HZ, 3, rng)
+
+
+def _filtered(q: np.ndarray, rate_hz: float, cutoff_hz: float, order: int = 2) -> np.ndarray:
+    """Zero-phase low-pass filter of every column, a Butterworth filter forwards and backwards."""
+    if cutoff_hz >= 0.5 * rate_hz:
+        return q
+    return sosfiltfilt(butter(order, cutoff_hz, fs=rate_hz, output="sos"), q, axis=0, padlen=min(15, len(q) - 1))
 
 
 def _hold_artefacts(q: np.ndarray, rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from biomechgpt_jax.cohort import muscular, neurological, orthopaedic
+from biomechgpt_jax.cohort import muscular, neurological, orthopaedic, personal
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.styles import ArmStyle, Style, by_side
 
@@ -31,30 +31,6 @@ _RECIPES: dict[str, Callable[[Style, float, str, np.random.Generator], Style]] =
     "facioscapulohumeral dystrophy": muscular.facioscapulohumeral_dystrophy,
     "myotonic dystrophy": muscular.myotonic_dystrophy,
 }
-
-# Between-person posture, SD in degrees: below the Schwartz SDs, whose larger part is marker placement.
-_POSTURE_SD = {
-    "pelvis_tilt": 4.0,
-    "pelvis_list": 0.8,
-    "hip_flexion": 4.0,
-    "hip_adduction": 1.2,
-    "hip_rotation": 5.0,
-    "knee": 3.0,
-    "ankle": 3.0,
-    "subtalar": 2.5,
-    "mtp": 3.0,
-    "lumbar_extension": 5.0,
-    "lumbar_bending": 1.0,
-    "neck_extension": 4.0,
-    "neck_bending": 1.5,
-    "shoulder": 5.0,
-    "shoulder_adduction": 4.0,
-    "shoulder_rotation": 5.0,
-    "elbow": 6.0,
-    "pro_sup": 8.0,
-    "wrist": 4.0,
-}
-
 
 def _with_device(style: Style, device: str, side: str) -> Style:
     if device == "cane":
@@ -93,14 +69,15 @@ def _with_device(style: Style, device: str, side: str) -> Style:
 def style_of(person: Participant, rng: np.random.Generator) -> tuple[Style, Style]:
     """The participant's style without and with the device (used while walking)."""
     old = max(0.0, (person.age - 65) / 25)
-    # Healthy sit-to-stand about 1.6 s a cycle; slower with age and lower fitness (timed tests in 51 people).
-    rise = 0.72 * float(np.exp(-0.14 * person.fitness + 0.10 * rng.normal())) * (1 + 0.35 * old)
+    # Healthy sit-to-stand about 1.6 s a cycle, 26 % apart from person to person and hardly tied to walking speed
+    # (timed tests in 51 people); slower with age.
+    rise = 0.75 * float(np.exp(-0.02 * person.fitness - 0.22 * person.effort + 0.08 * rng.normal())) * (1 + 0.35 * old)
     style = Style(
         trunk_flexion=6 * old * rng.random(),
         sway=1 + 0.8 * old,
         stride_time_cv=0.018 + 0.006 * old,
         rise_s=rise,
-        offsets={name: float(rng.normal(0, sd)) for name, sd in _POSTURE_SD.items()},
+        person=personal.draw(rng),
         arm_right=ArmStyle(swing=float(np.clip(rng.normal(1, 0.2), 0.4, 1.6))),
         arm_left=ArmStyle(swing=float(np.clip(rng.normal(1, 0.2), 0.4, 1.6))),
         cadence=float(np.exp(0.06 * rng.normal())),

@@ -1,4 +1,4 @@
-"""Activities on foot: walking at three paces, heel-to-toe walking, timed up and go."""
+"""Activities on foot: walking of several kinds, backward and heel to toe, timed up and go."""
 
 from dataclasses import dataclass, replace
 
@@ -7,9 +7,10 @@ import numpy as np
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Score
 from biomechgpt_jax.cohort import postures, walking
-from biomechgpt_jax.cohort.participants import Participant
+from biomechgpt_jax.cohort.headings import turned_deg
+from biomechgpt_jax.cohort.participants import GRAVITY, Participant
 from biomechgpt_jax.cohort.performance import RATE_HZ, Performance, clock, movement_of
-from biomechgpt_jax.cohort.schedule import Bout, bout, smooth_step, step_times, walking_contact
+from biomechgpt_jax.cohort.schedule import Bout, bout, reversed_in_time, smooth_step, step_times, walking_contact
 from biomechgpt_jax.cohort.styles import Style
 from biomechgpt_jax.cohort.transfers import rise_and_sit
 
@@ -48,8 +49,15 @@ def _shrink(q: np.ndarray, amplitude: float) -> np.ndarray:
 
 
 def walk(person: Participant, style: Style, rng: np.random.Generator, pace: str) -> Performance:
-    """Overground walking, slow, free or fast, straight with a slight drift of heading."""
-    factor = {"slow": rng.uniform(0.62, 0.8), "free": rng.normal(1.0, 0.03), "fast": rng.uniform(1.2, 1.4)}[pace]
+    """Overground walking, slow, free, fast or with a second task, straight with a slight drift of heading."""
+    factor = {
+        "slow": rng.uniform(0.62, 0.8),
+        "free": rng.normal(1.0, 0.03),
+        "fast": rng.uniform(1.2, 1.4),
+        "dual task": rng.uniform(0.80, 0.90) - 0.08 * person.severity,
+    }[pace]
+    if pace == "dual task":  # less attention is left for the feet
+        style = replace(style, stride_time_cv=1.5 * style.stride_time_cv, amplitude_cv=1.3 * style.amplitude_cv)
     if person.etiology != "healthy" and pace == "fast":
         factor = 1 + (factor - 1) * (1 - 0.5 * person.severity)
     speed = float(np.clip(person.free_speed * factor, 0.18, 2.2))
@@ -66,6 +74,58 @@ def walk(person: Participant, style: Style, rng: np.random.Generator, pace: str)
         course=pace == "free",
         device_used=True,
     )
+
+
+def curved(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Walking round a circle of two to seven metres' radius, to either side, leaning into it."""
+    speed = float(np.clip(person.free_speed * rng.uniform(0.82, 0.95), 0.18, 2.0))
+    radius = float(np.exp(rng.uniform(np.log(2.0), np.log(7.0))))
+    left = float(rng.choice([-1.0, 1.0]))
+    seconds = float(np.clip(rng.uniform(7.0, 11.0) / speed, 6.0, 22.0))
+    time, steps, q = _steady(person, style, speed, seconds, rng)
+    inward = np.degrees(np.arctan(speed**2 / (GRAVITY * radius)))
+    q[:, INDEX["pelvis_list"]] -= 0.5 * left * inward
+    q[:, INDEX["lumbar_bending"]] -= 0.5 * left * inward
+    q[:, INDEX["neck_rotation"]] += left * min(20.0, 25.0 / radius)
+    postures.add_sway(q, style, RATE_HZ, 0.5, rng)
+    q = turned_deg(q, left * np.degrees(speed / radius) * time)
+    movement = movement_of(q, walking_contact(steps, time), person)
+    return Performance("walking", movement, steps, _stride_intervals(steps, time[-1]), device_used=True)
+
+
+def treadmill(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Walking on a treadmill, the belt taken out as preprocessing does: even, and straight ahead.
+
+    In a laboratory's recording the body stays in place and the belt carries the feet back. With the belt's velocity
+    subtracted that is walking over ground at the belt's speed; what is left of the treadmill is its evenness.
+    """
+    speed = float(np.clip(person.free_speed * rng.uniform(0.7, 1.05), 0.18, 2.0))
+    even = replace(style, stride_time_cv=0.7 * style.stride_time_cv, amplitude_cv=0.6 * style.amplitude_cv)
+    time, steps, q = _steady(person, even, speed, float(rng.uniform(10.0, 18.0)), rng)
+    postures.add_sway(q, style, RATE_HZ, 0.4, rng)
+    movement = movement_of(q, walking_contact(steps, time), person)
+    return Performance("walking", movement, steps, _stride_intervals(steps, time[-1]), device_used=False)
+
+
+# Backward walking over forward walking: speed, and flexion of the knees [memory: 0.6-0.9 m/s].
+_BACKWARD_SPEED, _BACKWARD_KNEE = (0.5, 0.65), 0.8
+
+
+def backward(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Walking backward: forward walking run back in time, as its joint angles nearly are, with less of the knees."""
+    speed = float(np.clip(person.free_speed * rng.uniform(*_BACKWARD_SPEED), 0.18, 1.2))
+    time, forward, q = _steady(person, style, speed, float(np.clip(rng.uniform(3.5, 6.0) / speed, 5.0, 16.0)), rng)
+    for side in "rl":
+        knee = INDEX[f"knee_angle_{side}"]
+        q[:, knee] = 6.0 + _BACKWARD_KNEE * (q[:, knee] - 6.0)
+        q[:, INDEX[f"arm_flex_{side}"]] *= 0.6
+        q[:, INDEX[f"hip_flexion_{side}"]] += 4.0
+    q = q[::-1].copy()
+    q[:, INDEX["neck_rotation"]] += rng.choice([-1.0, 1.0]) * rng.uniform(0.0, 25.0)  # looking over a shoulder
+    postures.add_sway(q, style, RATE_HZ, 0.8, rng)
+    contact, steps = reversed_in_time(walking_contact(forward, time), forward, float(time[-1]))
+    movement = movement_of(q, contact, person)
+    return Performance("backward walk", movement, steps, _stride_intervals(steps, time[-1]))
 
 
 def tandem(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
@@ -97,8 +157,9 @@ def tandem(person: Participant, style: Style, rng: np.random.Generator) -> Perfo
     return Performance("tandem walk", movement, steps, defining, device_used=False)
 
 
-# Speed of a timed up and go over the comfortable one.
-QUICK = 1.25
+# Speed of a timed up and go over the comfortable one, and a healthy adult's comfortable one in m/s.
+QUICK = 1.55
+TYPICAL_SPEED = 1.35
 
 
 @dataclass(frozen=True)
@@ -117,17 +178,18 @@ class _Path:
 
 def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
     """Rise, walk three metres, turn, walk back, turn, sit; quiet sitting at both ends."""
-    # Asked to be quick, people walk about a quarter faster than at ease. How quick a healthy person is in one test says
-    # little of another (correlations of timed tests in 51 visits); a patient's severity drives them all.
+    # How quick a healthy person is in one test says little of another (correlations of timed tests in 51 visits);
+    # a patient's severity drives them all.
     healthy = max(0.0, 1 - 2 * person.severity)
-    quick = QUICK * person.free_speed / (1 + 0.10 * healthy * person.fitness)
-    speed = float(np.clip(quick * np.exp((0.05 + 0.07 * healthy) * rng.normal()), 0.2, 2.3))
+    quick = QUICK * TYPICAL_SPEED * (person.free_speed / TYPICAL_SPEED) ** (1 - healthy)
+    speed = float(np.clip(quick * np.exp((0.08 + 0.14 * healthy) * rng.normal()), 0.2, 2.7))
     setting = walking.pace(person, style, speed)
     length = walking.step_length(person, style, speed)
     turn = max(2, round(style.turn_steps - 2 + 0.5 * rng.normal()))
     path = _Path(max(3, round(2.6 / length)), turn, max(2, round(1.8 / length)), turn)
     quiet = rng.uniform(0.5, 9.0, 2)
-    rise = style.rise_s * 1.1 * float(np.exp(0.08 * rng.normal()))
+    # Once and with the arms, rising is quicker than against the clock five times, the more so the weaker the legs.
+    rise = 0.72 * style.rise_s**0.6 * float(np.exp(0.08 * rng.normal()))
     begin = float(quiet[0])
     durations, foot = step_times(
         path.total, setting.stride_s, style.step_asymmetry, style.stride_time_cv, int(rng.integers(2)), rng
@@ -135,7 +197,7 @@ def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator)
     first = begin + rise
     toe_off = walking.waveforms.toe_off_phase(setting.normalised)
     steps = bout(durations, foot, first, setting.stance_share, toe_off, starts=True, stops=True)
-    seated = steps.strike[-1] + 0.15 + 1.1 * rise
+    seated = steps.strike[-1] + 0.1 + 1.1 * rise
     time = clock(seated + float(quiet[1]))
     q = _walk_between_chairs(person, style, setting, steps, path, time, (begin, first, seated), rng)
     postures.add_sway(q, style, RATE_HZ, 0.6, rng)
@@ -186,11 +248,10 @@ def _walk_between_chairs(
         postures.sitting(style, False),
         postures.standing(style),
         [(begin, first)],
-        [(float(strike[-1]) + 0.15, seated)],
+        [(float(strike[-1]) + 0.1, seated)],
     )
     q = still + np.clip(amount, 0, 1)[:, None] * (moving - still)
-    q[:, INDEX["pelvis_rotation"]] += heading
-    return q
+    return turned_deg(q, heading)
 
 
 def _shrink_about(q: np.ndarray, amplitude: np.ndarray, inside: np.ndarray) -> np.ndarray:

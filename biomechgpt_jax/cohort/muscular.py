@@ -53,7 +53,7 @@ def facioscapulohumeral_dystrophy(style: Style, s: float, side: str, rng: np.ran
         stride_time_cv=0.018 + 0.015 * s,
         sway=1 + 0.9 * s,
         turn_steps=4 + 2 * s,
-        rise_s=style.rise_s * (1 + 1.7 * s),
+        rise_s=style.rise_s * (1 + 3.2 * s**3),
         squat_depth=1 - 0.5 * s,
     )
 
@@ -80,6 +80,6 @@ def myotonic_dystrophy(style: Style, s: float, side: str, rng: np.random.Generat
         lateral_cv=0.8 * s,
         sway=1 + 1.1 * s,
         turn_steps=4 + 2 * s,
-        rise_s=style.rise_s * (1 + 1.2 * s),
+        rise_s=style.rise_s * (1 + 2.0 * s**2.5),
         squat_depth=1 - 0.25 * s,
     )

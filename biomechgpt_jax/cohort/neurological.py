@@ -105,12 +105,13 @@ def ataxia(style: Style, s: float, side: str, rng: np.random.Generator) -> Style
         turn_steps=4 + 3 * s,
         rise_s=style.rise_s * (1 + 0.9 * s),
         squat_depth=1 - 0.15 * s,
+        dysmetria_deg=6.0 * s,
     )
 
 
 def cerebral_palsy(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
     # Crouch: stance knee 25-70 degrees, hip flexed, internally rotated and adducted (crouch gait files).
-    crouch = rng.uniform(10, 30) * s
+    crouch = rng.uniform(20, 40) * s
     leg = LegStyle(
         knee_stance=crouch,
         knee_swing=-6 * s,

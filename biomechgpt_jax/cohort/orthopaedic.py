@@ -67,11 +67,12 @@ def knee_osteoarthritis(style: Style, s: float, side: str, rng: np.random.Genera
 def transtibial_amputation(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
     # Little knee flexion in stance, ankle range 10-15 degrees without push-off; the intact side stands longer
     # (Schmid-Zalaudek 2022); step of the prosthesis more lateral (Curtze).
-    worn = min(1.0, 0.4 + s)
+    worn = min(1.0, 0.6 + s)
     prosthetic = LegStyle(
         knee_loading=1 - 0.55 * worn,
         knee_swing=-6 * s,
-        push_off=1 - 0.65 * worn,
+        push_off=1 - 0.8 * worn,
+        keel=0.35 * worn,
         hip_abduction_swing=rng.uniform(0, 4) * s,
         hike=rng.uniform(0, 3) * s,
         stance_share=-0.02 * s,

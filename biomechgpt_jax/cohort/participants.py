@@ -25,6 +25,7 @@ class Etiology(NamedTuple):
         side: one side is affected or worse; else both.
         devices: probability of each device at severity 1, scaled by severity above 0.3 [memory].
         falls: expected falls a year at severity 1 beyond those of age [memory].
+        onset: power of the severity that the speed loss follows; above 1 the mildly affected walk nearly as usual.
     """
 
     age: tuple[float, float, float, float]
@@ -32,18 +33,19 @@ class Etiology(NamedTuple):
     side: bool
     devices: dict[str, float]
     falls: float
+    onset: float = 0.9
 
 
 ETIOLOGIES: dict[str, Etiology] = {
     "stroke": Etiology(
         (63, 12, 30, 88), 0.68, True, {"cane": 0.5, "ankle-foot orthosis": 0.25, "walker": 0.15}, 1.6
     ),
-    "Parkinson disease": Etiology((67, 9, 42, 88), 0.50, True, {"walker": 0.5, "cane": 0.2}, 3.0),
+    "Parkinson disease": Etiology((67, 9, 42, 88), 0.32, True, {"walker": 0.5, "cane": 0.2}, 3.0),
     "cerebellar ataxia": Etiology((52, 14, 22, 80), 0.50, False, {"walker": 0.5, "cane": 0.2}, 3.0),
     "cerebral palsy": Etiology(
         (24, 9, 14, 50), 0.45, False, {"walker": 0.35, "crutches": 0.3, "ankle-foot orthosis": 0.2}, 1.2
     ),
-    "transfemoral amputation": Etiology((50, 16, 20, 82), 0.40, True, {}, 1.2),
+    "transfemoral amputation": Etiology((50, 16, 20, 82), 0.48, True, {}, 1.2),
     "knee osteoarthritis": Etiology((65, 9, 42, 86), 0.45, True, {"cane": 0.65, "crutches": 0.1}, 0.6),
     "traumatic brain injury": Etiology((38, 14, 18, 70), 0.45, False, {"cane": 0.3, "walker": 0.2}, 1.4),
     "multiple sclerosis": Etiology(
@@ -53,15 +55,15 @@ ETIOLOGIES: dict[str, Etiology] = {
         (48, 15, 19, 78), 0.62, False, {"crutches": 0.35, "walker": 0.35, "cane": 0.15}, 1.8
     ),
     "peripheral neuropathy": Etiology((63, 11, 35, 86), 0.32, False, {"cane": 0.3, "ankle-foot orthosis": 0.3}, 1.5),
-    "transtibial amputation": Etiology((54, 15, 20, 84), 0.25, True, {}, 1.0),
+    "transtibial amputation": Etiology((54, 15, 20, 84), 0.30, True, {}, 1.0),
     "hip osteoarthritis": Etiology((65, 10, 40, 86), 0.42, True, {"cane": 0.55, "crutches": 0.2}, 0.6),
     "vestibular disorder": Etiology((58, 14, 25, 86), 0.30, False, {"cane": 0.2, "walker": 0.1}, 1.6),
     "frailty": Etiology((80, 6, 65, 92), 0.38, False, {"walker": 0.35, "cane": 0.35}, 1.6),
     "facioscapulohumeral dystrophy": Etiology(
-        (47, 14, 18, 76), 0.38, False, {"cane": 0.25, "ankle-foot orthosis": 0.3, "walker": 0.1}, 1.4
+        (47, 14, 18, 76), 0.52, False, {"cane": 0.25, "ankle-foot orthosis": 0.3, "walker": 0.1}, 1.4, 2.0
     ),
     "myotonic dystrophy": Etiology(
-        (44, 12, 18, 70), 0.36, False, {"cane": 0.25, "ankle-foot orthosis": 0.2, "walker": 0.1}, 1.4
+        (44, 12, 18, 70), 0.42, False, {"cane": 0.25, "ankle-foot orthosis": 0.2, "walker": 0.1}, 1.4, 1.6
     ),
 }
 _HEALTHY_AGE = (52, 20, 19, 88)
@@ -89,6 +91,7 @@ class Participant:
         severity: latent 0..1; 0 for healthy people. It drives every test of a patient.
         device_shows: whether the device changes the movement.
         fitness: standard normal; healthy people's pace, and a little of a patient's.
+        effort: standard normal; how hard a person works in a test against the clock, whatever the fitness.
         free_speed: intended comfortable speed in m/s; the measured one follows from the joint angles.
         falls: in the past year.
     """
@@ -106,6 +109,7 @@ class Participant:
     free_speed: float
     device_shows: bool = True
     falls: int = 0
+    effort: float = 0.0
 
     @property
     def leg_length(self) -> float:
@@ -174,8 +178,8 @@ def draw(index: int, seed: int, etiologies: Sequence[str] = ()) -> Participant:
     fitness = float(rng.normal())
     men, women = _SPEED_BY_DECADE[int(min(max(age, 10), 89) // 10)]
     healthy_speed = (women if sex == "F" else men) * (1 + 0.10 * fitness) + 0.06 * rng.normal()
-    loss = 0.0 if typical is None else typical.speed_loss
-    speed = max(0.25, healthy_speed * (1 - loss * severity**0.9))
+    lost = 0.0 if typical is None else typical.speed_loss * severity**typical.onset
+    speed = max(0.25, healthy_speed * (1 - lost))
     device = _device(etiology, severity, rng)
     slower = {"cane": 0.9, "crutches": 0.85, "walker": 0.85}
     if device in slower:
@@ -185,6 +189,7 @@ def draw(index: int, seed: int, etiologies: Sequence[str] = ()) -> Participant:
         *(f"s{seed}p{index:04d}", etiology, severity, side, device, age, sex, height, mass, fitness, speed),
         device_shows=shows,
         falls=_falls(age, severity, 0.0 if typical is None else typical.falls, rng),
+        effort=float(rng.normal()),
     )
 
 

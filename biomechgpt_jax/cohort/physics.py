@@ -13,6 +13,9 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATES, limits
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 
 _FEET = ((RIGHT, "r"), (LEFT, "l"))
+_HEEL_AND_BALL = np.array(
+    [[kinematics.POINT_INDEX[f"{point}_{side}"] for point in ("heel", "ball")] for _, side in _FEET]
+)
 _ROUNDING_RAD = 1e-5
 _BUCKET = 300
 # Above this, power in a joint angle of human movement is noise or trembling.
@@ -32,16 +35,19 @@ class Feet:
         return np.linalg.norm(np.gradient(self.points, axis=0) * self.rate_hz, axis=-1)
 
 
+def foot_points(coordinates: np.ndarray, height_m: float) -> np.ndarray:
+    """Heel and ball by forward kinematics of coordinates [T, 40], f32[T, 2 feet, 2 points, 3] metres."""
+    q = coordinates.astype(np.float32)
+    # Padded, so that trials of many lengths share a few compilations.
+    padded = np.concatenate([q, np.repeat(q[-1:], -len(q) % _BUCKET, axis=0)])
+    return np.asarray(kinematics.points_jit(padded, height_m))[: len(q)][:, _HEEL_AND_BALL]
+
+
 def feet(trajectory: Trajectory) -> Feet:
     """Heel and ball by forward kinematics; body height 1.70 m where it is unknown."""
     height = trajectory.metadata.height_m
     height = height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
-    q = trajectory.coordinates.astype(np.float32)
-    # Padded, so that trials of many lengths share a few compilations.
-    padded = np.concatenate([q, np.repeat(q[-1:], -len(q) % _BUCKET, axis=0)])
-    body = np.asarray(kinematics.points_jit(padded, height))[: len(q)]
-    index = [[kinematics.POINT_INDEX[f"{point}_{side}"] for point in ("heel", "ball")] for _, side in _FEET]
-    return Feet(body[:, np.array(index)], trajectory.rate_hz)
+    return Feet(foot_points(trajectory.coordinates, height), trajectory.rate_hz)
 
 
 def stance(contacts: Contacts, frames: int, rate_hz: float) -> np.ndarray:

@@ -7,9 +7,11 @@ import numpy as np
 
 from biomechgpt_jax.cohort.arms import box_and_block, finger_to_nose, functional_reach
 from biomechgpt_jax.cohort.balance import single_leg_stance, tandem_stance
-from biomechgpt_jax.cohort.locomotion import tandem, timed_up_and_go, walk
+from biomechgpt_jax.cohort.locomotion import backward, curved, tandem, timed_up_and_go, treadmill, walk
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import Performance
+from biomechgpt_jax.cohort.squares import four_square_step
+from biomechgpt_jax.cohort.stairs import stairs
 from biomechgpt_jax.cohort.standing import balance, heel_raise, squat
 from biomechgpt_jax.cohort.styles import Style
 from biomechgpt_jax.cohort.transfers import chair_rise, sit_to_stand
@@ -36,8 +38,15 @@ PROTOCOL: tuple[tuple[str, Build], ...] = (
     ("functional_reach", functional_reach),
     ("finger_to_nose", finger_to_nose),
     ("box_and_block", box_and_block),
+    ("walk_dual_task", lambda p, s, r: walk(p, s, r, "dual task")),
+    ("walk_curved", curved),
+    ("walk_treadmill", treadmill),
+    ("backward", backward),
+    ("stairs_up", lambda p, s, r: stairs(p, s, r, True)),
+    ("stairs_down", lambda p, s, r: stairs(p, s, r, False)),
+    ("four_square", four_square_step),
 )
-WITH_DEVICE = frozenset({"walk_free", "walk_slow", "walk_fast", "tug"})
+WITH_DEVICE = frozenset({"walk_free", "walk_slow", "walk_fast", "walk_dual_task", "walk_curved", "tug"})
 
 
 def selected(keys: tuple[str, ...]) -> tuple[tuple[str, Build], ...]:

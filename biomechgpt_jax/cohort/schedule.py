@@ -153,6 +153,31 @@ def walking_contact(steps: Bout, time: np.ndarray) -> FootContact:
     return FootContact(weight, load.astype(np.float32), stance, strike_stance.astype(np.int32))
 
 
+def reversed_in_time(contact: FootContact, steps: Bout, seconds: float) -> tuple[FootContact, Bout]:
+    """Contacts and steps of steady stepping run back: a foot strikes where it was lifted, ball before heel.
+
+    Args:
+        steps: under way at both ends.
+        seconds: time of the last frame.
+    """
+    back = Bout(
+        seconds - steps.lift[::-1],
+        steps.foot[::-1],
+        seconds - steps.strike[::-1],
+        steps.stops,
+        steps.starts,
+        steps.toe_off_phase,
+    )
+    # Swings may lie in another order by their beginnings than by their ends.
+    order = np.argsort(back.strike)
+    back = Bout(back.strike[order], back.foot[order], back.lift[order], back.starts, back.stops, back.toe_off_phase)
+    stance = np.stack(
+        [len(steps.stances(foot)) - 1 - contact.stance[::-1, foot] for foot in (RIGHT, LEFT)], axis=1
+    ).astype(np.int32)
+    own = np.array([np.sum(back.foot[: k + 1] == back.foot[k]) for k in range(len(back.foot))])
+    return FootContact(contact.weight[::-1], contact.load[::-1], stance, (own - 1).astype(np.int32)), back
+
+
 def _share_load(steps: Bout, time: np.ndarray, load: np.ndarray) -> None:
     """Turn 1/1 in double support into a smooth transfer to the foot that struck, in place."""
     both = (load[:, RIGHT] > 0) & (load[:, LEFT] > 0)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import kinematics
@@ -14,15 +13,20 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
 from biomechgpt_jax.cohort import artefacts, participants, schedule
 from biomechgpt_jax.cohort.anchoring import anchor
+from biomechgpt_jax.cohort.clearance import clear_floor
+from biomechgpt_jax.cohort.headings import turned
 from biomechgpt_jax.cohort.impairments import style_of
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import RATE_HZ, Performance
 from biomechgpt_jax.cohort.protocol import WITH_DEVICE, selected
+from biomechgpt_jax.cohort.rollover import roll_over
 
 # Participants simulated together: bounds memory and the size of one anchoring.
 GROUP = 16
 # The ten-metre walk is timed over its middle six metres.
 COURSE_M, TIMED_M = 10.0, 6.0
+# Activities of usual forward steps, in which feet roll over from heel to toe.
+ROLLING = frozenset({"walking"})
 
 
 def simulate(
@@ -121,6 +125,22 @@ def participant_trials(cohort: config.Cohort, index: int, round_: int = 0) -> li
     return _perform(cohort, range(index, index + 1), round_)
 
 
+def timed_tests(cohort: config.Cohort, index: int) -> dict[str, float]:
+    """Seconds of one participant's timed tests as they are laid out, without the movement: quick, for distributions.
+
+    The timed up and go and the five chair rises are those of the first round; the ten-metre walk is at the intended
+    speed, of which the measured one differs by a few per cent.
+    """
+    person = participants.draw(index, cohort.seed, cohort.etiologies)
+    plain, with_device = style_of(person, np.random.default_rng([cohort.seed, index, 1]))
+    found = {"ten_metre_walk_time": COURSE_M / person.free_speed}
+    for name, build in selected(("tug", "chair_rise")):
+        rng = np.random.default_rng([cohort.seed, index, 2, zlib.crc32(name.encode())])
+        scores = build(person, with_device if name in WITH_DEVICE else plain, rng).scores
+        found |= {test: score.value for test, score in scores.items()}
+    return found
+
+
 def _perform(
     cohort: config.Cohort, people: Iterable[int], round_: int, wanted_s: Mapping[int, float] | None = None
 ) -> list[Trial]:
@@ -132,12 +152,19 @@ def _perform(
         plain, with_device = style_of(person, np.random.default_rng([cohort.seed, index, 1]))
         for name, build in selected(cohort.activities):
             rng = np.random.default_rng([cohort.seed, index, 2 + round_, zlib.crc32(name.encode())])
-            performance = build(person, with_device if name in WITH_DEVICE else plain, rng)
+            style = with_device if name in WITH_DEVICE else plain
+            performance = build(person, style, rng)
+            if performance.steps is not None and performance.activity in ROLLING:
+                movement, steps = performance.movement, performance.steps
+                clock = np.arange(len(movement.coordinates)) / RATE_HZ
+                movement.contact = roll_over(movement.contact, steps, clock, style)
             performed.append((person, name, performance, rng))
             left_s -= len(performance.movement.coordinates) / RATE_HZ
             if left_s <= 0:
                 break
     anchor([performance.movement for _, _, performance, _ in performed])
+    level = [performance.movement for _, _, performance, _ in performed if "stair" not in performance.activity]
+    clear_floor(level)
     return [
         _trial(person, f"{person.participant}_{name}_{round_}", performance, cohort, rng)
         for person, name, performance, rng in performed
@@ -232,14 +259,4 @@ def _turned(coordinates: np.ndarray, heading: float, shift: np.ndarray) -> np.nd
     cos, sin = np.cos(heading), np.sin(heading)
     q[:, INDEX["pelvis_tx"]] = cos * x + sin * z + shift[0]
     q[:, INDEX["pelvis_tz"]] = -sin * x + cos * z + shift[1]
-    return q.astype(np.float32) if heading == 0 else _turn_pelvis(q, heading)
-
-
-def _turn_pelvis(q: np.ndarray, heading: float) -> np.ndarray:
-    names = ["pelvis_tilt", "pelvis_list", "pelvis_rotation"]
-    columns = [INDEX[name] for name in names]
-    before = Rotation.from_euler("ZXY", q[:, columns])
-    after = (Rotation.from_euler("Y", heading) * before).as_euler("ZXY")
-    after[:, 2] = np.unwrap(after[:, 2])
-    q[:, columns] = after
-    return q.astype(np.float32)
+    return q.astype(np.float32) if heading == 0 else turned(q, heading).astype(np.float32)

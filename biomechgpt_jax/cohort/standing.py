@@ -20,7 +20,7 @@ def balance(
     person: Participant, style: Style, rng: np.random.Generator, eyes: Literal["open", "closed"]
 ) -> Performance:
     """Standing still, eyes open or closed."""
-    scale = float(rng.uniform(*_CLOSED_EYES)) if eyes == "closed" else 1.0
+    scale = style.closed_eyes * float(rng.uniform(*_CLOSED_EYES)) if eyes == "closed" else 1.0
     time = clock(float(rng.uniform(6, 12)))
     q = np.tile(postures.standing(style), (len(time), 1))
     postures.add_sway(q, style, RATE_HZ, scale, rng)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from biomechgpt_jax.cohort.personal import Person
+
 _T = TypeVar("_T")
 
 
@@ -22,6 +24,7 @@ class LegStyle:
     ankle_offset: float = 0.0
     ankle_swing: float = 0.0  # negative: foot drop
     push_off: float = 1.0  # scale of the ankle's movement about its mean
+    keel: float = 0.0  # a prosthetic foot that bends: the heel is free by this share of the stance earlier
     hike: float = 0.0  # pelvis up on this side in this leg's swing
     stance_share: float = 0.0  # added to the stance share of the cycle
     trunk_lean: float = 0.0  # trunk over this leg in its stance
@@ -67,7 +70,7 @@ class Style:
     squat_depth: float = 1.0
     closed_eyes: float = 1.0  # further scale of the sway with closed eyes
     dysmetria_deg: float = 0.0  # scatter of a reach's end point
-    offsets: dict[str, float] = field(default_factory=dict)  # the person's own posture, degrees
+    person: Person = field(default_factory=Person)  # posture and pattern that are the person's own
 
 
 def by_side(side: str, affected: _T, other: _T) -> tuple[_T, _T]:

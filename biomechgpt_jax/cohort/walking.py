@@ -9,11 +9,19 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT
 from biomechgpt_jax.cohort import waveforms
 from biomechgpt_jax.cohort.participants import Participant
+from biomechgpt_jax.cohort.personal import Person
 from biomechgpt_jax.cohort.schedule import Bout
 from biomechgpt_jax.cohort.styles import ArmStyle, LegStyle, Style
 
 # Offset between the pelvic plane of the norm curves and the OpenSim pelvis (one subject), degrees.
 PELVIC_PLANE_DEG = 7.5
+# Added to the norm, which with this body's hips would make steps 3 cm too wide for an adult.
+HIP_ADDUCTION_DEG = 0.8
+
+# The trunk before the pelvis while walking, degrees (OpenCap walking1: 6).
+LEANING_DEG = 5.0
+# Anchoring smooths the pelvis' path and so lowers its peaks by some millimetres: legs are drawn as much straighter.
+SETTLING_DEG = 2.5
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,27 @@ def _stance_share(speed: float) -> float:
 
 
 def pace(person: Participant, style: Style, speed: float) -> Pace:
-    """Cadence from a constant walk ratio (0.0064 m per step/min, scaled to leg length), changed by the style."""
+    """How to walk at a speed in m/s: cadence from a constant walk ratio, changed by the style.
+
+    The walk ratio is 0.0064 m per step/min, scaled to leg length. A style that shortens the step at a given speed
+    setting gets a higher setting and cadence, so that the intended speed is reached with shorter, quicker steps.
+    """
     ratio = 0.0064 * person.height_m / 1.70
-    cadence = np.sqrt(60.0 * speed / ratio) * style.cadence
-    cadence = float(np.clip(cadence, 42, 160))
+    plain = np.sqrt(60.0 * speed / ratio)
+    usual = float(plain * style.cadence)
+    setting, cadence = speed, float(np.clip(usual, 42, 160))
+    # Of a body without a style, whose anchored steps make it 3 % faster than intended.
+    aim = 0.97 * step_length(person, Style(), speed) * plain
+    for _ in range(2):
+        missing = aim / (step_length(person, style, setting) * cadence)
+        # Half by quicker and half by longer steps, within what a person can change.
+        setting = float(np.clip(setting * missing, 0.7 * speed, 1.8 * speed))
+        cadence = float(np.clip(cadence * np.sqrt(missing), 42, min(160, 1.25 * usual)))
     share = _stance_share(speed) + style.stance_share
     shares = tuple(
         float(np.clip(share + leg.stance_share, 0.54, 0.80)) for leg in (style.right, style.left)
     )
-    return Pace(person.normalised(speed), style.amplitude, 120.0 / cadence, (shares[0], shares[1]))
+    return Pace(person.normalised(setting), style.amplitude, 120.0 / cadence, (shares[0], shares[1]))
 
 
 def _bump(phase: np.ndarray, centre: float, width: float) -> np.ndarray:
@@ -58,11 +78,13 @@ def _leg_angles(style: LegStyle, speed: float, phase: np.ndarray) -> dict[str, n
     knee = knee + (style.knee_loading - 1) * 10.0 * _bump(phase, 0.14, 0.07)
     ankle = waveforms.curve("ankle_dorsiflexion", speed, phase)
     ankle = style.push_off * ankle + style.ankle_offset + style.ankle_swing * _bump(phase, 0.86, 0.12)
+    settled = SETTLING_DEG * _bump(phase, 0.22, 0.13)
+    knee, ankle = knee - settled, ankle - settled
     toe = 25.0 * _bump(phase, 0.58, 0.06) * style.push_off
     return {
         "hip_flexion": hip + style.hip_flexion + style.hip_swing * middle,
         "hip_adduction": waveforms.curve("hip_adduction", speed, phase)
-        + 2.5
+        + HIP_ADDUCTION_DEG
         + style.hip_adduction
         - style.hip_abduction_swing * _bump(phase, 0.78, 0.10),
         "hip_rotation": waveforms.curve("hip_rotation", speed, phase) + style.hip_rotation,
@@ -81,7 +103,7 @@ def _arm_angles(style: ArmStyle, speed: float, phase: np.ndarray) -> dict[str, n
         "arm_flex": swing * forward + style.shoulder_flexion - 2.0,
         "arm_add": np.full_like(phase, -6.0) + style.shoulder_adduction,
         "arm_rot": np.full_like(phase, 5.0) + style.shoulder_rotation,
-        "elbow_flex": 22.0 + style.elbow + 0.5 * swing * (1 + forward),
+        "elbow_flex": 24.0 + style.elbow + 0.7 * swing * (1 + forward),
         "pro_sup": np.full_like(phase, 45.0),
         "wrist_flex": np.zeros_like(phase),
         "wrist_dev": np.zeros_like(phase),
@@ -115,9 +137,11 @@ def angles(style: Style, speed: float, phase: tuple[np.ndarray, np.ndarray]) -> 
         bend += sign * (leg.trunk_lean * _bump(phase[foot], 0.28, 0.14) + leg.hike * swing)
         q[:, INDEX["lumbar_rotation"]] += sign * 0.5 * waveforms.curve("trunk_rotation", speed, phase[foot])
     q[:, INDEX["lumbar_bending"]] = bend
+    q[:, INDEX["lumbar_extension"]] -= LEANING_DEG
     q[:, INDEX["neck_bending"]] = -0.4 * (bend - bend.mean())
     q[:, INDEX["neck_rotation"]] = -0.6 * q[:, INDEX["lumbar_rotation"]]
     add_posture(q, style)
+    _add_pattern(q, style, phase)
     # Width: each hip abducts by half of it over the leg's length.
     abduction = np.degrees(0.5 * style.width_m / 0.9)
     q[:, [INDEX["hip_adduction_r"], INDEX["hip_adduction_l"]]] -= abduction
@@ -126,31 +150,28 @@ def angles(style: Style, speed: float, phase: tuple[np.ndarray, np.ndarray]) -> 
 
 def add_posture(q: np.ndarray, style: Style) -> None:
     """Add the person's own posture and the trunk changes of the style to angles in degrees, in place."""
-    own = style.offsets
     q[:, INDEX["lumbar_extension"]] -= style.trunk_flexion
     q[:, INDEX["neck_extension"]] += 0.6 * style.trunk_flexion - style.neck_flexion
     q[:, INDEX["pelvis_tilt"]] -= style.pelvis_tilt
-    for name in ("pelvis_tilt", "pelvis_list", "lumbar_extension", "lumbar_bending", "neck_extension", "neck_bending"):
-        q[:, INDEX[name]] += own.get(name, 0.0)
-    paired = {
-        "hip_flexion": "hip_flexion",
-        "hip_adduction": "hip_adduction",
-        "hip_rotation": "hip_rotation",
-        "knee_angle": "knee",
-        "ankle_angle": "ankle",
-        "subtalar_angle": "subtalar",
-        "mtp_angle": "mtp",
-        "arm_flex": "shoulder",
-        "arm_add": "shoulder_adduction",
-        "arm_rot": "shoulder_rotation",
-        "elbow_flex": "elbow",
-        "pro_sup": "pro_sup",
-        "wrist_flex": "wrist",
-        "wrist_dev": "wrist",
-    }
-    for joint, key in paired.items():
-        for side in "rl":
-            q[:, INDEX[f"{joint}_{side}"]] += own.get(key, 0.0)
+    for name, value in style.person.posture.items():
+        q[:, INDEX[name]] += value
+
+
+def _add_pattern(q: np.ndarray, style: Style, phase: tuple[np.ndarray, np.ndarray]) -> None:
+    """Add what is the person's own in walking alone to angles in degrees, in place."""
+    person: Person = style.person
+    scale = {"ankle_angle_r": min(1.0, style.right.push_off), "ankle_angle_l": min(1.0, style.left.push_off)}
+    for name, value in person.gait.items():
+        q[:, INDEX[name]] += value
+    for name, (cosine, sine) in person.cycle.items():
+        angle = 2 * np.pi * phase[LEFT if name.endswith("_l") else RIGHT]
+        q[:, INDEX[name]] += scale.get(name, 1.0) * (cosine * np.cos(angle) + sine * np.sin(angle))
+    # A pelvis turned against the direction of walking: each leg turns back by as much, about the vertical.
+    q[:, INDEX["pelvis_rotation"]] += person.yaw
+    for side, sign in (("r", 1.0), ("l", -1.0)):
+        forward = np.sin(np.radians(q[:, INDEX[f"hip_flexion_{side}"]]))
+        q[:, INDEX[f"hip_adduction_{side}"]] -= sign * person.yaw * forward
+        q[:, INDEX[f"hip_rotation_{side}"]] -= sign * person.yaw
 
 
 def step_length(person: Participant, style: Style, speed: float) -> float:

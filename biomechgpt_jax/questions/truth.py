@@ -31,11 +31,26 @@ class FallRiskCutOff:
 FALL_RISK_CUT_OFFS: dict[str, FallRiskCutOff] = {
     "tug_time": FallRiskCutOff(12.0, 13.5, False, "fall cut-off 12 to 13.5 s [memory]"),
     "five_times_sit_to_stand_time": FallRiskCutOff(12.0, 15.0, True, "12 s and 15 s [memory]"),
+    "four_square_step_time": FallRiskCutOff(15.0, 15.0, True, "fall cut-off 15 s, without a middle band (mobile-pt)"),
 }
+
+# Steps that are no level walking: their speed, length and width are not what these words mean in a clinic.
+NO_GAIT = frozenset({"four square step", "stair ascent", "stair descent"})
 
 # What cannot be told where the horizontal path of the pelvis is hidden.
 NEEDS_HORIZONTAL_ROOT = frozenset(
-    {"walking_speed", "step_length", "stride_length", "step_width", "ten_metre_walk_time"}
+    {
+        "walking_speed",
+        "step_length",
+        "step_length_right",
+        "step_length_left",
+        "step_length_asymmetry",
+        "stride_length",
+        "stride_length_cv",
+        "step_width",
+        "step_width_sd",
+        "ten_metre_walk_time",
+    }
 )
 
 
@@ -44,8 +59,8 @@ def truths(trial: Trial, start_s: float, end_s: float) -> dict[str, str | float]
 
     Activity, diagnosis, impairment, device and past falls need one defining interval whole inside the crop:
     without one it may be quiet standing that shows nothing. A timed test needs its whole window. Gait parameters are
-    measured on the strides inside the crop. An answer that is unknown, or that the question does not offer, is left
-    out.
+    measured on the strides inside the crop, save where the steps are no level walking. An answer that is unknown, or
+    that the question does not offer, is left out.
     """
 
     def inside(start: float, end: float) -> bool:
@@ -65,6 +80,6 @@ def truths(trial: Trial, start_s: float, end_s: float) -> dict[str, str | float]
     bands = [cut.band(timed[name]) for name, cut in FALL_RISK_CUT_OFFS.items() if name in timed]
     if bands:
         found["fall_risk"] = max(bands, key=QUESTIONS["fall_risk"].options.index)
-    if len(trial.contacts.strike_time):
+    if len(trial.contacts.strike_time) and trial.trajectory.metadata.activity not in NO_GAIT:
         found |= gait.parameters(trial.contacts, start_s, end_s)
     return {name: value for name, value in found.items() if name in QUESTIONS and QUESTIONS[name].holds(value)}

@@ -1,10 +1,15 @@
-"""Gait parameters of schedules known by construction, and of feet that move on known sines."""
+"""Gait parameters of schedules known by construction, of headings that turn by known angles, and of synthetic walks."""
 
 import numpy as np
 import pytest
+from norm_walker import RATE_HZ, STRIDE_S, grounded_walk
 
-from biomechgpt_jax.biomechanics import gait
-from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts
+from biomechgpt_jax.biomechanics import contacts as events
+from biomechgpt_jax.biomechanics import gait, strides
+from biomechgpt_jax.biomechanics.skeleton import INDEX
+from biomechgpt_jax.biomechanics.strides import Heading
+from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory, replace
+from biomechgpt_jax.errors import InputError
 
 
 def _schedule(step_right: float, step_left: float, length: float, count: int = 12, share: float = 0.62) -> Contacts:
@@ -57,7 +62,7 @@ def test_crossings_are_found_between_frames() -> None:
     rate, frequency = 100.0, 0.8
     time = np.arange(500) / rate
     margin = np.sin(2 * np.pi * frequency * time + 0.3)
-    on, off = gait._crossings(margin > 0, margin, rate)
+    on, off = events.crossings(margin > 0, margin, rate)
     exact = (np.arange(1, 4) - 0.3 / (2 * np.pi)) / frequency
     np.testing.assert_allclose(on[:3], exact, atol=1e-4)
     np.testing.assert_allclose(off[:3], exact - 0.5 / frequency, atol=1e-4)
@@ -65,7 +70,180 @@ def test_crossings_are_found_between_frames() -> None:
 
 def test_short_flicker_is_not_a_contact() -> None:
     down = np.array([0] * 10 + [1] * 2 + [0] * 10 + [1] * 20 + [0] * 1 + [1] * 20 + [0] * 10, bool)
-    clean = gait._clean(down, 4)
+    clean = events.without_flicker(down, 4)
     assert clean.sum() == 41
     assert not clean[:22].any()
     assert LEFT != RIGHT
+
+
+def test_sides_asymmetry_and_variability_of_a_known_schedule() -> None:
+    """The right foot steps 0.7 m in 0.6 s, the left 0.5 m in 0.5 s; every third right step is 0.03 s late."""
+    foot = np.arange(13) % 2
+    late = 0.03 * (np.arange(13) % 6 == 4)
+    steps = np.where(foot == RIGHT, 0.6, 0.5)
+    strike = np.cumsum(steps) - steps[0] + late
+    x = np.cumsum(np.where(foot == RIGHT, 0.7, 0.5))
+    xz = np.stack([x, np.where(foot == RIGHT, 0.06, -0.06)], axis=1)
+    contacts = Contacts(*(value.astype(kind) for value, kind in ((strike, "f4"), (foot, "i4"), (xz, "f4"))))
+    found = gait.parameters(contacts)
+    assert found["step_length_right"] == pytest.approx(0.7, abs=1e-5)
+    assert found["step_length_left"] == pytest.approx(0.5, abs=1e-5)
+    assert found["step_length"] == pytest.approx(0.6, abs=1e-5)
+    assert found["step_length_asymmetry"] == pytest.approx(100 * 0.2 / 0.6, abs=1e-3)
+    assert found["step_width"] == pytest.approx(0.12, abs=1e-5)
+    assert found["step_width_sd"] == pytest.approx(0.0, abs=1e-5)
+    assert found["stride_length_cv"] == pytest.approx(0.0, abs=1e-3)
+    right, left = np.diff(strike[foot == RIGHT]), np.diff(strike[foot == LEFT])
+    squares = ((right - right.mean()) ** 2).sum() + ((left - left.mean()) ** 2).sum()
+    deviation = np.sqrt(squares / (len(right) + len(left) - 2))
+    assert found["stride_time_cv"] == pytest.approx(100 * deviation / np.mean([*right, *left]), rel=1e-3)
+    assert "stance" not in found and "double_support" not in found, "no toe off is known"
+
+
+def test_stance_and_swing_share_the_stride() -> None:
+    found = gait.parameters(_schedule(0.5, 0.5, 0.65, share=0.64))
+    assert found["stance"] == pytest.approx(64, abs=0.1) and found["swing"] == pytest.approx(36, abs=0.1)
+    assert found["stance_right"] == pytest.approx(found["stance_left"], abs=0.1)
+    assert found["double_support"] == pytest.approx(28, abs=0.2)
+
+
+def test_width_counts_feet_that_cross_and_people_who_walk_backward() -> None:
+    contacts = _schedule(0.5, 0.5, 0.6)
+    alternate = contacts.strike_xz * np.where(np.arange(12) % 4 < 2, 1.0, -1.0)[:, None] ** [0, 1]
+    crossing = Contacts(contacts.strike_time, contacts.strike_foot, alternate.astype(np.float32))
+    assert gait.parameters(crossing)["step_width"] < 0.02, "wide and crossed steps make a narrow base"
+    backward = Contacts(contacts.strike_time, contacts.strike_foot, contacts.strike_xz * np.array([-1, 1], np.float32))
+    assert gait.parameters(backward)["step_width"] == pytest.approx(0.1, abs=1e-4)
+
+
+def test_one_stride_tells_speed_and_cadence_and_nothing_else() -> None:
+    one = gait.parameters(_schedule(0.5, 0.5, 0.65), -0.01, 1.05)
+    assert set(one) == {"walking_speed", "cadence", "stride_time", "stride_length"}
+    assert one["walking_speed"] == pytest.approx(1.3, abs=1e-3)
+
+
+@pytest.mark.parametrize(("degrees_per_stride", "kept"), [(0, True), (16, True), (25, False), (60, False)])
+def test_a_stride_turns_by_the_angle_of_its_path(degrees_per_stride: float, kept: bool) -> None:
+    contacts = _schedule(0.5, 0.5, 0.6, count=11)
+    step = np.radians(degrees_per_stride / 2)
+    heading = step * np.arange(11)
+    middle = np.cumsum(0.6 * np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+    side = np.where(np.arange(11) % 2 == RIGHT, 0.05, -0.05)[:, None]
+    xz = middle + side * np.stack([-np.sin(heading), np.cos(heading)], axis=1)
+    found = gait.parameters(Contacts(contacts.strike_time, contacts.strike_foot, xz.astype(np.float32)))
+    assert bool(found) == kept
+    if kept:
+        assert found["cadence"] == pytest.approx(120, abs=0.1)
+
+
+def test_uneven_steps_are_no_turns() -> None:
+    contacts = _schedule(0.5, 0.5, 0.5, count=60)
+    rng = np.random.default_rng(0)
+    xz = contacts.strike_xz + rng.normal(0, 0.03, (60, 2)).astype(np.float32)
+    cut = strides.between_strikes(Contacts(contacts.strike_time, contacts.strike_foot, xz))
+    assert cut.straight.mean() > 0.95
+
+
+def test_turns_have_angle_and_time_and_the_swing_of_the_pelvis_is_none() -> None:
+    rate = 60.0
+    time = np.arange(int(14 * rate)) / rate
+    swing = np.radians(6) * np.sin(2 * np.pi * 0.9 * time)
+    assert gait.turns(Heading(time, swing), rate) == ()
+    ramp = np.clip((time - 4.0) / 2.0, 0, 1) * np.pi - np.clip((time - 9.0) / 1.5, 0, 1) * np.pi / 2
+    left, right = gait.turns(Heading(time, ramp + swing), rate)
+    assert np.degrees(left.angle) == pytest.approx(180, abs=10) and np.degrees(right.angle) == pytest.approx(
+        -90, abs=10
+    )
+    assert left.start_s == pytest.approx(4.1, abs=0.25) and left.end_s == pytest.approx(5.9, abs=0.25)
+    assert right.start_s == pytest.approx(9.08, abs=0.25) and right.end_s == pytest.approx(10.43, abs=0.25)
+
+
+@pytest.fixture(scope="module")
+def walk() -> Trajectory:
+    """Four strides of 1.1 s by the norm's curves, the feet on the floor."""
+    return grounded_walk(0.7)
+
+
+def _pelvis_speed(trajectory: Trajectory) -> float:
+    """Over three whole strides."""
+    path = trajectory.coordinates[:, [INDEX["pelvis_tx"], INDEX["pelvis_tz"]]]
+    last = round(3 * STRIDE_S * trajectory.rate_hz)
+    return float(np.linalg.norm(path[last] - path[0]) / (3 * STRIDE_S))
+
+
+def test_a_trajectory_is_measured_as_it_was_made(walk: Trajectory) -> None:
+    found = gait.analyse(walk)
+    assert not found.single_stride and len(found.strides.foot) >= 4
+    assert found.parameters["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.02)
+    assert found.parameters["cadence"] == pytest.approx(120 / STRIDE_S, abs=0.6)
+    assert found.parameters["step_time_asymmetry"] < 2.0
+    assert 52 < found.parameters["stance"] < 68
+    assert found.parameters["turn_count"] == 0
+    right = found.contacts.strike_time[found.contacts.strike_foot == RIGHT]
+    np.testing.assert_allclose(right, np.round(right / STRIDE_S) * STRIDE_S, atol=0.06)
+
+
+def _on_a_belt(trajectory: Trajectory, velocity: np.ndarray) -> Trajectory:
+    q = trajectory.coordinates.copy()
+    time = np.arange(len(q)) / trajectory.rate_hz
+    q[:, INDEX["pelvis_tx"]] += velocity[0] * time
+    q[:, INDEX["pelvis_tz"]] += velocity[1] * time
+    return replace(trajectory, coordinates=q)
+
+
+def test_a_treadmill_adds_its_belt(walk: Trajectory) -> None:
+    heading = gait.pelvis_heading(walk).angle.mean()
+    treadmill = _on_a_belt(walk, 1.1 * np.array([-np.cos(heading), np.sin(heading)]))
+    found = gait.analyse(treadmill, belt_m_s=1.1).parameters
+    assert found["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.02)
+
+
+def test_a_recording_made_overground_has_the_right_speed(walk: Trajectory) -> None:
+    treadmill = pytest.importorskip("biomechgpt_jax.biomechanics.treadmill")
+    velocity = np.array([-0.9, 0.6], np.float32)
+    q = _on_a_belt(walk, velocity).coordinates
+    back = replace(walk, coordinates=np.asarray(treadmill.overground(q, velocity, walk.rate_hz)))
+    assert gait.analyse(back).parameters["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.02)
+
+
+def test_two_toe_offs_tell_speed_and_cadence_of_a_short_recording(walk: Trajectory) -> None:
+    """From the middle of one stance to that of the next but one: no foot strikes twice."""
+    offs = gait.detect_contacts(walk).off_time
+    begin, end = round((offs[1] - 0.12) * RATE_HZ), round((offs[3] + 0.12) * RATE_HZ)
+    found = gait.analyse(replace(walk, coordinates=walk.coordinates[begin:end]))
+    assert found.single_stride
+    assert set(found.parameters) == {
+        *("walking_speed", "cadence", "stride_time", "stride_length", "turn_count", "turn_angle")
+    }
+    assert found.parameters["cadence"] == pytest.approx(120 / STRIDE_S, abs=2.0)
+    assert found.parameters["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.03)
+
+
+def test_without_the_path_or_the_legs_nothing_is_found(walk: Trajectory) -> None:
+    for name in ("pelvis_tx", "knee_angle_l"):
+        observed = walk.observed.copy()
+        observed[INDEX[name]] = False
+        with pytest.raises(InputError, match=name):
+            gait.analyse(replace(walk, observed=observed))
+
+
+def test_feet_that_stand_or_fly_have_no_events() -> None:
+    still = np.zeros((50, 2, 3))
+    assert len(events.contacts_from_points(still, still, 50.0).strike_time) == 0
+    falling = still + np.linspace(9, 0, 50)[:, None, None]
+    assert len(events.contacts_from_points(falling, falling, 50.0).off_time) == 0
+
+
+def test_landing_and_leaving_take_turns() -> None:
+    """The ball slows down under load and speeds up while it rolls: it is set down at 0.5 m/s and has left at 1 m/s."""
+    rate = 200.0
+    time = np.arange(int(6 * rate)) / rate
+    phase = (time / 1.2) % 1.0
+    speed = 3.0 * np.clip((phase - 0.6) / 0.2, 0, 1) * np.clip((1 - phase) / 0.2, 0, 1)
+    point = np.zeros((len(time), 2, 3))
+    point[:, :, 0] = np.cumsum(speed)[:, None] / rate
+    found = events.contacts_from_points(point, point, rate)
+    strike, off = (found.strike_time[found.strike_foot == LEFT], found.off_time[found.off_foot == LEFT])
+    np.testing.assert_allclose(off, 1.2 * (np.arange(5) + 0.6 + 0.2 / 3), atol=0.02)
+    np.testing.assert_allclose(strike, 1.2 * (np.arange(len(strike)) + 1 - 0.2 / 6), atol=0.02)
+    assert len(strike) >= 4

@@ -1,11 +1,14 @@
 """Measures of realism against movement whose waveforms and direction are known."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
-from biomechgpt_jax.cohort import realism, waveforms
+from biomechgpt_jax.cohort import personal, realism, waveforms
 from biomechgpt_jax.cohort.simulate import _turned
 
 SPEED, STRIDE_S, RATE_HZ = 0.43, 1.1, 100.0
@@ -77,3 +80,49 @@ def test_features_of_a_window_do_not_tell_the_heading_and_see_jitter() -> None:
     knee = realism.COMPARED.index("knee_angle_r")
     seen = realism.window_features(Trajectory(shaken, trajectory.observed, RATE_HZ))
     assert (seen[:, realism.FEATURE_KINDS.index("spectrum"), knee] > still[:, 3, knee] + 1).all()
+
+
+def test_people_differ_as_much_as_the_norms_say() -> None:
+    drawn = [personal.draw(np.random.default_rng(i)) for i in range(800)]
+    hip = np.array([[person.posture["hip_flexion_r"], person.posture["hip_flexion_l"]] for person in drawn])
+    knee = np.array([person.posture["knee_angle_r"] for person in drawn])
+    ankle = np.array([person.posture["ankle_angle_r"] for person in drawn])
+    tilt = np.array([person.posture["pelvis_tilt"] for person in drawn])
+    sd = waveforms.SUBJECT_SD
+    assert tilt.std() == pytest.approx(sd["pelvic_tilt"], rel=0.1)
+    assert hip[:, 0].std() == pytest.approx(sd["hip_flexion"], rel=0.1)
+    assert ankle.std() == pytest.approx(sd["ankle_dorsiflexion"], rel=0.2)
+    # A flat foot stays flat whatever the posture, and a person's two hips are alike.
+    np.testing.assert_allclose(tilt + hip[:, 0] - knee + ankle, 0, atol=1e-9)
+    assert 0.7 < np.corrcoef(hip.T)[0, 1] < 0.98
+
+
+def test_row_six_asks_a_model_about_real_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    data = root.parent / "shared" / "data"
+    if not data.is_dir():
+        pytest.skip("the public sample files are not beside the project")
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    monkeypatch.delitem(sys.modules, "realism", raising=False)
+    import realism as benchmark
+
+    from biomechgpt_jax import pipeline
+    from biomechgpt_jax.errors import InputError
+    from biomechgpt_jax.questions.registry import match
+
+    def ask(workdir: Path, file: Path, text: str) -> dict[str, object]:
+        question = match(text)
+        assert question is not None
+        if question.name == "cadence":
+            raise InputError("refused")
+        return {"answer": "walking" if question.name == "activity" else 1.2}
+
+    monkeypatch.setattr(pipeline, "ask", ask)
+    two = ("opencap_subject4/walkingTO1_ik.mot", "opencap_subject4/static1_ik.mot")
+    monkeypatch.setattr(benchmark, "ACTIVITY_OF", {name: benchmark.ACTIVITY_OF[name] for name in two})
+    found = benchmark.answers(Path("run"), data)
+    by_name = {key.rpartition(": ")[2]: figure for key, figure in found.items()}
+    assert by_name["activity"].value == 0.5
+    assert by_name["walking_speed"].value is not None and by_name["walking_speed"].value < 0.5
+    assert by_name["cadence"].value is None
+    assert all(figure.value is None for figure in benchmark.answers(None, data).values())

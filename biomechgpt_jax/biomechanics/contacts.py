@@ -1,0 +1,137 @@
+"""When feet meet and leave the floor, from the height and speed of heel and ball.
+
+Event times are sub-frame. Constants were fixed on synthetic walks. The floor is the level on which each point of the
+foot rests about each moment, so neither a constant height offset nor stairs nor a floor that drifts matter.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, percentile_filter
+
+from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
+
+# A foot is set down when its lower point is below this height above the floor ...
+CONTACT_HEIGHT_M = 0.03
+# ... and that point slows down to this.
+CONTACT_SPEED_M_S = 0.5
+# It has left when that point is higher, or faster than this: the ball rolls forward while it still bears weight.
+RELEASE_SPEED_M_S = 1.0
+# Positions are smoothed over this long (standard deviation) before speeds are taken: about a 5 Hz low-pass filter.
+SMOOTHING_S = 0.025
+# The floor under a point is this percentile of its height over this long about each moment: a foot is down for more
+# than a third of any stride, stairs rise, and the floor of a recording may drift.
+FLOOR_PERCENTILE, FLOOR_WINDOW_S = 15, 2.0
+# A contact or a gap between contacts shorter than this is flicker.
+SHORTEST_S = 0.1
+# The heel is at rest this long after it strikes.
+SETTLED_S = 0.05
+
+
+def detect_contacts(trajectory: Trajectory, height_m: float | None = None) -> Contacts:
+    """Foot contacts of a trajectory, by forward kinematics.
+
+    Body height is that of the metadata unless given; 1.70 m where neither is known.
+    """
+    heel, ball = feet(trajectory, height_m)
+    return contacts_from_points(heel, ball, trajectory.rate_hz)
+
+
+def body_height(trajectory: Trajectory, height_m: float | None = None) -> float:
+    """Body height in metres: as given, else that of the metadata, else 1.70."""
+    height = height_m or trajectory.metadata.height_m
+    return height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
+
+
+def feet(trajectory: Trajectory, height_m: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """World positions of heel and ball, right foot first, each f32[T, 2, 3] in metres."""
+    q = trajectory.coordinates
+    # Padded to a power of two, so that trials of all lengths share a few compiled programs.
+    padded = np.zeros((max(256, 1 << max(len(q) - 1, 0).bit_length()), q.shape[1]), np.float32)
+    padded[: len(q)] = q
+    body = np.asarray(kinematics.points_jit(padded, body_height(trajectory, height_m)))[: len(q)]
+    heel, ball = (body[:, [kinematics.POINT_INDEX[f"{point}_{side}"] for side in "rl"]] for point in ("heel", "ball"))
+    return heel, ball
+
+
+def contacts_from_points(heel: np.ndarray, ball: np.ndarray, rate_hz: float) -> Contacts:
+    """Foot contacts from the positions of heel and ball, be they points of the body or markers on it.
+
+    A foot is down while its heel or its ball is both low and slow; how high a marker sits does not matter.
+
+    Args:
+        heel, ball: f[T, 2, 3] metres, y up, right foot first; no gaps.
+        rate_hz: frames per second.
+    """
+    frames = np.arange(len(heel)) / rate_hz
+    strikes, places, offs = [], [], []
+    for foot in (RIGHT, LEFT):
+        points = [_height_and_speed(point[:, foot], rate_hz) for point in (heel, ball)]
+        landing, leaving = (
+            np.max([_margin(height, speed, limit) for height, speed in points], axis=0)
+            for limit in (CONTACT_SPEED_M_S, RELEASE_SPEED_M_S)
+        )
+        shortest = max(2, round(SHORTEST_S * rate_hz))
+        on, _ = crossings(without_flicker(landing > 0, shortest), landing, rate_hz)
+        _, off = crossings(without_flicker(leaving > 0, shortest), leaving, rate_hz)
+        on, off = _paired(on, off)
+        settled = np.minimum(on + SETTLED_S, frames[-1])
+        places.append(np.stack([np.interp(settled, frames, heel[:, foot, axis]) for axis in (0, 2)], axis=1))
+        strikes.append(on)
+        offs.append(off)
+    strike_foot, off_foot = (np.repeat([RIGHT, LEFT], [len(times) for times in pair]) for pair in (strikes, offs))
+    strike_time, off_time = np.concatenate(strikes), np.concatenate(offs)
+    by_strike, by_off = np.argsort(strike_time, kind="stable"), np.argsort(off_time, kind="stable")
+    return Contacts(
+        strike_time[by_strike].astype(np.float32),
+        strike_foot[by_strike].astype(np.int32),
+        np.concatenate(places)[by_strike].astype(np.float32),
+        off_time[by_off].astype(np.float32),
+        off_foot[by_off].astype(np.int32),
+    )
+
+
+def crossings(down: np.ndarray, margin: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sub-frame times at which a foot meets and leaves the floor, by where its margin crosses zero."""
+    change = np.diff(down.astype(np.int8))
+    times = []
+    for step in (1, -1):
+        frame = np.flatnonzero(change == step)
+        before, after = margin[frame], margin[frame + 1]
+        fraction = np.clip(before / np.where(before == after, 1.0, before - after), 0.0, 1.0)
+        times.append(((frame + fraction) / rate_hz).astype(np.float32))
+    return times[0], times[1]
+
+
+def without_flicker(down: np.ndarray, shortest: int) -> np.ndarray:
+    """Fill gaps and drop islands shorter than `shortest` frames that have neighbours on both sides."""
+    down = down.copy()
+    for value in (True, False):
+        edges = np.flatnonzero(np.diff(down.astype(np.int8))) + 1
+        for start, end in zip(edges[:-1], edges[1:], strict=True):
+            if end - start < shortest and down[start] != value:
+                down[start:end] = value
+    return down
+
+
+def _paired(on: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Landings and leavings that take turns: the first landing after each leaving, and the last leaving before it."""
+    time, lands = np.concatenate([on, off]), np.repeat([True, False], [len(on), len(off)])
+    order = np.argsort(time, kind="stable")
+    time, lands = time[order], lands[order]
+    first = np.diff(lands, prepend=~lands[:1]) != 0
+    last = np.diff(lands, append=~lands[-1:]) != 0
+    return time[lands & first], time[~lands & last]
+
+
+def _height_and_speed(point: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Height of a point of the foot above its local floor (m) and its speed (m/s), each f[T]."""
+    smooth = gaussian_filter1d(point, SMOOTHING_S * rate_hz, axis=0, mode="nearest")
+    speed = np.linalg.norm(np.gradient(smooth, axis=0) * rate_hz, axis=1)
+    window = min(len(point), max(3, round(FLOOR_WINDOW_S * rate_hz)))
+    floor = percentile_filter(point[:, 1], FLOOR_PERCENTILE, window, mode="nearest")
+    return point[:, 1] - floor, speed
+
+
+def _margin(height: np.ndarray, speed: np.ndarray, limit: float) -> np.ndarray:
+    """Positive while a point is on the floor: the smaller of its two scaled margins, f[T]."""
+    return np.minimum(1 - height / CONTACT_HEIGHT_M, 1 - speed / limit)
