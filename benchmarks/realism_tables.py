@@ -56,8 +56,15 @@ DISCRIMINATED: tuple[tuple[str, str], ...] = (
 
 # Real files that set a parameter of the generator or of a marker set, and which.
 PARAMETERS_FROM: dict[str, str] = {
-    "opencap_subject4/walking1_ik.mot": "pelvic-plane offset, arm and trunk amplitudes; OpenCap marker set and wrists",
-    "opencap_subject4/STS1_ik.mot": "period and joint angles of rising from a chair",
+    "opencap_subject4/walking1_ik.mot": "pelvic-plane offset, lean of the trunk, amplitudes of arms and trunk; "
+    "OpenCap marker set and wrists",
+    "opencap_subject4/STS1_ik.mot": "period and joint angles of rising from a chair; noise of single frames",
+    # The smoothness of row 4 was looked at while the markerless filter and frame noise were set: consistency there.
+    **{
+        name: "cut-off and frame noise of markerless angles: smoothness in row 4 is consistency, not evidence"
+        for files in SPECTRA.values()
+        for name in files
+    },
     "opencap_subject4/squats1_ik.mot": "joint angles of the squat",
     "schwartz2008/schwartz2008_fourier6.json": "waveforms of walking: row 2 is consistency, not evidence",
     "timed_tests/class_info.csv": "timed tests by group: row 5 is consistency, not evidence",

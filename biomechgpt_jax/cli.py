@@ -71,13 +71,14 @@ def _parser() -> argparse.ArgumentParser:
             )
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
     ask = verbs.add_parser("ask", help="answer a question about a motion file", allow_abbrev=False)
-    ask.add_argument("file", help="motion file (.mot, .sto)")
+    ask.add_argument("file", help="motion file")
     ask.add_argument("question", help='such as "How fast is this person walking?"')
     ask.add_argument("--workdir", default="runs/quickstart", help="a finished run (%(default)s)")
     ask.add_argument("--json", action="store_true")
     inspect = verbs.add_parser("inspect", help="what a motion file or a dataset holds", allow_abbrev=False)
     inspect.add_argument("file", help="motion file, or the directory of a dataset")
     inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
+    inspect.add_argument("--activity", default="", help='what was performed, such as "timed up and go": scores it')
     inspect.add_argument("--json", action="store_true")
     import_ = verbs.add_parser(
         "import",
@@ -232,12 +233,13 @@ def _inspect(options: argparse.Namespace) -> int:
         _print_facts(store.metadata(Path(options.file)), options.json)
         return 0
 
-    trajectory = formats.read(options.file)
-    if options.plot:
-        from biomechgpt_jax.evaluation import portrait
+    from biomechgpt_jax.evaluation import portrait, recording
 
+    trajectory = formats.read(options.file)
+    facts = recording.describe(trajectory, options.activity)
+    if options.plot:
         portrait.save(trajectory, Path(options.plot))
-    _print_facts(formats.describe(trajectory), options.json)
+    _print_facts(facts, options.json)
     return 0
 
 
@@ -247,6 +249,11 @@ def _print_facts(found: dict[str, Any], as_json: bool) -> None:
         return
     units = {"rate_hz": "rate (Hz)", "net_speed_m_s": "net speed (m/s)"}
     for name, value in found.items():
+        if isinstance(value, dict):
+            print(f"{name}")
+            for inner, fact in value.items():
+                print(f"  {inner:<30}{fact}")
+            continue
         shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
         print(f"{units.get(name, name):<17}{shown}")
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from biomechgpt_jax.evaluation.predictions import NESTED
 
-# In the order in which people read them.
-_QUESTIONS = {
+# Every question, in the order in which people read them.
+TITLES = {
     "activity": "Activity",
     "impairment": "Impairment",
     "diagnosis": "Diagnosis",
@@ -16,13 +16,23 @@ _QUESTIONS = {
     "tug_time": "Timed up and go",
     "five_times_sit_to_stand_time": "Five times sit to stand",
     "ten_metre_walk_time": "10-metre walk",
+    "four_square_step_time": "Four square step",
+    "single_leg_stance_time": "Single-leg stance",
+    "tandem_stance_time": "Tandem stance",
+    "functional_reach": "Functional reach",
+    "box_and_block": "Box and block",
+    "falls_history": "Falls in the past year",
     "fall_risk": "Fall-risk band",
     "walking_speed": "Walking speed",
     "cadence": "Cadence",
     "step_length": "Step length",
+    "stride_length": "Stride length",
+    "step_width": "Step width",
     "stride_time": "Stride time",
+    "stance": "Stance phase",
     "double_support": "Double support",
     "step_time_asymmetry": "Step time asymmetry",
+    "stride_time_cv": "Stride time variability",
 }
 _METRICS = {
     "accuracy": "accuracy",
@@ -46,7 +56,7 @@ _MISSING = "–"
 
 def question_title(name: str) -> str:
     """A question's name as a heading."""
-    return _QUESTIONS.get(name, name.replace("_", " ").capitalize())
+    return TITLES.get(name, name.replace("_", " ").capitalize())
 
 
 def metric_title(name: str, unit: str = "") -> str:
@@ -78,7 +88,7 @@ def questions(families: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = []
     for family, entry in families.items():
         found += list(entry.items()) if family in NESTED else [(family, entry)]
-    rank = {name: place for place, name in enumerate(_QUESTIONS)}
+    rank = {name: place for place, name in enumerate(TITLES)}
     return sorted(found, key=lambda item: rank.get(item[0], len(rank)))
 
 

@@ -98,11 +98,13 @@ def test_gait_is_measured_on_the_crop() -> None:
         ("five_times_sit_to_stand_time", 11.9, "low"),
         ("five_times_sit_to_stand_time", 14.9, "moderate"),
         ("five_times_sit_to_stand_time", 15.0, "high"),
+        ("four_square_step_time", 14.9, "low"),
+        ("four_square_step_time", 15.0, "high"),
     ],
 )
 def test_fall_risk_bands(test, seconds, band) -> None:
     assert truths(trial(scores={test: Score(seconds, 1.0, 2.0)}), 0.0, 3.0)["fall_risk"] == band
-    assert "memory" in FALL_RISK_CUT_OFFS[test].source
+    assert FALL_RISK_CUT_OFFS[test].source
 
 
 def test_every_truth_is_an_answer() -> None:
@@ -111,3 +113,43 @@ def test_every_truth_is_an_answer() -> None:
     for name, value in found.items():
         parsed = QUESTIONS[name].parse(QUESTIONS[name].answer_text(value))
         assert parsed == (value if isinstance(value, str) else round(value, QUESTIONS[name].decimals))
+
+
+def test_every_question_has_a_truth_that_can_be_asked() -> None:
+    """One movement that shows everything: every score of the catalogue, steps, labels and falls."""
+    numbers = [q for q in QUESTIONS.values() if q.family == "outcome_scores" and q.kind == "number"]
+    scores = {question.name: Score(0.5 * (question.low + question.high), 3.0, 15.5) for question in numbers}
+    found = truths(trial(scores=scores, contacts=walk(), falls=2.0), 0.0, 20.0)
+    assert set(found) == set(QUESTIONS)
+
+
+@pytest.mark.parametrize("name", ["single_leg_stance_time", "tandem_stance_time", "functional_reach", "box_and_block"])
+def test_a_score_is_asked_only_where_it_was_measured_and_is_shown_whole(name) -> None:
+    value = 0.5 * (QUESTIONS[name].low + QUESTIONS[name].high)
+    measured = trial(scores={name: Score(value, 5.0, 9.0)})
+    assert truths(measured, 5.0, 9.0)[name] == value
+    assert name not in truths(measured, 5.1, 20.0) and name not in truths(trial(), 0.0, 20.0)
+
+
+def test_falls_are_asked_only_where_they_are_known() -> None:
+    assert truths(trial(falls=0.0), 0.0, 20.0)["falls_history"] == "no"
+    assert truths(trial(falls=3.0), 0.0, 20.0)["falls_history"] == "yes"
+    assert "falls_history" not in truths(trial(), 0.0, 20.0)
+    # The same defining interval is needed as for a diagnosis.
+    assert "falls_history" not in truths(trial(falls=3.0), 6.5, 11.0)
+
+
+def test_steps_that_are_no_walking_have_no_gait() -> None:
+    for activity, asked in (("walking", True), ("four square step", False), ("stair ascent", False)):
+        still = trial().trajectory
+        labelled = dataclasses.replace(still, metadata=Metadata(participant="p", activity=activity))
+        found = truths(trial(trajectory=labelled, contacts=walk(), scores={}), 0.0, 20.0)
+        assert ("walking_speed" in found) == ("step_width" in found) == asked
+
+
+def test_how_gait_varies_needs_three_strides_of_a_foot() -> None:
+    walking = trial(contacts=walk(), scores={})
+    one = truths(walking, 0.0, 1.2)
+    assert {"walking_speed", "cadence"} <= set(one)
+    assert not {"stride_time_cv", "step_time_asymmetry"} & set(one)
+    assert "stride_time_cv" in truths(walking, 0.0, 4.0)

@@ -17,7 +17,7 @@ RISE_SHARE = 0.10
 # Parts of the course from sitting (0) to standing (1): a person below is seated, above stands.
 SEATED, STANDING = 0.25, 0.85
 # A movement begins and ends where its speed passes this share of its fastest.
-STILL_SHARE = 0.10
+STILL_SHARE = 0.15
 # The trunk comes to rest at most this long after the knees in rising, and twice as long in sitting down.
 LINGER_S = 0.6
 
@@ -85,10 +85,27 @@ class Body:
         return np.arange(len(self.points)) / self.rate_hz
 
 
-def body_of(trajectory: Trajectory) -> Body:
-    """Points of a trajectory by the jitted forward kinematics; 1.70 m where the height is unknown."""
-    if trajectory.frames < 3:
-        raise InputError(f"a test cannot be measured on {trajectory.frames} frames; give the whole recording")
+# What a test reads; the toes, the subtalar joint and the forearm may be missing.
+LEGS = ("pelvis_ty", *(f"{name}_{side}" for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"))
+PATH = ("pelvis_tx", "pelvis_tz")
+ARMS = tuple(f"{name}_{side}" for name in ("arm_flex", "elbow_flex") for side in "rl")
+
+
+def body_of(trajectory: Trajectory, test: str, needs: tuple[str, ...] = LEGS) -> Body:
+    """Points of a trajectory by the jitted forward kinematics; 1.70 m where the height is unknown.
+
+    Args:
+        test: its name, for the reader of an error.
+        needs: coordinates without which the test says nothing.
+
+    Raises:
+        InputError: a needed coordinate is not in the recording, or it lasts less than half a second.
+    """
+    missing = [name for name in needs if not trajectory.observed[INDEX[name]]]
+    if missing:
+        raise InputError(f"{test}: the recording does not hold {', '.join(missing)}; give one that does")
+    if trajectory.frames < max(3, 0.5 * trajectory.rate_hz):
+        raise InputError(f"{test}: {trajectory.seconds:.2f} s is too short for any test; give the whole recording")
     height = trajectory.metadata.height_m
     height = height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
     # A few lengths only, so that few are compiled.

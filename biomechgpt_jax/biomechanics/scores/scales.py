@@ -1,29 +1,44 @@
-"""Ordinal scales from what the tests measured: SPPB, items of Berg and FGA, a proxy of MDS-UPDRS 3.10.
+"""Ordinal scales from what the tests measured: SPPB, Berg, FGA and a proxy of MDS-UPDRS 3.10.
 
-An item that movement alone does not determine is None with the reason, never a guess.
+An item that movement does not determine has no points but the reason, never a guess. Points that a test gives are those
+of a person who did it without help, as nobody but the person is in a recording.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-# Limits by which a measure becomes points. Those marked [memory] are from memory of the published scale.
+from biomechgpt_jax.biomechanics.scores.body import Result
+
+# Where the limits of this page come from. Those marked [memory] were not read in a source; correct them here and below.
 SOURCES: dict[str, str] = {
-    "sppb chair 11.2/13.7/16.7 s": "PMC3032402 Table 3",
-    "sppb balance 10 s, tandem 3 s": "PMC3032402 [memory]",
+    "sppb chair 11.2/13.7/16.7 s": "PMC3032402 Table 3; none beyond 60 s [memory]",
+    "sppb balance 10 s, tandem 3 s": "PMC3032402 Table 3",
     "sppb walk 4.82/6.20/8.70 s over 4 m": "[memory]",
-    "berg tandem 30 s": "Berg scale form",
-    "berg single leg 10/5/3 s": "Berg scale form",
+    "berg tandem 30 s": "form of the Berg scale",
+    "berg single leg 10/5/3 s": "[memory]",
     "berg reach 25/12/5 cm": "[memory]",
-    "fga level 5.5/7 s over 6 m": "physio-pedia",
+    "berg full turn 4 s": "[memory]",
+    "fga level 5.5/7 s over 6 m, 15.2/25 cm": "physio-pedia; 38 cm [memory]",
     "fga tandem steps 10/7/4": "NINDS CDE",
-    "updrs proxy limits": "[memory] and this program's own choice: a proxy, not the rating",
+    "updrs proxy limits": "this program's own choice: a proxy, not the rating",
+    "rater": "one point off in a tenth of the ratings; a stopwatch to 0.15 s [memory]",
 }
+
+CHAIR_S, CHAIR_MOST_S = (11.2, 13.7, 16.7), 60.0
+WALK_S, WALK_M = (4.82, 6.20, 8.70), 4.0
+# Speed over sqrt(g leg length), step length over height, and swing of the arm that swings less, below which the proxy
+# of the gait item counts a point each.
+_PROXY_SPEED, _PROXY_STEP, _PROXY_SWING_RAD = (0.36, 0.24), (0.34, 0.24), np.radians(10.0)
+RATER_CHANCE, STOPWATCH_S = 0.1, 0.15
 
 
 @dataclass(frozen=True)
 class Points:
-    """Points of one item, or None with the reason why movement does not determine them."""
+    """Points of one item, or None with the reason why movement does not determine them.
+
+    Where there are points, `reason` says on what they hang that the movement does not show; empty for nothing.
+    """
 
     name: str
     points: int | None
@@ -31,11 +46,47 @@ class Points:
     reason: str = ""
 
 
-def _from(name: str, value: float | None, limits: tuple[float, ...], most: int, needs: str) -> Points:
-    """Points of a measure of which more is better; `limits` rise from one point up."""
-    if value is None:
-        return Points(name, None, most, f"needs {needs}")
-    return Points(name, sum(value >= limit for limit in limits), most)
+def _known(name: str, points: int, most: int, rater: np.random.Generator | None) -> Points:
+    item = Points(name, int(points), most)
+    return item if rater is None else rater_noise(item, rater)
+
+
+def rater_noise(item: Points, rng: np.random.Generator, chance: float = RATER_CHANCE) -> Points:
+    """An item as another rater might give it: one point off with the given chance, inside the scale."""
+    if item.points is None or rng.random() >= chance:
+        return item
+    off = 1 if rng.random() < 0.5 else -1
+    return replace(item, points=int(np.clip(item.points + off, 0, item.most)))
+
+
+def stopwatch(result: Result, rng: np.random.Generator, spread_s: float = STOPWATCH_S) -> Result:
+    """A timed result as a person with a stopwatch might give it; other units stay as they are."""
+    if result.unit != "s":
+        return result
+    value = max(0.0, result.value + spread_s * float(rng.normal()))
+    return replace(result, value=value, flags=(*result.flags, "with rater noise"))
+
+
+def sppb_balance(side_by_side_s: float, semi_tandem_s: float, tandem_s: float) -> int:
+    """0-4 points; a stance counts only after the easier one was held for 10 s."""
+    if side_by_side_s < 10:
+        return 0
+    if semi_tandem_s < 10:
+        return 1
+    return 2 + int(tandem_s >= 3) + int(tandem_s >= 10)
+
+
+def sppb_chair(chair_s: float) -> int:
+    """0-4 points of five times sit to stand; infinite seconds where the person could not."""
+    return 0 if chair_s > CHAIR_MOST_S else 1 + sum(chair_s < limit for limit in CHAIR_S)
+
+
+def sppb_walk(walk_m_s: float) -> int:
+    """0-4 points of the usual walking speed in m/s; 0 where the person could not walk."""
+    if walk_m_s <= 0:
+        return 0
+    seconds = WALK_M / walk_m_s
+    return 1 + int(seconds < WALK_S[0]) + sum(seconds <= limit for limit in WALK_S[1:])
 
 
 def sppb(
@@ -44,6 +95,7 @@ def sppb(
     tandem_s: float | None = None,
     chair_s: float | None = None,
     walk_m_s: float | None = None,
+    rater: np.random.Generator | None = None,
 ) -> tuple[Points, Points, Points, Points]:
     """Balance, chair, walk and total points (0-4 each, total 0-12) from several trials of one person.
 
@@ -51,61 +103,101 @@ def sppb(
         side_by_side_s, semi_tandem_s, tandem_s: stances held, in seconds.
         chair_s: five times sit to stand in seconds; infinite where the person could not.
         walk_m_s: usual walking speed.
+        rater: draws rater noise; none by default.
     """
     if side_by_side_s is None or semi_tandem_s is None or tandem_s is None:
         balance = Points("sppb balance", None, 4, "needs three stances: side by side, semi-tandem, tandem")
     else:
-        tandem = 2 if tandem_s >= 10 else int(tandem_s >= 3)
-        # A stance is tried only after the easier one was held.
-        held = [side_by_side_s >= 10, semi_tandem_s >= 10]
-        balance = Points("sppb balance", int(held[0]) + (int(held[1]) + held[1] * tandem) * int(held[0]), 4)
+        balance = _known("sppb balance", sppb_balance(side_by_side_s, semi_tandem_s, tandem_s), 4, rater)
     if chair_s is None:
         chair = Points("sppb chair", None, 4, "needs five times sit to stand")
-    elif not np.isfinite(chair_s):
-        chair = Points("sppb chair", 0, 4)
     else:
-        chair = Points("sppb chair", 1 + (chair_s <= 16.6) + (chair_s <= 13.6) + (chair_s < 11.2), 4)
+        chair = _known("sppb chair", sppb_chair(chair_s), 4, rater)
     if walk_m_s is None:
         walk = Points("sppb walk", None, 4, "needs a walk at usual speed")
     else:
-        four = 4.0 / max(walk_m_s, 1e-6)
-        walk = Points("sppb walk", (1 + (four <= 8.70) + (four <= 6.20) + (four < 4.82)) if walk_m_s > 0 else 0, 4)
+        walk = _known("sppb walk", sppb_walk(walk_m_s), 4, rater)
     parts = (balance, chair, walk)
-    known = [part.points for part in parts if part.points is not None]
     missing = "; ".join(part.reason for part in parts if part.points is None)
-    return (*parts, Points("sppb", None if missing else sum(known), 12, missing))
+    total = None if missing else sum(part.points or 0 for part in parts)
+    return (*parts, Points("sppb", total, 12, missing))
+
+
+_HANDS, _HELP = "use of the hands is not in the movement", "supervision and help are not in the movement"
 
 
 def berg_items(
-    tandem_s: float | None = None, single_leg_s: float | None = None, reach_cm: float | None = None
+    tandem_s: float | None = None,
+    single_leg_s: float | None = None,
+    reach_cm: float | None = None,
+    turns_s: dict[str, float] | None = None,
+    rater: np.random.Generator | None = None,
 ) -> tuple[Points, ...]:
-    """Items of the Berg scale, 0-4 each, from holds in seconds and the reach in centimetres.
+    """The fourteen items of the Berg balance scale in their order, 0-4 each.
 
-    A single-leg stance of 10 s exactly is not longer than 10 s: three points.
+    Movement alone determines reaching forward, turning round, tandem and single-leg stance, and of those not the lowest
+    points, which hang on the help given. A single-leg stance of exactly 10 s is not longer than 10 s: three points.
+
+    Args:
+        tandem_s, single_leg_s: stances held, in seconds.
+        reach_cm: functional reach.
+        turns_s: seconds of a full turn by "left" and "right"; what is missing was not done.
+        rater: draws rater noise; none by default.
     """
-    if tandem_s is None:
-        tandem = Points("berg tandem stance", None, 4, "needs a tandem stance")
-    elif tandem_s >= 30:
-        tandem = Points("berg tandem stance", 4, 4)
-    else:
-        tandem = Points("berg tandem stance", None, 4, "below 30 s points depend on other foot positions and help")
-    above = [float(np.nextafter(limit, np.inf)) for limit in (5.0, 12.0, 25.0)]
-    single = (3.0, 5.0, float(np.nextafter(10.0, np.inf)))
-    leg = _from("berg single-leg stance", single_leg_s, single, 4, "a single-leg stance")
-    reach = _from("berg reach", reach_cm, tuple(above), 4, "a functional reach")
-    # Without movement beyond "tries" the lowest two points hang on help, which no movement shows.
-    return (
-        tandem,
-        Points(leg.name, leg.points + 1, 4) if leg.points else _lowest(leg),
-        Points(reach.name, reach.points + 1, 4) if reach.points else _lowest(reach),
-        Points("berg pick up an object", None, 4, "no coordinate shows the object"),
-        Points("berg look behind", None, 4, "supervision and cueing are not in the movement"),
-    )
+    without = {
+        "sit to stand": _HANDS,
+        "standing unsupported": _HELP,
+        "sitting unsupported": _HELP,
+        "stand to sit": _HANDS,
+        "transfers": _HANDS,
+        "standing with eyes closed": "no coordinate shows the eyes",
+        "standing with feet together": "whether the feet were placed without help is not in the movement",
+        "picking up an object": "no coordinate shows the object",
+        "looking behind": _HELP,
+        "stool stepping": "no coordinate shows the stool",
+    }
+    found = {
+        "reaching forward": _berg_reach(reach_cm),
+        "turning round": _berg_turn(turns_s),
+        "tandem stance": _berg_tandem(tandem_s),
+        "single-leg stance": _berg_single_leg(single_leg_s),
+    }
+    order = [*list(without)[:7], "reaching forward", *list(without)[7:9], "turning round", "stool stepping"]
+    items = []
+    for name in [*order, "tandem stance", "single-leg stance"]:
+        points, reason = found.get(name, (None, without.get(name, "")))
+        item = Points(f"berg {name}", None, 4, reason)
+        items.append(item if points is None else _known(item.name, points, 4, rater))
+    return tuple(items)
 
 
-def _lowest(item: Points) -> Points:
-    reason = item.reason or "0 and 1 point differ by the help given, which movement does not show"
-    return Points(item.name, None, item.most, reason)
+_LOWEST = "0 and 1 point differ by the help given, which movement does not show"
+
+
+def _berg_reach(reach_cm: float | None) -> tuple[int | None, str]:
+    if reach_cm is None:
+        return None, "needs a functional reach"
+    above = sum(reach_cm > limit for limit in (5.0, 12.0, 25.0))
+    return (above + 1, "") if above else (None, _LOWEST)
+
+
+def _berg_single_leg(held_s: float | None) -> tuple[int | None, str]:
+    if held_s is None:
+        return None, "needs a single-leg stance"
+    above = int(held_s >= 3) + int(held_s >= 5) + int(held_s > 10)
+    return (above + 1, "") if above else (None, _LOWEST)
+
+
+def _berg_tandem(held_s: float | None) -> tuple[int | None, str]:
+    if held_s is None:
+        return None, "needs a tandem stance"
+    return (4, "") if held_s >= 30 else (None, "below 30 s the points hang on other places of the feet and on help")
+
+
+def _berg_turn(turns_s: dict[str, float] | None) -> tuple[int | None, str]:
+    if not turns_s or len(turns_s) < 2:
+        return None, "needs a full turn to each side"
+    return 2 + sum(seconds <= 4.0 for seconds in turns_s.values()), ""
 
 
 def fga_items(
@@ -113,50 +205,68 @@ def fga_items(
     deviation_cm: float | None = None,
     device: bool | None = None,
     tandem_steps: int | None = None,
+    rater: np.random.Generator | None = None,
 ) -> tuple[Points, ...]:
-    """Items 1 (level walking) and 7 (narrow base) of the functional gait assessment, 0-3 each.
+    """The ten items of the functional gait assessment in their order, 0-3 each.
+
+    Movement alone determines walking with a narrow base, and level walking once it is known whether a device is used.
 
     Args:
         six_metre_s: seconds for 6 m.
         deviation_cm: how far the walk goes outside the walkway of 30.5 cm.
         device: whether an assistive device is used; movement does not show it.
-        tandem_steps: heel-to-toe steps in a row.
+        tandem_steps: heel-to-toe steps in a row; None also where the recording cuts them short.
+        rater: draws rater noise; none by default.
     """
+    judged = "how far the gait changes is for a rater to judge"
     if six_metre_s is None or deviation_cm is None or device is None:
         level = Points("fga level walking", None, 3, "needs a walk of 6 m, its deviation and whether a device is used")
-    elif deviation_cm > 38:
-        level = Points("fga level walking", 0, 3)
-    elif six_metre_s >= 7 or deviation_cm > 25:
-        level = Points("fga level walking", 1, 3)
-    elif six_metre_s >= 5.5 or device or deviation_cm > 15.2:
-        level = Points("fga level walking", 2, 3)
     else:
-        level = Points("fga level walking", 3, 3)
-    narrow = _from("fga narrow base", tandem_steps, (4, 7, 10), 3, "a tandem walk")
+        level = _known("fga level walking", _fga_level(six_metre_s, deviation_cm, device), 3, rater)
+    if tandem_steps is None:
+        narrow = Points("fga narrow base", None, 3, "needs a tandem walk of ten steps")
+    else:
+        narrow = _known("fga narrow base", sum(tandem_steps >= limit for limit in (4, 7, 10)), 3, rater)
     return (
         level,
+        Points("fga change of speed", None, 3, judged),
+        Points("fga horizontal head turns", None, 3, judged),
+        Points("fga vertical head turns", None, 3, judged),
+        Points("fga pivot turn", None, 3, "when the person was told to turn is not in the movement"),
+        Points("fga over an obstacle", None, 3, "no coordinate shows the obstacle"),
         narrow,
         Points("fga eyes closed", None, 3, "no coordinate shows the eyes"),
-        Points("fga over obstacle", None, 3, "no coordinate shows the obstacle"),
+        Points("fga backwards", None, 3, judged),
+        Points("fga steps", None, 3, "use of the rail is not in the movement"),
     )
 
 
-def updrs_gait_proxy(walking_speed_m_s: float, step_length_m: float, height_m: float, device: bool) -> Points:
-    """A PROXY of MDS-UPDRS 3.10 gait, 0-3: speed and step length for the height, and a device. Not the rating.
+def _fga_level(six_metre_s: float, deviation_cm: float, device: bool) -> int:
+    if deviation_cm > 38:
+        return 0
+    if six_metre_s >= 7 or deviation_cm > 25:
+        return 1
+    return 2 if six_metre_s >= 5.5 or device or deviation_cm > 15.2 else 3
 
-    Four points need help from another person, which movement does not show.
+
+def updrs_gait_proxy(
+    walking_speed_m_s: float,
+    step_length_m: float,
+    height_m: float,
+    device: bool,
+    arm_swing_rad: float | None = None,
+    rater: np.random.Generator | None = None,
+) -> Points:
+    """A PROXY of MDS-UPDRS 3.10 gait, 0-3: speed and step length for the height, arm swing, and a device.
+
+    It is not the rating: its limits are this program's own. Four points need help from another person, which movement
+    does not show.
+
+    Args:
+        arm_swing_rad: range of shoulder flexion of the arm that swings less; a small one alone is one point.
     """
     slow = walking_speed_m_s / np.sqrt(9.81 * 0.53 * height_m)
     short = step_length_m / height_m
-    if device:
-        return Points("MDS-UPDRS 3.10 proxy", 3, 4)
-    worst = max(int(slow < 0.36) + int(slow < 0.24), int(short < 0.34) + int(short < 0.24))
-    return Points("MDS-UPDRS 3.10 proxy", worst, 4)
-
-
-def rater_noise(item: Points, rng: np.random.Generator, chance: float = 0.1) -> Points:
-    """An item as another rater might give it: one point off with the given chance, inside the scale."""
-    if item.points is None or rng.random() >= chance:
-        return item
-    off = 1 if rng.random() < 0.5 else -1
-    return Points(item.name, int(np.clip(item.points + off, 0, item.most)), item.most, item.reason)
+    stiff = arm_swing_rad is not None and arm_swing_rad < _PROXY_SWING_RAD
+    worst = max(sum(slow < limit for limit in _PROXY_SPEED), sum(short < limit for limit in _PROXY_STEP), int(stiff))
+    return _known("MDS-UPDRS 3.10 proxy", 3 if device else worst, 4, rater)

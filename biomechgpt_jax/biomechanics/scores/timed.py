@@ -1,4 +1,4 @@
-"""Tests against the clock: timed up and go, chair stands, 10-metre walk, four square step."""
+"""Tests against the clock that begin in a chair: sit to stand, five times sit to stand, timed up and go."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -19,13 +19,12 @@ from biomechgpt_jax.biomechanics.scores.body import (
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-COURSE_M, TIMED_M = 10.0, 6.0
 # A turn of the timed up and go goes through at least this much.
 TURN_RAD = np.radians(100.0)
+# A rise that begins so soon after the person stood is the second half of a squat.
+_SQUAT_S = 1.5
 # A turn is under way while the pelvis turns faster than this share of its fastest.
 _TURNING = 0.15
-# A step of the four square step lands in another square if it goes this far.
-_SQUARE_M = 0.15
 
 
 def _stands(course: np.ndarray) -> list[tuple[int, int]]:
@@ -40,17 +39,48 @@ def _stands(course: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-def five_times_sit_to_stand(trajectory: Trajectory) -> Result:
-    """Seconds from the first lean of the trunk until the person stands the fifth time.
+def _seated_before(course: np.ndarray, left: int, rate_hz: float, test: str) -> None:
+    """Refuse a rise that follows a descent at once: that is a squat, not a stand from a chair."""
+    high = np.flatnonzero(course[:left] > STANDING)
+    if len(high) and left - high[-1] < _SQUAT_S * rate_hz:
+        raise InputError(f"{test}: it begins standing, as squats do; give a recording that begins on the chair")
 
-    Phases are the five stands. Raises InputError where there are not five.
+
+def sit_to_stand(trajectory: Trajectory) -> Result:
+    """Seconds of the first rise from a chair: from the first lean of the trunk until knees and trunk are straight.
+
+    Raises:
+        InputError: nobody rises from a chair.
     """
-    body = body_of(trajectory)
+    body = body_of(trajectory, "sit to stand")
+    course = risen(body, "sit to stand")
+    stands = _stands(course)
+    if not stands:
+        raise InputError("sit to stand: the person does not come to stand; give the whole movement")
+    left, up = stands[0]
+    _seated_before(course, left, body.rate_hz, "sit to stand")
+    start, end = rise_begins(body, left) / body.rate_hz, rise_ends(body, left, up) / body.rate_hz
+    return Result("sit_to_stand_time", end - start, "s", start, end, (Phase("rise", start, end),))
+
+
+def five_times_sit_to_stand(trajectory: Trajectory) -> Result:
+    """Seconds from the first lean of the trunk until the person stands the fifth time (Guralnik 1994 [memory]).
+
+    Phases are the five stands.
+
+    Raises:
+        InputError: there are not five stands, or they do not begin on a chair.
+    """
+    body = body_of(trajectory, "five times sit to stand")
     course = risen(body, "five times sit to stand")
     stands = _stands(course)
     if len(stands) < 5:
         raise InputError(f"five times sit to stand: {len(stands)} stands found; give the whole test")
-    begins = [rise_begins(body, left) for left, _ in stands[:5]]
+    _seated_before(course, stands[0][0], body.rate_hz, "five times sit to stand")
+    # A stand after the first begins no sooner than the person sits lowest: the trunk leans all the while.
+    pairs = zip(stands[:4], stands[1:5], strict=True)
+    lowest = [0, *(up + int(np.argmin(course[up:left])) for (_, up), (left, _) in pairs)]
+    begins = [max(rise_begins(body, left), low) for (left, _), low in zip(stands[:5], lowest, strict=True)]
     ends = [rise_ends(body, left, up) for left, up in stands[:5]]
     rate = body.rate_hz
     spans = enumerate(zip(begins, ends, strict=True), 1)
@@ -73,12 +103,14 @@ def _turns(body: Body, begin: int, end: int) -> list[tuple[int, int]]:
 
 
 def timed_up_and_go(trajectory: Trajectory) -> Result:
-    """Seconds from the first lean of the trunk in the chair until the person is seated again.
+    """Seconds from the first lean of the trunk in the chair until the person is seated again (Podsiadlo 1991 [memory]).
 
-    Phases: rise, walk out, turn, walk back, turn and sit. Raises InputError where a rise, one of
-    the two half turns or the sitting down is missing.
+    Phases: sit (before the clock starts), rise, walk out, turn, walk back, turn and sit; the last five add up to it.
+
+    Raises:
+        InputError: a rise, one of the two half turns or the sitting down is missing.
     """
-    body = body_of(trajectory)
+    body = body_of(trajectory, "timed up and go")
     course = risen(body, "timed up and go")
     stands = _stands(course)
     down = [frame for frame in range(1, len(course)) if course[frame] < SEATED <= course[frame - 1]]
@@ -91,64 +123,11 @@ def timed_up_and_go(trajectory: Trajectory) -> Result:
         raise InputError(f"timed up and go: {len(turns)} half turns found, the test has two; give the whole test")
     begin, upright = rise_begins(body, left), rise_ends(body, left, up)
     first, last = turns[0], turns[-1]
-    edges = [begin, min(upright, first[0]), first[0], first[1], last[0], seated]
-    names = ("rise", "walk out", "turn", "walk back", "turn and sit")
+    edges = [0.0, begin, min(upright, first[0]), first[0], first[1], last[0], seated]
+    names = ("sit", "rise", "walk out", "turn", "walk back", "turn and sit")
     rate = body.rate_hz
     phases = tuple(
         Phase(name, a / rate, b / rate) for name, a, b in zip(names, edges[:-1], edges[1:], strict=True)
     )
     flags = ("more than two turns",) if len(turns) > 2 else ()
     return Result("tug_time", (seated - begin) / rate, "s", begin / rate, seated / rate, phases, flags)
-
-
-def ten_metre_walk(trajectory: Trajectory) -> Result:
-    """Seconds for ten metres at the mean speed of the middle six of a straight walk.
-
-    Raises InputError where the pelvis does not go six metres in one direction.
-    """
-    body = body_of(trajectory)
-    floor = body.point("pelvis")[:, [0, 2]]
-    way = floor[-1] - floor[0]
-    travelled = np.maximum.accumulate((floor - floor[0]) @ (way / max(float(np.linalg.norm(way)), 1e-6)))
-    if travelled[-1] < TIMED_M:
-        raise InputError(f"ten metre walk: the walk goes {travelled[-1]:.1f} m one way, the test needs {TIMED_M:.0f} m")
-    lead = min(0.5 * (travelled[-1] - TIMED_M), 0.5 * (COURSE_M - TIMED_M))
-    start, end = np.interp([lead, lead + TIMED_M], travelled + 1e-9 * np.arange(len(floor)), body.seconds())
-    flags = ("course shorter than 10 m",) if travelled[-1] < COURSE_M else ()
-    value = float((end - start) * COURSE_M / TIMED_M)
-    return Result("ten_metre_walk_time", value, "s", float(start), float(end), flags=flags)
-
-
-def four_square_step(trajectory: Trajectory) -> Result:
-    """Seconds from the first foot's contact in the second square until the last foot is back in the first.
-
-    The squares are the quarters of the ground that the feet cover, along and across the heading at the start. The eight
-    cross-overs must go round once and back. Raises InputError where they do not.
-    """
-    body = body_of(trajectory)
-    heading = float(np.median(body.facing()[: max(3, round(0.3 * body.rate_hz))]))
-    ahead, right = np.array([np.cos(heading), np.sin(heading)]), np.array([-np.sin(heading), np.cos(heading)])
-    feet = np.stack([body.point(f"ankle_{side}")[:, [0, 2]] for side in "rl"], axis=1)
-    place = np.stack([feet @ ahead, feet @ right], axis=-1)
-    middle = place.mean(axis=1)
-    span = np.ptp(middle, axis=0)
-    if np.min(span) < _SQUARE_M:
-        raise InputError(f"four square step: the feet cover {span[0]:.2f} by {span[1]:.2f} m; give another recording")
-    centre = 0.5 * (middle.max(axis=0) + middle.min(axis=0))
-    # A foot is in a square once it rests there.
-    speed = np.linalg.norm(np.gradient(place, axis=0), axis=-1) * body.rate_hz
-    rests = speed < 0.3
-    quarter = (place > centre).astype(int)
-    code = quarter[..., 0] * 2 + quarter[..., 1]
-    both = rests.all(axis=1) & (code[:, 0] == code[:, 1])
-    visited = [int(one) for one in code[both, 0]]
-    order = [one for i, one in enumerate(visited) if i == 0 or one != visited[i - 1]]
-    if len(order) != 9 or order != order[::-1] or len(set(order[:4])) != 4 or order[0] != order[4]:
-        raise InputError(f"four square step: {len(order) - 1} cross-overs, not once round and back; give it whole")
-    first = int(np.flatnonzero((rests & (code == order[1])).any(axis=1))[0])
-    last_other = int(np.flatnonzero(both & (code[:, 0] == order[1]))[-1])
-    end = last_other + int(np.flatnonzero(both[last_other:] & (code[last_other:, 0] == order[0]))[0])
-    turned = float(np.ptp(body.facing()))
-    flags = ("turned while stepping",) if turned > np.radians(60.0) else ()
-    rate = body.rate_hz
-    return Result("four_square_step_time", (end - first) / rate, "s", first / rate, end / rate, flags=flags)
