@@ -10,6 +10,7 @@ from biomechgpt_jax.cohort import postures, walking
 from biomechgpt_jax.cohort.headings import turned_deg
 from biomechgpt_jax.cohort.participants import GRAVITY, Participant
 from biomechgpt_jax.cohort.performance import RATE_HZ, Performance, clock, movement_of
+from biomechgpt_jax.cohort.rollover import roll_over
 from biomechgpt_jax.cohort.schedule import Bout, bout, reversed_in_time, smooth_step, step_times, walking_contact
 from biomechgpt_jax.cohort.styles import Style
 from biomechgpt_jax.cohort.transfers import rise_and_sit
@@ -65,7 +66,7 @@ def walk(person: Participant, style: Style, rng: np.random.Generator, pace: str)
     time, steps, q = _steady(person, style, speed, seconds, rng)
     q[:, INDEX["pelvis_rotation"]] += 2.0 * postures.noise(len(q), RATE_HZ, 0.03, 0.2, 1, rng)[:, 0]
     postures.add_sway(q, style, RATE_HZ, 0.5, rng)
-    movement = movement_of(q, walking_contact(steps, time), person)
+    movement = movement_of(q, roll_over(walking_contact(steps, time), steps, time, style), person)
     return Performance(
         "walking",
         movement,
@@ -89,7 +90,7 @@ def curved(person: Participant, style: Style, rng: np.random.Generator) -> Perfo
     q[:, INDEX["neck_rotation"]] += left * min(20.0, 25.0 / radius)
     postures.add_sway(q, style, RATE_HZ, 0.5, rng)
     q = turned_deg(q, left * np.degrees(speed / radius) * time)
-    movement = movement_of(q, walking_contact(steps, time), person)
+    movement = movement_of(q, roll_over(walking_contact(steps, time), steps, time, style), person)
     return Performance("walking", movement, steps, _stride_intervals(steps, time[-1]), device_used=True)
 
 
@@ -103,7 +104,7 @@ def treadmill(person: Participant, style: Style, rng: np.random.Generator) -> Pe
     even = replace(style, stride_time_cv=0.7 * style.stride_time_cv, amplitude_cv=0.6 * style.amplitude_cv)
     time, steps, q = _steady(person, even, speed, float(rng.uniform(10.0, 18.0)), rng)
     postures.add_sway(q, style, RATE_HZ, 0.4, rng)
-    movement = movement_of(q, walking_contact(steps, time), person)
+    movement = movement_of(q, roll_over(walking_contact(steps, time), steps, time, style), person)
     return Performance("walking", movement, steps, _stride_intervals(steps, time[-1]), device_used=False)
 
 

@@ -19,14 +19,11 @@ from biomechgpt_jax.cohort.impairments import style_of
 from biomechgpt_jax.cohort.participants import Participant
 from biomechgpt_jax.cohort.performance import RATE_HZ, Performance
 from biomechgpt_jax.cohort.protocol import WITH_DEVICE, selected
-from biomechgpt_jax.cohort.rollover import roll_over
 
 # Participants simulated together: bounds memory and the size of one anchoring.
 GROUP = 16
 # The ten-metre walk is timed over its middle six metres.
 COURSE_M, TIMED_M = 10.0, 6.0
-# Activities of usual forward steps, in which feet roll over from heel to toe.
-ROLLING = frozenset({"walking"})
 
 
 def simulate(
@@ -154,10 +151,6 @@ def _perform(
             rng = np.random.default_rng([cohort.seed, index, 2 + round_, zlib.crc32(name.encode())])
             style = with_device if name in WITH_DEVICE else plain
             performance = build(person, style, rng)
-            if performance.steps is not None and performance.activity in ROLLING:
-                movement, steps = performance.movement, performance.steps
-                clock = np.arange(len(movement.coordinates)) / RATE_HZ
-                movement.contact = roll_over(movement.contact, steps, clock, style)
             performed.append((person, name, performance, rng))
             left_s -= len(performance.movement.coordinates) / RATE_HZ
             if left_s <= 0:

@@ -7,6 +7,7 @@ decomposed in our order of axes and flagged approximate; arms are hidden, since 
 import hashlib
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,10 @@ def read(path: Path) -> Trajectory:
             raise InputError(f"{path} unpacks to {unpacked} bytes, more than {LARGEST_BYTES}; cut it into parts")
         with np.load(path, allow_pickle=False) as found:
             held = {name: found[name] for name in found.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise InputError(f"{path} is no archive of plain arrays ({error}); save it again with numpy.savez") from error
+    # RuntimeError: encrypted; NotImplementedError: an unknown compression.
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} is no archive of plain arrays ({reason}); save it again with numpy.savez") from error
     rate = _rate(path, held)
     if "coordinates" in held:
         q, observed, flags = _ours(path, held)

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -206,16 +207,18 @@ def _numbers(path: Path, header: _Header) -> np.ndarray:
     columns = range(len(header.names)) if header.comma else None  # spreadsheets add empty columns
 
     def parse(source: Path | io.StringIO) -> np.ndarray:
-        # Latin-1 decodes any byte: comments in the header may be in any encoding.
-        return np.loadtxt(
-            source,
-            comments=None,
-            delimiter=delimiter,
-            usecols=columns,
-            skiprows=header.lines,
-            ndmin=2,
-            encoding="latin-1",
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a table without rows is told as that
+            # Latin-1 decodes any byte: comments in the header may be in any encoding.
+            return np.loadtxt(
+                source,
+                comments=None,
+                delimiter=delimiter,
+                usecols=columns,
+                skiprows=header.lines,
+                ndmin=2,
+                encoding="latin-1",
+            )
 
     try:
         return parse(path)

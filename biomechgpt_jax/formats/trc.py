@@ -47,6 +47,8 @@ def read(path: Path) -> Markers:
     rate = _rate(path, facts, table[:, 1])
     positions = (scale * table[:, 2:]).reshape(len(table), len(names), 3)
     positions[np.abs(positions) > FARTHEST_M] = np.nan
+    if not np.isfinite(positions).all(axis=2).any():
+        raise InputError(f"{path}: no marker lies within {FARTHEST_M:g} m; correct its units, or export it again")
     flags = () if len(table) == int(float(facts.get("numframes", len(table)))) else ("rows-not-as-in-header",)
     metadata = Metadata(source=path.name, sha256=hashlib.sha256(content).hexdigest(), flags=flags)
     positions = upright(positions)
@@ -71,9 +73,11 @@ def _facts(path: Path, keys: list[str], values: list[str]) -> dict[str, str]:
     facts = dict(zip((key.lower() for key in _filled(keys)), _filled(values), strict=False))
     for key in ("datarate", "numframes"):
         try:
-            float(facts.get(key, "1"))
-        except ValueError as error:
-            raise InputError(f"{path}: {key} is {facts[key]!r}, not a number; correct the header") from error
+            sound = np.isfinite(float(facts.get(key, "1")))
+        except ValueError:
+            sound = False
+        if not sound:
+            raise InputError(f"{path}: {key} is {facts[key]!r}, not a number; correct the header")
     return facts
 
 

@@ -231,7 +231,7 @@ def test_four_squares_once_round_and_back() -> None:
 
 
 def test_the_clock_runs_from_the_first_foot_to_the_last() -> None:
-    """Each cross-over: one foot lands 0.4 s after it left, the other 0.5 s after it; noise of 1.5 cm changes nothing."""
+    """Each step takes 0.4 s, the second foot follows 0.5 s after the first; noise of 1.5 cm changes nothing."""
     t = np.arange(0, 14, 1 / 30)
     place = np.tile([[-0.08, 0.0], [0.08, 0.0]], (len(t), 1, 1))[:, :, ::-1]
     for k, (a, b) in enumerate(zip(SQUARES[:-1], SQUARES[1:], strict=True)):

@@ -1,0 +1,172 @@
+"""What each back end of the motion codec keeps of held-out movement, and at which rate.
+
+    python benchmarks/codec.py [--participants 96] [--steps 1200] [--quick] [--only rvq,fsq] [--json]
+
+Every back end is trained on the same participants for the same number of steps, once on the clean cohort and once on
+the one with markerless noise, and judged on other participants. The cohort is simulated here; its configuration is
+that of configs/cohort_30h.py with fewer participants.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+from figures import Figure, parser, publish
+
+from biomechgpt_jax import config, formats
+from biomechgpt_jax.biomechanics import preprocess
+from biomechgpt_jax.biomechanics.features import start_pose
+from biomechgpt_jax.biomechanics.trajectory import Trial
+from biomechgpt_jax.cohort.simulate import participant_trials
+from biomechgpt_jax.evaluation import reconstruction
+from biomechgpt_jax.tokenizer import training
+from biomechgpt_jax.tokenizer.codec import Codec
+
+# The longest that the language model is shown at once would be 32 s.
+LONGEST_S = 32.0
+BACK_ENDS = {
+    "fsq": config.Tokenizer(),
+    "vq": config.Tokenizer(quantizer="vq", codebook_size=1000),
+    "rvq": config.Tokenizer(quantizer="vq", codebook_size=512, layers=4),
+    "fsq groups": config.Tokenizer(layers=4),
+}
+
+
+def cohort(participants: range, noise: str) -> list[Trial]:
+    """Trials of some participants, at most 32 seconds of each."""
+    cfg = config.Cohort(participants=participants.stop, hours=30.0, noise=noise)  # type: ignore[arg-type]
+    trials = [trial for index in participants for trial in participant_trials(cfg, index)]
+    return [_cut(trial) for trial in trials]
+
+
+def _cut(trial: Trial) -> Trial:
+    most = round(LONGEST_S * trial.trajectory.rate_hz)
+    shown = dataclasses.replace(trial.trajectory, coordinates=trial.trajectory.coordinates[:most])
+    return dataclasses.replace(trial, trajectory=shown)
+
+
+def reconstructed(codec: Codec, trials: list[Trial]) -> list[np.ndarray]:
+    """Decoded movements, each begun where the movement begins."""
+    shown = [trial.trajectory.coordinates for trial in trials]
+    starts = [np.asarray(start_pose(movement[:1])) for movement in shown]
+    return codec.decode(codec.encode(shown, [trial.trajectory.observed for trial in trials]), starts)
+
+
+def _mean(parts: list[np.ndarray]) -> float:
+    return float(np.concatenate(parts).mean())
+
+
+def judge_clean(name: str, codec: Codec, trials: list[Trial]) -> dict[str, Figure]:
+    """Figures of a codec trained on the clean cohort, on held-out participants of it."""
+    back = reconstructed(codec, trials)
+    errors = [
+        reconstruction.angles(trial.trajectory.coordinates, movement, trial.trajectory.observed)
+        for trial, movement in zip(trials, back, strict=True)
+    ]
+    by_health = {
+        well: _mean([e.median for e, t in zip(errors, trials, strict=True) if (t.diagnosis == "healthy") == well])
+        for well in (True, False)
+    }
+    roots = [
+        cm
+        for trial, movement in zip(trials, back, strict=True)
+        for cm in reconstruction.root_cm(trial.trajectory.coordinates, movement)
+    ]
+    walked = [
+        (t.trajectory, b) for t, b in zip(trials, back, strict=True) if t.trajectory.metadata.activity == "walking"
+    ]
+    gait = reconstruction.walks([t for t, _ in walked], [b for _, b in walked])
+    tokens = codec.encode([t.trajectory.coordinates for t in trials], [t.trajectory.observed for t in trials])
+    used = np.mean([len(np.unique(layer)) / codec.codes for layer in np.concatenate(tokens).T])
+    seconds = sum(trial.trajectory.seconds for trial in trials)
+    per_second = sum(map(len, tokens)) / seconds
+    bits = per_second * codec.layers * np.log2(codec.codes)
+    note = f"{gait.failures} of {gait.walks} walks not read"
+    return {
+        f"{name}: joint-angle error": Figure(_mean([e.median for e in errors]), "deg", 1.0),
+        f"{name}: joint-angle error, p95": Figure(_mean([e.p95 for e in errors]), "deg"),
+        f"{name}: joint-angle error, hip, knee and ankle": Figure(_mean([e.lower_limb for e in errors]), "deg"),
+        f"{name}: impaired over healthy": Figure(by_health[False] / by_health[True], "", 1.15, note="all activities"),
+        f"{name}: root over 4 s": Figure(float(np.median(roots)), "cm", 4.0),
+        f"{name}: cadence": Figure(float(np.mean(gait.errors["cadence"])), "steps/min", 1.0, note=note),
+        f"{name}: walking speed": Figure(float(np.mean(gait.errors["walking_speed"])), "m/s", 0.02),
+        f"{name}: step-time asymmetry": Figure(float(np.mean(gait.errors["step_time_asymmetry"])), "points", 2.0),
+        f"{name}: codes used": Figure(100.0 * float(used), "%", 90.0, "above"),
+        f"{name}: tokens": Figure(per_second, "1/s", 10.0, note=f"{bits:.0f} bits/s"),
+    }
+
+
+def judge_noisy(name: str, codec: Codec, noisy: list[Trial], clean: list[Trial]) -> dict[str, Figure]:
+    """Error against the clean trajectory beside that of the noisy input itself."""
+    back = reconstructed(codec, noisy)
+    ours, inputs = [], []
+    for seen, true, movement in zip(noisy, clean, back, strict=True):
+        mask = seen.trajectory.observed
+        ours.append(reconstruction.angles(true.trajectory.coordinates, movement, mask).median)
+        inputs.append(reconstruction.angles(true.trajectory.coordinates, seen.trajectory.coordinates, mask).median)
+    note = f"the noisy input's own error is {_mean(inputs):.2f} deg"
+    return {f"{name}: with noise, error against clean": Figure(_mean(ours), "deg", _mean(inputs), note=note)}
+
+
+def judge_real(name: str, codec: Codec, data: Path) -> dict[str, Figure]:
+    """Median joint-angle error of real files, none of which was trained on."""
+    files = sorted((data / "opencap_subject4").glob("*.mot"))
+    if not files:
+        return {}
+    read = [preprocess.canonical(formats.read(file)) for file in files]
+    starts = [np.asarray(start_pose(one.coordinates[:1])) for one in read]
+    back = codec.decode(codec.encode([one.coordinates for one in read], [one.observed for one in read]), starts)
+    errors = [
+        reconstruction.angles(one.coordinates, movement, one.observed).median
+        for one, movement in zip(read, back, strict=True)
+    ]
+    return {
+        f"{name}: real files": Figure(float(np.median(np.concatenate(errors))), "deg", 2.5, note=f"{len(files)} files")
+    }
+
+
+def throughput(name: str, codec: Codec, trials: list[Trial]) -> dict[str, Figure]:
+    """Seconds of movement encoded in a second."""
+    shown, masks = [t.trajectory.coordinates for t in trials], [t.trajectory.observed for t in trials]
+    codec.encode(shown, masks)
+    taken = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        codec.encode(shown, masks)
+        taken.append(time.perf_counter() - begin)
+    seconds = sum(trial.trajectory.seconds for trial in trials)
+    return {f"{name}: encoding": Figure(seconds / float(np.median(taken)), "x real time", 1000.0, "above")}
+
+
+def main() -> None:
+    """Train, measure and print."""
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--participants", type=int, default=96, help="a fifth of them is held out")
+    arguments.add_argument("--steps", type=int, default=1200)
+    arguments.add_argument("--quick", action="store_true", help="24 participants, 200 steps: whether it runs")
+    arguments.add_argument("--only", default=",".join(BACK_ENDS))
+    arguments.add_argument("--data", type=Path, default=Path("../shared/data"))
+    options = arguments.parse_args()
+    people, steps = (24, 200) if options.quick else (options.participants, options.steps)
+    held_out = range(people - max(4, people // 5), people)
+    training_sets = {noise: cohort(range(held_out.start), noise) for noise in ("none", "markerless")}
+    test_sets = {noise: cohort(held_out, noise) for noise in ("none", "markerless")}
+    figures: dict[str, Figure] = {}
+    for name in options.only.split(","):
+        cfg = dataclasses.replace(BACK_ENDS[name], steps=steps)
+        codecs = {
+            noise: training.train(
+                cfg, [(t.trajectory.coordinates, t.trajectory.observed) for t in trials], lambda step, losses: None
+            )
+            for noise, trials in training_sets.items()
+        }
+        figures |= judge_clean(name, codecs["none"], test_sets["none"])
+        figures |= judge_noisy(name, codecs["markerless"], test_sets["markerless"], test_sets["none"])
+        figures |= judge_real(name, codecs["markerless"], options.data)
+        figures |= throughput(name, codecs["none"], test_sets["none"])
+    publish("codec", figures, options.json)
+
+
+if __name__ == "__main__":
+    main()
