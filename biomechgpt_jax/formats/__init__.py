@@ -1,6 +1,6 @@
 """One reader per family of motion files; each gives a `Trajectory`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-COORDINATES = (".mot", ".sto", ".npz")
+COORDINATES = (".mot", ".sto", ".npz", ".b3d", ".bvh")
 MARKERS = (".trc", ".c3d")
 READABLE = (*COORDINATES, *MARKERS)
 
@@ -30,13 +30,26 @@ def read(path: str | Path) -> Trajectory:
             raise InputError(f"{path}: {error}") from error
     _check(path, READABLE)
     with _named(path):
-        if path.suffix.lower() == ".npz":
-            from biomechgpt_jax.formats import npz
+        return _reader(path.suffix.lower())(path)
 
-            return npz.read(path)
-        from biomechgpt_jax.formats import opensim
 
-        return opensim.read(path)
+def _reader(ending: str) -> Callable[[Path], Trajectory]:
+    """The reader of a family of coordinates; imported when it is needed."""
+    if ending == ".npz":
+        from biomechgpt_jax.formats import npz
+
+        return npz.read
+    if ending == ".b3d":
+        from biomechgpt_jax.formats import addbiomechanics
+
+        return addbiomechanics.read
+    if ending == ".bvh":
+        from biomechgpt_jax.formats import bvh
+
+        return bvh.read
+    from biomechgpt_jax.formats import opensim
+
+    return opensim.read
 
 
 def read_markers(path: str | Path) -> Markers:

@@ -1,7 +1,7 @@
 """C3D files: markers, joint angles, events and measured gait parameters.
 
-Two libraries read them: ezc3d, which is fast and strict, and the pure-Python c3d where ezc3d gives up. Both trust
-what the file says of itself, so sizes and offsets are checked here first.
+Two libraries read them: ezc3d, which is fast and strict, in a process of its own, and the pure-Python c3d where ezc3d
+gives up. Both trust what the file says of itself, so sizes and offsets are checked here first.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Metadata
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats import native
 from biomechgpt_jax.formats.trc import FARTHEST_M, METRES, upright
 
 LARGEST_BYTES = 512 * 2**20
@@ -156,26 +157,24 @@ def _load(path: Path, raw: bytes) -> _Content:
 
 
 def _with_ezc3d(path: Path, raw: bytes) -> _Content:
-    import ezc3d
-
-    found = ezc3d.c3d(str(path))
-    points = np.moveaxis(np.asarray(found["data"]["points"][:3], np.float64), (0, 1, 2), (2, 1, 0))
-    residual = np.asarray(found["data"]["meta_points"]["residuals"], np.float64)[0].T
-    points[residual < 0] = np.nan
-    point = found["parameters"]["POINT"]
-    parameters = {
-        group: {name: entry["value"] for name, entry in entries.items() if isinstance(entry, dict) and "value" in entry}
-        for group, entries in found["parameters"].items()
-    }
+    arrays, facts = native.load("ezc3d", path)
+    points, parameters = arrays["points"], facts["parameters"]
+    points[arrays["residual"] < 0] = np.nan
+    point = parameters["POINT"]
     return _Content(
         points,
-        [str(label) for label in parameters["POINT"].get("LABELS", [])],
-        float(np.ravel(point["RATE"]["value"])[0]),
-        _first(parameters["POINT"].get("UNITS")),
-        int(found["header"]["points"]["first_frame"]) + 1,
-        _first(parameters["POINT"].get("Y_SCREEN")),
-        parameters,
+        [str(label) for label in point.get("LABELS", [])],
+        float(np.ravel(point["RATE"])[0]),
+        _first(point.get("UNITS")),
+        int(facts["first_frame"]) + 1,
+        _first(point.get("Y_SCREEN")),
+        {group: {name: _array(value) for name, value in entries.items()} for group, entries in parameters.items()},
     )
+
+
+def _array(value: list[Any]) -> Any:
+    """Numbers as an array, texts as the list that they are."""
+    return value if value and isinstance(value[0], str) else np.asarray(value)
 
 
 def _with_c3d(path: Path, raw: bytes) -> _Content:

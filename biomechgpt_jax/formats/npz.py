@@ -1,7 +1,6 @@
 """NumPy archives: our own trajectories, MuJoCo joint positions, and the body-model rotations of AMASS.
 
-Nothing is unpickled. Rotations of SMPL bodies are relative to a T-pose and to joints that are no hinges: they are
-decomposed in our order of axes and flagged approximate; arms are hidden, since their T-pose is not our rest.
+Nothing is unpickled.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.formats import quality
+from biomechgpt_jax.formats import quality, rotations
 
 LARGEST_BYTES = 1 << 30
 _RATE_KEYS = ("rate_hz", "fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
@@ -137,32 +136,20 @@ def _amass(path: Path, held: dict[str, Any]) -> _Read:
     poses, trans = _table(path, held["poses"], 66, "poses"), _table(path, held["trans"], 3, "trans")
     if len(poses) != len(trans):
         raise InputError(f"{path}: {len(poses)} poses and {len(trans)} translations; give one of each per frame")
-    q, observed = np.zeros((len(poses), COORDINATE_COUNT)), np.zeros(COORDINATE_COUNT, bool)
 
     def local(joint: int) -> Rotation:
         turn = Rotation.from_rotvec(poses[:, 3 * joint : 3 * joint + 3]).as_matrix()
         return Rotation.from_matrix(_FROM_SMPL @ turn @ _FROM_SMPL.T)
 
-    def put(name: str, values: np.ndarray) -> None:
-        q[:, INDEX[name]], observed[INDEX[name]] = values, True
-
-    world = _FROM_AMASS_WORLD @ Rotation.from_rotvec(poses[:, :3]).as_matrix() @ _FROM_SMPL.T
-    for name, values in zip(("tilt", "list", "rotation"), Rotation.from_matrix(world).as_euler("ZXY").T, strict=True):
-        put(f"pelvis_{name}", values)
-    for name, values in zip(("tx", "ty", "tz"), (trans @ _FROM_AMASS_WORLD.T).T, strict=True):
-        put(f"pelvis_{name}", values)
-    for side, sign in (("r", 1.0), ("l", -1.0)):
-        hip, knee, ankle = (local(joint).as_euler("ZXY") for joint in _SMPL_LEG[side])
-        put(f"hip_flexion_{side}", hip[:, 0])
-        put(f"hip_adduction_{side}", sign * hip[:, 1])
-        put(f"hip_rotation_{side}", sign * hip[:, 2])
-        put(f"knee_angle_{side}", -knee[:, 0])
-        put(f"ankle_angle_{side}", ankle[:, 0])
-        put(f"subtalar_angle_{side}", sign * ankle[:, 1])
-    for part, joints in (("lumbar", _SMPL_SPINE), ("neck", _SMPL_NECK)):
+    def chain(joints: tuple[int, ...]) -> Rotation:
         whole = local(joints[0])
         for joint in joints[1:]:
             whole = whole * local(joint)
-        for name, values in zip(("extension", "bending", "rotation"), whole.as_euler("ZXY").T, strict=True):
-            put(f"{part}_{name}", values)
-    return q, observed, ("approximate-rotations",)
+        return whole
+
+    pelvis = _FROM_AMASS_WORLD @ Rotation.from_rotvec(poses[:, :3]).as_matrix() @ _FROM_SMPL.T
+    legs = {side: tuple(local(joint) for joint in joints) for side, joints in _SMPL_LEG.items()}
+    found = rotations.Segments(
+        Rotation.from_matrix(pelvis), trans @ _FROM_AMASS_WORLD.T, legs, chain(_SMPL_SPINE), chain(_SMPL_NECK)
+    )
+    return *rotations.coordinates(found), (rotations.FLAG,)

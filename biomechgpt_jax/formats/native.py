@@ -1,0 +1,121 @@
+"""Reading through C++ libraries, each in its own process: a damaged file may crash one, hang it or fill the memory.
+
+The process is this module; it writes plain arrays and JSON to a temporary file and ends.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LIMIT_S = 120.0
+# Address space of the process: far above what a file of the largest size that is read needs.
+_MOST_BYTES = 16 * 2**30
+_FAILED, _NOT_INSTALLED = 3, 4
+_FACTS = "facts"
+# Groups of C3D parameters that are looked at.
+_GROUPS = ("POINT", "EVENT", "ANALYSIS")
+
+
+class NativeError(RuntimeError):
+    """The library did not read the file; its reason, or that it crashed."""
+
+
+def load(library: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and facts of a file, read by "ezc3d" or "nimblephysics" in another process.
+
+    Raises:
+        ImportError: the library is not installed.
+        NativeError: it gave up, crashed, or did not end in time.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "found.npz"
+        command = [sys.executable, "-m", __name__, library, str(path.resolve()), str(out)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, env=environment, cwd=folder
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NativeError(f"{library} did not end within {LIMIT_S:.0f} s") from error
+        if done.returncode == _NOT_INSTALLED:
+            raise ImportError(f"{library} is not installed", name=library)
+        if done.returncode == _FAILED:
+            raise NativeError((done.stderr.strip().splitlines() or [f"{library} gave up"])[-1])
+        if done.returncode:
+            raise NativeError(f"{library} crashed")
+        try:
+            with np.load(out, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files if name != _FACTS}
+                return arrays, json.loads(str(stored[_FACTS]))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise NativeError(f"{library} left nothing behind") from error
+
+
+def _ezc3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    import ezc3d
+
+    found = ezc3d.c3d(path)
+    points = np.moveaxis(np.asarray(found["data"]["points"][:3], np.float64), (0, 1, 2), (2, 1, 0))
+    residual = np.asarray(found["data"]["meta_points"]["residuals"], np.float64)[0].T
+    parameters = {
+        group: {
+            name: np.asarray(entry["value"]).tolist()
+            for name, entry in found["parameters"].get(group, {}).items()
+            if isinstance(entry, dict) and "value" in entry
+        }
+        for group in _GROUPS
+    }
+    facts = {"parameters": parameters, "first_frame": int(found["header"]["points"]["first_frame"])}
+    return {"points": points, "residual": residual}, facts
+
+
+def _nimblephysics(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    nimble: Any = importlib.import_module("nimblephysics_libs._nimblephysics")
+    subject = nimble.biomechanics.SubjectOnDisk(path)
+    lengths = [subject.getTrialLength(trial) for trial in range(subject.getNumTrials())]
+    longest = int(np.argmax(lengths))
+    frames = subject.readFrames(longest, 0, lengths[longest], includeSensorData=False)
+    skeleton = subject.readSkel(0, ignoreGeometry=True)
+    names = [skeleton.getDofByIndex(index).getName() for index in range(skeleton.getNumDofs())]
+    positions = np.stack([np.asarray(frame.processingPasses[0].pos, np.float64) for frame in frames])
+    facts = {
+        "names": names,
+        "trials": len(lengths),
+        "trial": longest,
+        "seconds_per_frame": float(subject.getTrialTimestep(longest)),
+        "height_m": float(subject.getHeightM()),
+        "mass_kg": float(subject.getMassKg()),
+        "age": float(subject.getAgeYears()),
+        "sex": str(subject.getBiologicalSex()),
+    }
+    return {"positions": positions}, facts
+
+
+def _main(library: str, path: str, out: str) -> int:
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
+    except (ImportError, ValueError, OSError):
+        pass  # a system without such limits
+    try:
+        arrays, facts = {"ezc3d": _ezc3d, "nimblephysics": _nimblephysics}[library](path)
+    except ImportError:
+        return _NOT_INSTALLED
+    except Exception as error:  # whatever the library raises is the reason, in one line
+        print(" ".join(str(error).split())[:200] or type(error).__name__, file=sys.stderr)
+        return _FAILED
+    np.savez(out, allow_pickle=False, **arrays, **{_FACTS: np.array(json.dumps(facts))})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""Coordinates from the rotations of body segments, as files of animated skeletons hold them.
+
+Their joints are balls where ours are hinges, and their rest is a T-pose: rotations are decomposed in our order of axes
+and flagged approximate; arms are hidden, since a T-pose is not our rest.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
+
+FLAG = "approximate-rotations"
+
+
+class Segments(NamedTuple):
+    """Rotations over T frames, in our axes (x forward, y up, z right), each relative to the segment above it.
+
+    Attributes:
+        pelvis: in the world.
+        path_T3: position of the pelvis in metres, or None.
+        legs: hip, knee and ankle by side ("r", "l").
+        lumbar, neck: thorax in the pelvis, head in the thorax; None where unknown.
+    """
+
+    pelvis: Rotation
+    path_T3: np.ndarray | None
+    legs: dict[str, tuple[Rotation, Rotation, Rotation]]
+    lumbar: Rotation | None
+    neck: Rotation | None
+
+
+def coordinates(segments: Segments) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates f64[T, 40] and which of them are known, bool[40]."""
+    q = np.zeros((len(segments.pelvis), COORDINATE_COUNT))
+    observed = np.zeros(COORDINATE_COUNT, bool)
+
+    def put(name: str, values: np.ndarray) -> None:
+        q[:, INDEX[name]], observed[INDEX[name]] = values, True
+
+    for name, values in zip(("tilt", "list", "rotation"), segments.pelvis.as_euler("ZXY").T, strict=True):
+        put(f"pelvis_{name}", values)
+    if segments.path_T3 is not None:
+        for name, values in zip(("tx", "ty", "tz"), segments.path_T3.T, strict=True):
+            put(f"pelvis_{name}", values)
+    for side, leg in segments.legs.items():
+        sign = 1.0 if side == "r" else -1.0
+        hip, knee, ankle = (joint.as_euler("ZXY") for joint in leg)
+        put(f"hip_flexion_{side}", hip[:, 0])
+        put(f"hip_adduction_{side}", sign * hip[:, 1])
+        put(f"hip_rotation_{side}", sign * hip[:, 2])
+        put(f"knee_angle_{side}", -knee[:, 0])
+        put(f"ankle_angle_{side}", ankle[:, 0])
+        put(f"subtalar_angle_{side}", sign * ankle[:, 1])
+    for part, joint in (("lumbar", segments.lumbar), ("neck", segments.neck)):
+        if joint is not None:
+            for name, values in zip(("extension", "bending", "rotation"), joint.as_euler("ZXY").T, strict=True):
+                put(f"{part}_{name}", values)
+    return q, observed
