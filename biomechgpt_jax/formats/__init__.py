@@ -21,16 +21,24 @@ def read(path: str | Path) -> Trajectory:
     """
     path = Path(path)
     if path.suffix.lower() in MARKERS and path.is_file():
-        from biomechgpt_jax.biomechanics import inverse
-
-        markers = read_markers(path)
-        try:
-            return inverse.fit(markers).trajectory
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        return _from_markers(path)
     _check(path, READABLE)
     with _named(path):
         return _reader(path.suffix.lower())(path)
+
+
+def _from_markers(path: Path) -> Trajectory:
+    """By inverse kinematics; where no known markers allow that, from Plug-in-Gait angles if the file holds them."""
+    from biomechgpt_jax.biomechanics import inverse
+    from biomechgpt_jax.formats import plugin_gait
+
+    markers = read_markers(path)
+    try:
+        return inverse.fit(markers).trajectory
+    except InputError as error:
+        if plugin_gait.supported(markers):
+            return plugin_gait.trajectory(markers)
+        raise InputError(f"{path}: {error}") from error
 
 
 def _reader(ending: str) -> Callable[[Path], Trajectory]:
