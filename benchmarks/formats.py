@@ -26,7 +26,7 @@ import numpy as np
 from figures import Figure, parser, publish
 
 WORKERS = 2
-LIMIT_S = 10.0
+LIMIT_S = 15.0
 LIMIT_MB = 1024
 # Beginning of each real file that is used: enough to be read, few enough to be quick.
 TEXT_LINES = 80

@@ -18,6 +18,7 @@ from biomechgpt_jax.formats import rotations
 
 LARGEST_BYTES = 256 * 2**20
 _MOST_JOINTS, _MOST_DEPTH = 500, 200
+_FARTHEST = 1e5  # units from joint to joint
 # Names of joints without the program's prefix, in small letters and digits (CMU, Mixamo, LaFAN, 3ds Max).
 _PELVIS = ("hips", "hip", "pelvis", "root")
 _LEG = {
@@ -101,6 +102,8 @@ def _hierarchy(path: Path, words: list[str]) -> list[_Joint]:
                     c[:1] in "XYZ" and c[1:] in ("position", "rotation") for c in channels
                 ):
                     raise ValueError(f"channels {' '.join(channels[:6])}")
+                if open_[-1] < 0 or joints[open_[-1]].channels:
+                    raise ValueError("channels twice, or of an end site")
                 joint = joints[open_[-1]]
                 joint.channels, joint.first = channels, columns
                 columns, at = columns + count, at + 2 + count
@@ -113,7 +116,7 @@ def _hierarchy(path: Path, words: list[str]) -> list[_Joint]:
     if (
         open_
         or not joints
-        or not all(np.isfinite(joint.offset).all() and joint.offset.shape == (3,) for joint in joints)
+        or not all(joint.offset.shape == (3,) and np.abs(joint.offset).max() < _FARTHEST for joint in joints)
     ):
         raise InputError(f"{path} has a HIERARCHY that does not end, or offsets that are no numbers; export it again")
     return joints

@@ -1,13 +1,11 @@
 """C3D files: markers, joint angles, events and measured gait parameters.
 
-Two libraries read them: ezc3d, which is fast and strict, in a process of its own, and the pure-Python c3d where ezc3d
+Two libraries read them, in a process of their own: ezc3d, which is fast and strict, and the pure-Python c3d where ezc3d
 gives up. Both trust what the file says of itself, so sizes and offsets are checked here first.
 """
 
 import hashlib
-import io
 import struct
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +64,7 @@ def read(path: Path) -> Markers:
         raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
     raw = path.read_bytes()
     _check(path, raw)
-    content = _load(path, raw)
+    content = _load(path)
     if content.points.shape[1] == 0:
         raise InputError(f"{path} holds no markers (analog channels only); give a file with marker positions")
     if len(content.points) < 2:
@@ -142,11 +140,11 @@ def _fits(raw: bytes, at: int, room: int) -> bool:
     return 2 + dimensions + abs(kind) * count <= room
 
 
-def _load(path: Path, raw: bytes) -> _Content:
+def _load(path: Path) -> _Content:
     reasons = []
     for load in (_with_ezc3d, _with_c3d):
         try:
-            return load(path, raw)
+            return load(path)
         except ImportError as error:
             reasons.append(f"{error.name} is not installed")
         except Exception as error:  # whatever a library raises on a broken file is a reason to try the other
@@ -156,7 +154,7 @@ def _load(path: Path, raw: bytes) -> _Content:
     raise InputError(f"{path} cannot be read as C3D ({'; '.join(reasons)}); export it again")
 
 
-def _with_ezc3d(path: Path, raw: bytes) -> _Content:
+def _with_ezc3d(path: Path) -> _Content:
     arrays, facts = native.load("ezc3d", path)
     points, parameters = arrays["points"], facts["parameters"]
     points[arrays["residual"] < 0] = np.nan
@@ -177,23 +175,10 @@ def _array(value: list[Any]) -> Any:
     return value if value and isinstance(value[0], str) else np.asarray(value)
 
 
-def _with_c3d(path: Path, raw: bytes) -> _Content:
-    import c3d
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        reader = c3d.Reader(io.BytesIO(raw))
-        frames = [frame for _, frame, _ in reader.read_frames(copy=True)]
-        points = np.asarray(frames, np.float64)[..., :5]
-    seen = points[..., 3] >= 0
-    xyz = np.where(seen[..., None], points[..., :3], np.nan)
-
-    def text(name: str) -> str:
-        found = reader.get(f"POINT:{name}")
-        return found.string_value.strip() if found is not None and found.bytes_per_element == -1 else ""
-
-    labels = [label.strip() for label in reader.point_labels] if reader.point_used else []
-    return _Content(xyz, labels, float(reader.point_rate), text("UNITS"), int(reader.first_frame), text("Y_SCREEN"))
+def _with_c3d(path: Path) -> _Content:
+    arrays, facts = native.load("c3d", path)
+    xyz = np.where((arrays["residual"] >= 0)[..., None], arrays["points"], np.nan)
+    return _Content(xyz, facts["labels"], facts["rate_hz"], facts["units"], facts["first_frame"], facts["vertical"])
 
 
 def _first(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Reading through C++ libraries, each in its own process: a damaged file may crash one, hang it or fill the memory.
+"""Reading through other libraries, each in its own process: a damaged file may crash, hang or bloat them.
 
 The process is this module; it writes plain arrays and JSON to a temporary file and ends.
 """
@@ -9,13 +9,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-LIMIT_S = 120.0
+# A file that takes longer than this, and this for each megabyte, will not be read.
+LIMIT_S, LIMIT_S_PER_MB = 4.0, 0.5
 # Address space of the process: far above what a file of the largest size that is read needs.
 _MOST_BYTES = 16 * 2**30
 _FAILED, _NOT_INSTALLED = 3, 4
@@ -29,7 +31,7 @@ class NativeError(RuntimeError):
 
 
 def load(library: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and facts of a file, read by "ezc3d" or "nimblephysics" in another process.
+    """Arrays and facts of a file, read by "ezc3d", "c3d" or "nimblephysics" in another process.
 
     Raises:
         ImportError: the library is not installed.
@@ -38,13 +40,14 @@ def load(library: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.npz"
         command = [sys.executable, "-m", __name__, library, str(path.resolve()), str(out)]
+        limit_s = LIMIT_S + LIMIT_S_PER_MB * path.stat().st_size / 2**20
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=LIMIT_S, env=environment, cwd=folder
+                command, capture_output=True, text=True, errors="replace", timeout=limit_s, env=environment, cwd=folder
             )
         except subprocess.TimeoutExpired as error:
-            raise NativeError(f"{library} did not end within {LIMIT_S:.0f} s") from error
+            raise NativeError(f"{library} did not end within {limit_s:.0f} s") from error
         if done.returncode == _NOT_INSTALLED:
             raise ImportError(f"{library} is not installed", name=library)
         if done.returncode == _FAILED:
@@ -77,6 +80,29 @@ def _ezc3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return {"points": points, "residual": residual}, facts
 
 
+def _c3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    import c3d
+
+    warnings.simplefilter("ignore")
+    with open(path, "rb") as file:
+        reader = c3d.Reader(file)
+        frames = [frame for _, frame, _ in reader.read_frames(copy=True)]
+        points = np.asarray(frames, np.float64)[..., :5]
+
+    def text(name: str) -> str:
+        found = reader.get(f"POINT:{name}")
+        return found.string_value.strip() if found is not None and found.bytes_per_element == -1 else ""
+
+    facts = {
+        "labels": [label.strip() for label in reader.point_labels] if reader.point_used else [],
+        "rate_hz": float(reader.point_rate),
+        "units": text("UNITS"),
+        "first_frame": int(reader.first_frame),
+        "vertical": text("Y_SCREEN"),
+    }
+    return {"points": points[..., :3], "residual": points[..., 3]}, facts
+
+
 def _nimblephysics(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     nimble: Any = importlib.import_module("nimblephysics_libs._nimblephysics")
     subject = nimble.biomechanics.SubjectOnDisk(path)
@@ -107,7 +133,7 @@ def _main(library: str, path: str, out: str) -> int:
     except (ImportError, ValueError, OSError):
         pass  # a system without such limits
     try:
-        arrays, facts = {"ezc3d": _ezc3d, "nimblephysics": _nimblephysics}[library](path)
+        arrays, facts = {"ezc3d": _ezc3d, "c3d": _c3d, "nimblephysics": _nimblephysics}[library](path)
     except ImportError:
         return _NOT_INSTALLED
     except Exception as error:  # whatever the library raises is the reason, in one line
