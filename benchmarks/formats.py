@@ -67,7 +67,7 @@ def samples(data: Path, scratch: Path) -> dict[str, list[bytes]]:
     path = scratch / "sample.npz"
     from biomechgpt_jax.biomechanics.trajectory import Trajectory
 
-    npz.write(Trajectory(waves, np.ones(40, bool), 100.0), path)
+    npz.write(path, Trajectory(waves, np.ones(40, bool), 100.0))
     found[".npz"].append(path.read_bytes())
     for arrays in (
         {"qpos": waves, "fps": 100.0},

@@ -72,7 +72,7 @@ def read(path: Path) -> Trajectory:
     return Trajectory(q.astype(np.float32), observed, rate, metadata)
 
 
-def write(trajectory: Trajectory, path: Path) -> None:
+def write(path: Path, trajectory: Trajectory) -> None:
     """Write a trajectory that `read` takes back unchanged but for its metadata."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
     try:

@@ -16,7 +16,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0, 0.3, (50, COORDINATE_COUNT)).astype(np.float32)
     observed = observed_without(("neck_rotation",))
     values[:, ~observed] = 0
-    npz.write(Trajectory(values, observed, 60.0), tmp_path / "a.npz")
+    npz.write(tmp_path / "a.npz", Trajectory(values, observed, 60.0))
     found = formats.read(tmp_path / "a.npz")
     np.testing.assert_allclose(found.coordinates, values, atol=1e-6)
     assert (found.observed == observed).all() and found.rate_hz == 60.0
