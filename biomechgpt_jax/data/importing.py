@@ -1,5 +1,6 @@
 """A folder of motion files becomes a `movements` dataset: read in parallel, reported file by file."""
 
+import contextlib
 import dataclasses
 import math
 import multiprocessing
@@ -181,11 +182,15 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
             f"{trajectory.seconds:.2f} s of it can be used, between gaps and jumps; {SHORTEST_S} s are needed"
         )
     known = _metadata(trajectory.metadata, labels, _participant(directory, name))
-    trajectory = dataclasses.replace(trajectory, metadata=known)
     contacts = Contacts()
     if trajectory.observed[[INDEX[root] for root in HORIZONTAL_ROOT]].all():  # else no foot is at rest on the floor
         native = preprocess.at_own_rate(recorded, prepared)
-        contacts = gait.detect_contacts(native, known.height_m if math.isfinite(known.height_m) else None)
+        with contextlib.suppress(InputError):  # legs that are not recorded have no contacts
+            walk = gait.analyse(native, known.height_m if math.isfinite(known.height_m) else None)
+            contacts = walk.contacts
+            if walk.single_stride:
+                known = dataclasses.replace(known, flags=(*known.flags, "single-stride"))
+    trajectory = dataclasses.replace(trajectory, metadata=known)
     seconds = (trajectory.frames - 1) / trajectory.rate_hz
     return Trial(
         trial_id=name,
