@@ -154,7 +154,10 @@ def _serve(connection) -> None:  # type: ignore[no-untyped-def]
             outcome = "refused" if "\n" not in str(error) and str(error) else f"refused in several lines: {error!r}"
         except BaseException as error:
             outcome = f"{type(error).__name__}: {error}"
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # Of this process, or of the largest one that it started.
+        peak_mb = (
+            max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+        )
         connection.send((outcome, time.perf_counter() - begin, peak_mb))
 
 

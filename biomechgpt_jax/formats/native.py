@@ -19,7 +19,7 @@ import numpy as np
 # A file that takes longer than this, and this for each megabyte, will not be read.
 LIMIT_S, LIMIT_S_PER_MB = 4.0, 0.5
 # Address space of the process: far above what a file of the largest size that is read needs.
-_MOST_BYTES = 16 * 2**30
+_MOST_BYTES = 8 * 2**30
 _FAILED, _NOT_INSTALLED = 3, 4
 _FACTS = "facts"
 # Groups of C3D parameters that are looked at.
