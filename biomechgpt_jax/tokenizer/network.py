@@ -1,9 +1,11 @@
 """Encoder and decoder of the motion codec: 1-D convolutions over time in NWC layout.
 
 After T2M-GPT (Zhang et al. 2023, arXiv 2301.06052): strided convolutions with dilated residual blocks, mirrored
-by the decoder. Every layer is zeroed beyond a sequence's own end, which is what a convolution's padding would hold
-there: a padded sequence therefore comes out as if it were alone. Shapes: B batch, T frames, C features, D width,
-S tokens, K size of a latent.
+by the decoder. Beside them a linear map takes the frames of each token to its latent and back. It starts as the
+principal components of the training movement and the convolutions at zero, so that training begins from a good code
+and learns what a linear one cannot hold. Every layer is zeroed beyond a sequence's own end, which is what a
+convolution's padding would hold there: a padded sequence therefore comes out as if it were alone. Shapes: B batch,
+T frames, C features, D width, S tokens, K size of a latent.
 """
 
 import math
@@ -28,11 +30,11 @@ def _live(x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
     return jnp.where(jnp.arange(x_BTD.shape[1])[None, :, None] < lengths_B[:, None, None], x_BTD, 0.0)
 
 
-def _conv(width: int, kernel: int = _KERNEL, stride: int = 1, dilation: int = 1) -> nn.Conv:
+def _conv(width: int, kernel: int = _KERNEL, stride: int = 1, dilation: int = 1, name: str | None = None) -> nn.Conv:
     """A convolution that pads so that `stride` divides the length: T frames become T / stride."""
     reach = dilation * (kernel - 1) + 1 - stride
     padding = (reach // 2, reach - reach // 2)
-    return nn.Conv(width, (kernel,), strides=(stride,), kernel_dilation=(dilation,), padding=[padding])
+    return nn.Conv(width, (kernel,), strides=(stride,), kernel_dilation=(dilation,), padding=[padding], name=name)
 
 
 def networks(cfg: config.Tokenizer) -> "tuple[Encoder, Decoder]":
@@ -56,6 +58,8 @@ def reach(cfg: config.Tokenizer) -> int:
 def initial_parameters(cfg: config.Tokenizer, seed: int) -> dict[str, Any]:
     """Parameters {"encoder", "decoder"} f32: kernels normal with variance 1 / fan-in (LeCun), biases zero.
 
+    `from_components` makes a better start of them where there is movement to learn from.
+
     Drawn in NumPy: the network is small, and compiling its random initialisation would take longer than using it.
     """
     encoder, decoder = networks(cfg)
@@ -71,6 +75,44 @@ def initial_parameters(cfg: config.Tokenizer, seed: int) -> dict[str, Any]:
         deviation = math.prod(leaf.shape[:-1]) ** -0.5 if path[-1] == "kernel" else 0.0
         drawn[path] = (deviation * rng.normal(size=leaf.shape)).astype(np.float32)
     return flax.traverse_util.unflatten_dict(drawn)
+
+
+def from_components(
+    cfg: config.Tokenizer, params: dict[str, Any], patches_NTC: np.ndarray, weights_C: np.ndarray
+) -> dict[str, Any]:
+    """Parameters whose linear maps are the principal components of patches, and whose convolutions give nothing yet.
+
+    Args:
+        patches_NTC: f32[N, stride, 40] scaled features of the frames of a token.
+        weights_C: f32[40] how much each feature counts.
+    """
+    root_P = np.sqrt(np.tile(weights_C, cfg.stride)).astype(np.float64)
+    flat_NP = patches_NTC.reshape(len(patches_NTC), -1) * root_P
+    mean_P = flat_NP.mean(axis=0)
+    variance_K, axes_PK = np.linalg.eigh(np.cov((flat_NP - mean_P).T))
+    size = min(codes.size(cfg), len(variance_K))
+    axes_PK = axes_PK[:, ::-1][:, :size]
+    deviation_K = np.sqrt(np.maximum(variance_K[::-1][:size], 1e-8))
+    # FSQ has as many levels for every dimension: each is brought to its range. VQ is to see which ones matter.
+    scale_K = deviation_K if cfg.quantizer == "fsq" else np.full(size, deviation_K[0])
+    into_PK, back_KP = root_P[:, None] * axes_PK / scale_K, (axes_PK * scale_K).T / root_P
+    flat = dict(flax.traverse_util.flatten_dict(params))
+    for path, leaf in flat.items():
+        half, name, kind = path[0], path[1], path[-1]
+        if name == "linear":
+            value = np.zeros_like(leaf)
+            if half == "encoder" and kind == "kernel":
+                value[..., :size] = into_PK.reshape(cfg.stride, COORDINATE_COUNT, size)
+            elif half == "encoder":
+                value[:size] = -(mean_P @ axes_PK) / scale_K
+            elif kind == "kernel":
+                value[:size] = back_KP
+            else:
+                value[:] = mean_P / root_P
+            flat[path] = value.astype(np.float32)
+        elif name == "out":
+            flat[path] = np.zeros_like(leaf)
+    return flax.traverse_util.unflatten_dict(flat)
 
 
 class ResidualBlock(nn.Module):
@@ -99,6 +141,7 @@ class Encoder(nn.Module):
 
         Returns: latents f32[B,S,K], zero beyond lengths / stride.
         """
+        linear_BSK = nn.Conv(self.code_size, (self.stride,), (self.stride,), padding="VALID", name="linear")(x_BTC)
         x_BTD = _live(jnp.concatenate([x_BTC, mask_BTC], axis=-1), lengths_B)
         x_BTD = _live(_conv(self.width)(x_BTD), lengths_B)
         for _ in range(int(math.log2(self.stride))):
@@ -106,7 +149,7 @@ class Encoder(nn.Module):
             x_BTD = _live(_conv(self.width, kernel=4, stride=2)(nn.relu(x_BTD)), lengths_B)
             for block in reversed(range(self.depth)):
                 x_BTD = ResidualBlock(_DILATION_GROWTH**block)(x_BTD, lengths_B)
-        return _live(_conv(self.code_size)(nn.relu(x_BTD)), lengths_B)
+        return _live(linear_BSK + _conv(self.code_size, name="out")(nn.relu(x_BTD)), lengths_B)
 
 
 class Decoder(nn.Module):
@@ -120,6 +163,8 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, z_BSK: jax.Array, lengths_B: jax.Array) -> jax.Array:
         """Args: latents f32[B,S,K]; lengths i32[B] in FRAMES. Returns: f32[B,T,C], zero beyond the lengths."""
+        linear_BST = nn.Dense(self.stride * self.features, name="linear")(z_BSK)
+        linear_BTC = linear_BST.reshape(z_BSK.shape[0], -1, self.features)
         doublings = int(math.log2(self.stride))
         frames_B = lengths_B // self.stride
         x_BTD = _live(_conv(self.width)(_live(z_BSK, frames_B)), frames_B)
@@ -129,4 +174,4 @@ class Decoder(nn.Module):
             frames_B = frames_B * 2
             x_BTD = _live(_conv(self.width)(jnp.repeat(x_BTD, 2, axis=1)), frames_B)
         x_BTD = _live(_conv(self.width)(nn.relu(x_BTD)), frames_B)
-        return _live(_conv(self.features)(nn.relu(x_BTD)), frames_B)
+        return _live(linear_BTC + _conv(self.features, name="out")(nn.relu(x_BTD)), frames_B)

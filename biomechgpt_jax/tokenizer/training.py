@@ -19,9 +19,9 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import codes, quantizers
 from biomechgpt_jax.tokenizer.batching import features_of
 from biomechgpt_jax.tokenizer.codec import Codec
-from biomechgpt_jax.tokenizer.network import initial_parameters, networks
+from biomechgpt_jax.tokenizer.network import from_components, initial_parameters, networks
 from biomechgpt_jax.tokenizer.scaling import Scaling, fit_scaling
-from biomechgpt_jax.tokenizer.windows import Batch, Windows, draw, gather
+from biomechgpt_jax.tokenizer.windows import Batch, Windows, draw, gather, patches
 
 LOOK_EVERY = 20  # steps between two looks at the losses, which wait for the device
 BETA = 0.25  # where smooth L1 turns from square to absolute, in scaled units
@@ -83,7 +83,8 @@ def train(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[s
 
 def init(cfg: config.Tokenizer, windows: Windows) -> State:
     """The state before the first step. A VQ codebook starts as latents of a first batch."""
-    params = jax.tree.map(jnp.asarray, initial_parameters(cfg, cfg.seed))
+    params = from_components(cfg, initial_parameters(cfg, cfg.seed), patches(windows), _feature_weights())
+    params = jax.tree.map(jnp.asarray, params)
     codebook = None
     if cfg.quantizer == "vq":
         key_batch, key_codes = jax.random.split(jax.random.key(cfg.seed))

@@ -24,6 +24,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer.scaling import Scaling
 
 MIRROR_PROBABILITY = 0.5
+_PATCHES = 50_000
 # How often each group of coordinates is hidden in a window.
 _HIDDEN_GROUPS = ((NECK_AND_WRISTS, 0.4), (OFTEN_ARTEFACTS, 0.2), (HORIZONTAL_ROOT, 0.15))
 _ANY_PROBABILITY, _ANY_SHARE = 0.2, 0.1  # of windows where any coordinate may be hidden; of the coordinates then
@@ -98,6 +99,14 @@ def gather(
         jnp.asarray(np.concatenate(movement), jnp.int32),
         jnp.asarray(stride, jnp.int32),
     )
+
+
+def patches(windows: Windows) -> np.ndarray:
+    """The frames of a token at evenly spread places, and their mirror images, f32[P, stride, 40]."""
+    starts = np.asarray(windows.starts_M)
+    starts = starts[:: max(1, len(starts) // _PATCHES)]
+    found = np.asarray(windows.scaled_NC)[starts[:, None] + np.arange(int(windows.stride))]
+    return np.concatenate([found, found[..., MIRROR_PERMUTATION] * MIRROR_SIGN])
 
 
 def draw(windows: Windows, window: int, batch_size: int, key: jax.Array) -> Batch:
