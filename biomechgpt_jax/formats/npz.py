@@ -16,9 +16,15 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, 
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import quality, rotations
+from biomechgpt_jax.formats.opensim import FARTHEST_M, FARTHEST_RAD
 
-LARGEST_BYTES = 1 << 30
+# Packed and unpacked; reading takes about five times as much memory.
+LARGEST_BYTES = 256 * 2**20
+_MOST_VALUES = 2**26  # of one array: small types grow when they become float64
 _RATE_KEYS = ("rate_hz", "fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
+_FARTHEST = np.where(
+    np.isin(COORDINATES, ("pelvis_tx", "pelvis_ty", "pelvis_tz")), FARTHEST_M, FARTHEST_RAD
+)  # in metres or radians, by coordinate
 _KNEES = [INDEX["knee_angle_r"], INDEX["knee_angle_l"]]
 # Joints of SMPL by number; hips, knees and ankles right and left, the spine from pelvis up, neck and head.
 _SMPL_LEG = {"r": (2, 5, 8), "l": (1, 4, 7)}
@@ -60,13 +66,16 @@ def read(path: Path) -> Trajectory:
         q, observed, flags = _amass(path, held)
     else:
         raise InputError(
-            f"{path} holds {', '.join(held) or 'nothing'}; give coordinates, a MuJoCo qpos, or poses and trans of AMASS"
+            f"{path} holds {_listed(held)}; give coordinates, a MuJoCo qpos, or poses and trans of AMASS"
         )
     if not np.isfinite(q[:, observed]).all() or len(q) < 2:
         raise InputError(f"{path} has gaps, or fewer than 2 frames; fill the gaps first")
+    q[:, ~observed] = 0.0
+    far = np.flatnonzero((np.abs(q) > _FARTHEST).any(axis=0))
+    if len(far):
+        raise InputError(f"{path}: {COORDINATES[far[0]]} lies beyond {_FARTHEST[far[0]]:g}; give metres and radians")
     heading = INDEX["pelvis_rotation"]
     q[:, heading] = np.unwrap(q[:, heading])
-    q[:, ~observed] = 0.0
     flags += tuple(quality.flags(q, observed, rate))
     metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest(), flags=flags)
     return Trajectory(q.astype(np.float32), observed, rate, metadata)
@@ -89,9 +98,14 @@ def write(path: Path, trajectory: Trajectory) -> None:
         raise InputError(f"{path}: {error.strerror}; give a place that can be written") from error
 
 
+def _listed(held: dict[str, Any]) -> str:
+    """The first names, without what would break the line."""
+    return ", ".join(" ".join(name.split())[:40] for name in list(held)[:8]) or "nothing"
+
+
 def _rate(path: Path, held: dict[str, Any]) -> float:
     for key in _RATE_KEYS:
-        if key in held and np.size(held[key]) == 1 and np.issubdtype(held[key].dtype, np.number):
+        if key in held and np.size(held[key]) == 1 and held[key].dtype.kind in "iuf":
             rate = float(np.ravel(held[key])[0])
             if 1.0 <= rate <= 10_000.0:
                 return rate
@@ -99,8 +113,10 @@ def _rate(path: Path, held: dict[str, Any]) -> float:
 
 
 def _table(path: Path, values: np.ndarray, columns: int, what: str) -> np.ndarray:
-    if values.ndim != 2 or values.shape[1] < columns or not np.issubdtype(values.dtype, np.number):
+    if values.ndim != 2 or values.shape[1] < columns or values.dtype.kind not in "iuf":
         raise InputError(f"{path}: {what} is {values.dtype}{list(values.shape)}; give numbers [T, {columns}]")
+    if values.size > _MOST_VALUES:
+        raise InputError(f"{path}: {what} holds {values.size} numbers, more than {_MOST_VALUES}; cut it into parts")
     return values.astype(np.float64)
 
 
@@ -133,9 +149,12 @@ def _mujoco(path: Path, held: dict[str, Any]) -> _Read:
 
 
 def _amass(path: Path, held: dict[str, Any]) -> _Read:
-    poses, trans = _table(path, held["poses"], 66, "poses"), _table(path, held["trans"], 3, "trans")
+    poses, trans = _table(path, held["poses"], 66, "poses")[:, :66], _table(path, held["trans"], 3, "trans")[:, :3]
     if len(poses) != len(trans):
         raise InputError(f"{path}: {len(poses)} poses and {len(trans)} translations; give one of each per frame")
+    # Rotations of numbers that are not finite, or overflow, fail in ways of their own; NaN fails this comparison too.
+    if len(poses) == 0 or not (np.abs(poses).max() <= FARTHEST_RAD and np.abs(trans).max() <= FARTHEST_M):
+        raise InputError(f"{path}: poses or trans are empty, have gaps, or are too large; give radians and metres")
 
     def local(joint: int) -> Rotation:
         turn = Rotation.from_rotvec(poses[:, 3 * joint : 3 * joint + 3]).as_matrix()

@@ -17,7 +17,7 @@ from biomechgpt_jax.biomechanics.skeleton import (
     observed_without,
 )
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer import training, windows
+from biomechgpt_jax.tokenizer import network, training, windows
 from biomechgpt_jax.tokenizer.batching import features_of
 from biomechgpt_jax.tokenizer.fidelity import reconstruction_error
 from biomechgpt_jax.tokenizer.scaling import Scaling, fit_scaling
@@ -33,7 +33,8 @@ def test_training_reduces_the_loss_and_repeats(cfg: config.Tokenizer) -> None:
     seen: list[tuple[int, dict[str, float]]] = []
     codec = training.train(cfg, trials, lambda step, losses: seen.append((step, losses)))
     assert seen[-1][0] == 200
-    assert seen[-1][1]["reconstruction"] < 0.9 * seen[0][1]["reconstruction"]
+    # It starts from principal components, which hold most of these sines.
+    assert seen[-1][1]["reconstruction"] < 0.95 * seen[0][1]["reconstruction"]
     assert np.isfinite(reconstruction_error(codec, trials)["median_deg"])
     if cfg.quantizer == "fsq":
         assert training.train(cfg, trials, lambda step, losses: None).digest == codec.digest
@@ -105,3 +106,24 @@ def test_the_loss_looks_only_at_what_is_known() -> None:
     values = [loss(state.params, None, cfg, one, spread, kept)[0] for one in (batch, other)]
     assert values[0] == values[1]
     assert list(RATES) == [0, 1, 5]
+
+
+@pytest.mark.parametrize("quantizer", ["fsq", "vq"])
+def test_training_starts_from_the_principal_components(quantizer: str) -> None:
+    """Unquantized, the untrained network is the projection on them: NumPy's gives the same error."""
+    cfg = config.Tokenizer(quantizer=quantizer, code_size=12, levels=(5,) * 12, width=16, depth=1)
+    movements = [smooth(200, seed) for seed in range(4)]
+    held = windows.gather(features_of(movements, [ALL] * 4), [ALL] * 4, PLAIN, 64, 4)
+    patches = windows.patches(held)
+    weights = np.linspace(0.2, 1.0, COORDINATE_COUNT)
+    params = network.from_components(cfg, network.initial_parameters(cfg, 0), patches, weights)
+    encoder, decoder = network.networks(cfg)
+    lengths = np.full(len(patches), 4)
+    latent = encoder.apply({"params": params["encoder"]}, patches, np.ones_like(patches), lengths)
+    back = np.asarray(decoder.apply({"params": params["decoder"]}, latent, lengths))
+
+    flat = (patches * np.sqrt(weights)).reshape(len(patches), -1)
+    centred = flat - flat.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:12]
+    wanted = (centred @ axes.T @ axes + flat.mean(0)).reshape(patches.shape) / np.sqrt(weights)
+    np.testing.assert_allclose(back, wanted, atol=2e-3)
