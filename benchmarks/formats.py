@@ -204,9 +204,9 @@ def _serve(connection) -> None:  # type: ignore[no-untyped-def]
             outcome = "refused" if "\n" not in str(error) and str(error) else f"refused in several lines: {error!r}"
         except BaseException as error:
             outcome = f"{type(error).__name__}: {error}"
-        # Of this process, or of the largest one that it started.
+        # Of this process and of the largest one that it started: an upper bound of both at once.
         peak_mb = (
-            max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+            sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
         )
         connection.send((outcome, time.perf_counter() - begin, peak_mb))
 
@@ -255,7 +255,7 @@ class Worker:
 
 
 def jobs(found: dict[str, list[bytes]], mutants: int) -> Iterator[tuple[str, int]]:
-    """(ending, number) of every mutant, families mixed."""
+    """(ending, number) of every mutant, one family after the other."""
     whole = sum(SHARES[ending] for ending in found)
     for ending in sorted(found):
         yield from ((ending, number) for number in range(round(mutants * SHARES[ending] / whole)))
@@ -265,11 +265,13 @@ def attack(found: dict[str, list[bytes]], mutants: int, seed: int, scratch: Path
     """Read every mutant and count what became of it."""
     tallies = {ending: Tally() for ending in found}
     every = list(jobs(found, mutants))
-    random.Random(seed).shuffle(every)
 
     def work(part: int) -> None:
-        worker = Worker()
+        worker, family = Worker(), ""
         for ending, number in every[part::WORKERS]:
+            if ending != family:  # the peak of a process never falls: each family has its own
+                worker.stop()
+                family = ending
             rng = random.Random(f"{seed}{ending}{number}")
             path = scratch / f"mutant{part}{ending}"
             path.write_bytes(damaged(ending, found[ending], rng))

@@ -1,6 +1,6 @@
 """The quickstart: the whole program in 15 minutes on two cores, without a GPU."""
 
-from biomechgpt_jax.config import Cohort, Experiment, Tokenizer
+from biomechgpt_jax.config import Cohort, Experiment
 
 ACTIVITIES = ("walk_free", "tug", "chair_rise", "balance_open", "squat", "tandem", "walk_slow", "walk_fast")
 ETIOLOGIES = (
@@ -14,9 +14,4 @@ ETIOLOGIES = (
 
 
 def config() -> Experiment:
-    # Six codes a token nearly halve the error of the joint angles (benchmarks/codec.py); a token stays one position.
-    return Experiment(
-        name="quickstart",
-        cohort=Cohort(activities=ACTIVITIES, etiologies=ETIOLOGIES),
-        tokenizer=Tokenizer(layers=6),
-    )
+    return Experiment(name="quickstart", cohort=Cohort(activities=ACTIVITIES, etiologies=ETIOLOGIES))
