@@ -28,8 +28,8 @@ LONGEST_S = 32.0
 BACK_ENDS = {
     "fsq": config.Tokenizer(),
     "vq": config.Tokenizer(quantizer="vq", codebook_size=1000),
-    "rvq": config.Tokenizer(quantizer="vq", codebook_size=512, layers=4),
-    "fsq groups": config.Tokenizer(layers=4),
+    "rvq": config.Tokenizer(quantizer="vq", codebook_size=512, codebooks=4),
+    "fsq groups": config.Tokenizer(levels=("8x5x5x5",) * 4),
 }
 
 

@@ -39,9 +39,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         verb = self.prog.partition(" ")[2]
-        raise InputError(
-            f"{verb}: {message}; see {self.prog} --help" if verb else f"{message}; see {self.prog} --help"
-        )
+        raise InputError(f"{verb}: {message}; see {self.prog} --help" if verb else f"{message}; see {self.prog} --help")
 
 
 def _parser() -> argparse.ArgumentParser:

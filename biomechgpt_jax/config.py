@@ -50,13 +50,14 @@ class Tokenizer:
     """The motion codec (a 1-D convolutional VQ-VAE) and the text tokenizer."""
 
     quantizer: Literal["fsq", "vq"] = "fsq"
-    levels: tuple[int, ...] = (8, 5, 5, 5)  # FSQ: the number of codes is their product
-    layers: int = 1  # codes per token: VQ codes what the layers before left over, FSQ further dimensions
+    # FSQ: one string per code of a token, the levels of the code's dimensions; the number of codes is their product.
+    levels: tuple[str, ...] = ("8x5x5x5",)
+    codebooks: int = 1  # VQ: codes of a token, each of what the ones before left over
     layer_dropout: float = 0.2  # share of training windows whose last layers are left out, so that the first hold most
     codebook_size: int = 512  # VQ only
     code_size: int = 64  # VQ only: size of a code vector
     ema_decay: float = 0.99  # VQ only
-    commitment_weight: float = 0.02  # VQ only
+    commitment_weight: float = 0.25  # VQ only
     reset_below: float = 0.03  # VQ only: a code used less than this (EMA count per batch) is reset
     width: int = 128
     depth: int = 2  # residual blocks per resolution
@@ -66,6 +67,8 @@ class Tokenizer:
     steps: int = 1200
     learning_rate: float = 1e-3
     velocity_weight: float = 0.5
+    path_weight: float = 0.1
+    foot_weight: float = 0.2
     text_pieces: int = 512
     seed: int = 0
 
@@ -78,16 +81,32 @@ class Tokenizer:
             self.window_frames % self.stride == 0,
             f"tokenizer.window_frames {self.window_frames} is not a multiple of tokenizer.stride {self.stride}",
         )
-        _require(all(level >= 2 for level in self.levels), f"tokenizer.levels {self.levels}: each must be >= 2")
-        _require(1 <= self.layers <= 8, f"tokenizer.layers is {self.layers}; give 1 to 8")
+        for one in self.levels:
+            sizes = one.split("x")
+            known = all(size.isdecimal() and int(size) >= 2 for size in sizes)
+            _require(known, f'tokenizer.levels has "{one}"; give whole numbers from 2 joined by x, such as "8x5x5x5"')
+        _require(len(self.levels) > 0, 'tokenizer.levels is empty; give one string per code, such as "8x5x5x5"')
+        products = sorted({math.prod(levels) for levels in self.grid})
+        _require(len(products) == 1, f"tokenizer.levels gives layers of {products} codes; each must have as many")
+        _require(1 <= self.codebooks <= 8, f"tokenizer.codebooks is {self.codebooks}; give 1 to 8")
         _require(
             0 <= self.layer_dropout <= 1, f"tokenizer.layer_dropout is {self.layer_dropout}; give a share of 0 to 1"
         )
 
     @property
+    def grid(self) -> tuple[tuple[int, ...], ...]:
+        """FSQ's levels as numbers: of each layer, those of its dimensions."""
+        return tuple(tuple(map(int, one.split("x"))) for one in self.levels)
+
+    @property
+    def layers(self) -> int:
+        """Codes of a token."""
+        return len(self.levels) if self.quantizer == "fsq" else self.codebooks
+
+    @property
     def codes(self) -> int:
         """Number of motion codes of a layer."""
-        return math.prod(self.levels) if self.quantizer == "fsq" else self.codebook_size
+        return math.prod(self.grid[0]) if self.quantizer == "fsq" else self.codebook_size
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,7 @@ def _from_file(path: Path) -> Experiment:
     if path.is_dir():
         raise InputError(f"{path} is a directory; give a configuration file such as configs/quickstart.py")
     if not path.is_file():
-        raise InputError(
-            f"{path}: there is no such configuration file; give one such as configs/quickstart.py"
-        )
+        raise InputError(f"{path}: there is no such configuration file; give one such as configs/quickstart.py")
     spec = importlib.util.spec_from_file_location("experiment_configuration", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file; give one such as configs/quickstart.py")
@@ -43,9 +41,7 @@ def _from_file(path: Path) -> Experiment:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise InputError(
-            f"{path}{_line_of(error, path)}: {type(error).__name__}: {error}; mend it there"
-        ) from error
+        raise InputError(f"{path}{_line_of(error, path)}: {type(error).__name__}: {error}; mend it there") from error
     if not isinstance(made, Experiment):
         raise InputError(f"{path}: config() returned {type(made).__name__}, not an Experiment")
     return made
@@ -55,9 +51,7 @@ def _line_of(error: BaseException, path: Path) -> str:
     """Words such as ' line 7' where the error came from a line of that file; else nothing."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f" line {error.lineno}"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-    ]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f" line {lines[-1]}" if lines else ""
 
 
@@ -91,9 +85,7 @@ def apply(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
     for word in overrides:
         name = word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else ""
         if name and name not in known:
-            raise InputError(
-                f"unknown configuration key '--{name}'; the nearest is '--{_nearest(name, known)}'"
-            )
+            raise InputError(f"unknown configuration key '--{name}'; the nearest is '--{_nearest(name, known)}'")
     said = io.StringIO()
     try:
         with redirect_stdout(said), redirect_stderr(said):
@@ -114,8 +106,7 @@ def apply(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
 def _one_line(box: str) -> str:
     """The words of tyro's box, without its frame, its title and its advice."""
     lines = [
-        line.strip("│╭╮╰╯─|+- \t") if not line.strip().startswith("--") else line.strip()
-        for line in box.splitlines()
+        line.strip("│╭╮╰╯─|+- \t") if not line.strip().startswith("--") else line.strip() for line in box.splitlines()
     ]
     lines = [line for line in lines if line.strip("-")]
     words = " ".join(lines[1:] or lines)

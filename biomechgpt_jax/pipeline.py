@@ -172,9 +172,7 @@ def _intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
     return (work.evaluation / "metrics.json").is_file() and (work.evaluation / "report.html").is_file()
 
 
-def _simulate(
-    cfg: config.Experiment, work: Workdir, progress: Progress, beam: Sequence[str] = ()
-) -> dict[str, Any]:
+def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress, beam: Sequence[str] = ()) -> dict[str, Any]:
     from biomechgpt_jax.cohort.simulate import simulate
     from biomechgpt_jax.data import movements, store
 

@@ -32,9 +32,7 @@ def test_help_needs_no_heavy_import() -> None:
     assert "exit codes" in said.stdout
     assert time.monotonic() - started < 20, "only a hang is a failure here; speed is not a test"
     heavy = "import sys, biomechgpt_jax.cli; print({'jax', 'numpy', 'scipy', 'flax', 'tyro'} & set(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", heavy], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, cwd=ROOT, check=True)
     assert loaded.stdout.strip() == "set()"
 
 
@@ -91,11 +89,11 @@ def test_inspect_prints_what_a_file_holds(tmp_path: Path) -> None:
 
 def test_words_after_a_verb_are_told_apart() -> None:
     split = cli._split(
-        ["run", "--train.steps", "5", "--workdir", "w", "c.py", "--tokenizer.levels", "8", "5", "--json"]
+        ["run", "--train.steps", "5", "--workdir", "w", "c.py", "--tokenizer.levels", "8x5", "5x8", "--json"]
     )
     assert split == (
         ["run", "--workdir", "w", "c.py", "--json"],
-        ["--train.steps", "5", "--tokenizer.levels", "8", "5"],
+        ["--train.steps", "5", "--tokenizer.levels", "8x5", "5x8"],
     )
     assert cli._split(["ask", "a.mot", "Why?"]) == (["ask", "a.mot", "Why?"], [])
 

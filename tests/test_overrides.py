@@ -22,9 +22,8 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
             *("--train.batch_size", "16", "--optimizer.peak-learning-rate=3e-4", "--model.qk_norm", "False"),
             *(
                 "--tokenizer.levels",
-                "8",
-                "6",
-                "5",
+                "8x6x5",
+                "60x4",
                 "--cohort.noise",
                 "none",
                 "--mesh.data",
@@ -37,7 +36,7 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
     assert (made.name, made.train.steps, made.train.batch_size) == ("mine", 7, 16)
     assert made.optimizer.peak_learning_rate == 3e-4
     assert made.model.qk_norm is False
-    assert made.tokenizer.levels == (8, 6, 5)
+    assert made.tokenizer.levels == ("8x6x5", "60x4")
     assert made.tokenizer.codes == 240
     assert made.cohort == Cohort(noise="none")
     assert (made.mesh.data, made.text_only_steps) == (-1, 9)
@@ -54,7 +53,8 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         (["--train.steps", "3", "4"], "Unrecognized options: 4"),
         (["--cohort.noise", "loud"], r"--cohort.noise takes Literal\['none', 'markerless'\]"),
         (["--model.qk_norm", "maybe"], "--model.qk_norm takes bool"),
-        (["--tokenizer.levels", "a", "b"], r"--tokenizer.levels takes tuple\[int, ...\]"),
+        (["--tokenizer.levels", "8x5", "axb"], 'tokenizer.levels has "axb"'),
+        (["--tokenizer.levels", "8x5", "8x8"], r"layers of \[40, 64\] codes; each must have as many"),
         (["--model.heads", "3"], "model.heads 3 is not a multiple of model.kv_heads 2"),
     ],
 )

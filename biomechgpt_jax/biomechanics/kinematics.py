@@ -202,9 +202,7 @@ def segments(
     """
     q, f = coordinates, fractions
     h = jnp.broadcast_to(jnp.asarray(height_m, jnp.float32), q.shape[:-1])[..., None]
-    pelvis = pelvis_frame(
-        q[..., INDEX["pelvis_tilt"]], q[..., INDEX["pelvis_list"]], q[..., INDEX["pelvis_rotation"]]
-    )
+    pelvis = pelvis_frame(q[..., INDEX["pelvis_tilt"]], q[..., INDEX["pelvis_list"]], q[..., INDEX["pelvis_rotation"]])
     origin = jnp.stack([q[..., INDEX[name]] for name in ("pelvis_tx", "pelvis_ty", "pelvis_tz")], axis=-1)
     lumbar = _at(pelvis, -_wide(f.lumbar_back), _wide(f.lumbar_up), 0.0) * h
     i = INDEX["lumbar_extension"]

@@ -107,4 +107,3 @@ def _xml(body: _Body, height_m: float) -> str:
     parts += [f"<site name={quoteattr(name)} pos={triple(at, height_m)}/>" for name, at in body.sites.items()]
     parts += [_xml(child, height_m) for child in body.children]
     return "".join([*parts, "</body>"])
-

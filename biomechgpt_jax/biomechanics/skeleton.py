@@ -29,9 +29,7 @@ INDEX: dict[str, int] = {name: index for index, name in enumerate(COORDINATES)}
 COORDINATE_COUNT = len(COORDINATES)
 
 # Coordinates that OpenSim models of the OpenCap and AddBiomechanics kind do not have.
-NECK_AND_WRISTS: tuple[str, ...] = tuple(
-    name for name in COORDINATES if name.startswith(("neck_", "wrist_"))
-)
+NECK_AND_WRISTS: tuple[str, ...] = tuple(name for name in COORDINATES if name.startswith(("neck_", "wrist_")))
 # Coordinates that markerless files hold at a limit: artefacts, not movement.
 OFTEN_ARTEFACTS: tuple[str, ...] = tuple(
     name for name in COORDINATES if name.startswith(("pro_sup", "mtp_angle", "subtalar_angle", "arm_rot"))

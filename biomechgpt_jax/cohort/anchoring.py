@@ -134,9 +134,7 @@ def _correct(
             return _residuals(x, q, origin, target, weight, floor, h, foot)
 
         value = function(change)
-        columns = [
-            jax.jvp(function, (change,), (jnp.broadcast_to(basis[i], change.shape),))[1] for i in range(_FREE)
-        ]
+        columns = [jax.jvp(function, (change,), (jnp.broadcast_to(basis[i], change.shape),))[1] for i in range(_FREE)]
         matrix = [[jnp.sum(a * b, axis=1) + 1e-8 * (a is b) for b in columns] for a in columns]
         step = _solve_spd(matrix, [jnp.sum(a * value, axis=1) for a in columns])
         moved = change - jnp.clip(jnp.stack(step, axis=1), -0.25, 0.25)

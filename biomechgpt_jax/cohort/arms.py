@@ -159,9 +159,7 @@ def box_and_block(person: Participant, style: Style, rng: np.random.Generator) -
     for _ in range(count):
         one = cycle * float(np.exp((0.05 + 0.10 * hampered) * rng.normal()))
         scatter = spread * rng.normal(size=(4, 4))
-        for share, goal, error in zip(
-            (0.28, 0.50, 0.76, 1.0), (_OVER, _FAR, _OVER, _NEAR), scatter, strict=True
-        ):
+        for share, goal, error in zip((0.28, 0.50, 0.76, 1.0), (_OVER, _FAR, _OVER, _NEAR), scatter, strict=True):
             at.append(at[-1] + one * (share - (0.0, 0.28, 0.50, 0.76)[(len(at) - 2) % 4]))
             poses.append(goal + error)
     begin, end = at[1], at[-1]

@@ -61,8 +61,9 @@ def _rise_and_fall(time: np.ndarray, begin: float, end: float, ramp: float) -> n
     return smooth_step(time, begin, begin + ramp) - smooth_step(time, end - ramp, end)
 
 
-def _struggle(q: np.ndarray, time: np.ndarray, style: Style, begin: float, end: float, lost: bool,
-              rng: np.random.Generator) -> None:
+def _struggle(
+    q: np.ndarray, time: np.ndarray, style: Style, begin: float, end: float, lost: bool, rng: np.random.Generator
+) -> None:
     """Arms out and trunk swaying while balance is hard, growing before it is lost; in place."""
     trouble = max(0.0, style.sway - 1)
     inside = _rise_and_fall(time, begin - 0.3, end + 0.3, 0.8)
@@ -187,5 +188,3 @@ def _single_leg_time(free: int) -> Measure:
         return {"single_leg_stance_time": Score(value, start, start + value)}
 
     return measure
-
-

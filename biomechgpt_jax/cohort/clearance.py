@@ -50,9 +50,7 @@ def _heights(movements: Sequence[Movement]) -> list[np.ndarray]:
     body = np.concatenate([np.full(len(m.coordinates), m.height_m, np.float32) for m in movements])
     short = -len(q) % _CHUNK
     q, body = np.concatenate([q, np.repeat(q[-1:], short, axis=0)]), np.pad(body, (0, short), mode="edge")
-    parts = [
-        np.asarray(_heel_and_ball(q[at : at + _CHUNK], body[at : at + _CHUNK])) for at in range(0, len(q), _CHUNK)
-    ]
+    parts = [np.asarray(_heel_and_ball(q[at : at + _CHUNK], body[at : at + _CHUNK])) for at in range(0, len(q), _CHUNK)]
     ends = np.cumsum([len(m.coordinates) for m in movements])
     return np.split(np.concatenate(parts)[: ends[-1]], ends[:-1])
 

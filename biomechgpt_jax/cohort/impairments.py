@@ -32,6 +32,7 @@ _RECIPES: dict[str, Callable[[Style, float, str, np.random.Generator], Style]] =
     "myotonic dystrophy": muscular.myotonic_dystrophy,
 }
 
+
 def _with_device(style: Style, device: str, side: str) -> Style:
     if device == "cane":
         # Held opposite the affected leg, planted with it.

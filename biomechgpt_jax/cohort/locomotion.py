@@ -231,9 +231,7 @@ def _walk_between_chairs(
     leave = np.array([strike[path.out - 1], strike[-path.last_turn - 1]])
     arrive = np.array([strike[path.out + path.turn - 1], strike[-1]])
     direction = rng.choice([-1.0, 1.0])
-    heading = sum(
-        direction * 180.0 * smooth_step(time, a - 0.15, b) for a, b in zip(leave, arrive, strict=True)
-    )
+    heading = sum(direction * 180.0 * smooth_step(time, a - 0.15, b) for a, b in zip(leave, arrive, strict=True))
     turning = sum(
         smooth_step(time, a - 0.3, a + 0.2) - smooth_step(time, b - 0.2, b + 0.3)
         for a, b in zip(leave, arrive, strict=True)

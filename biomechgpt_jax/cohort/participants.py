@@ -37,9 +37,7 @@ class Etiology(NamedTuple):
 
 
 ETIOLOGIES: dict[str, Etiology] = {
-    "stroke": Etiology(
-        (63, 12, 30, 88), 0.68, True, {"cane": 0.5, "ankle-foot orthosis": 0.25, "walker": 0.15}, 1.6
-    ),
+    "stroke": Etiology((63, 12, 30, 88), 0.68, True, {"cane": 0.5, "ankle-foot orthosis": 0.25, "walker": 0.15}, 1.6),
     "Parkinson disease": Etiology((67, 9, 42, 88), 0.32, True, {"walker": 0.5, "cane": 0.2}, 3.0),
     "cerebellar ataxia": Etiology((52, 14, 22, 80), 0.50, False, {"walker": 0.5, "cane": 0.2}, 3.0),
     "cerebral palsy": Etiology(
@@ -82,6 +80,7 @@ _SPEED_BY_DECADE = {
     7: (1.26, 1.13),
     8: (0.97, 0.94),
 }
+
 
 @dataclass(frozen=True)
 class Participant:

@@ -81,9 +81,7 @@ def draw(rng: np.random.Generator) -> Person:
     posture["lumbar_extension"] += 0.5 * tilt
     hip_own, knee_own, rotation = sides(), sides(), sides()
     thigh_sd = np.sqrt(
-        sd["hip_flexion"] ** 2
-        + sd["pelvic_tilt"] ** 2
-        - 2 * _HIP_WITH_TILT * sd["hip_flexion"] * sd["pelvic_tilt"]
+        sd["hip_flexion"] ** 2 + sd["pelvic_tilt"] ** 2 - 2 * _HIP_WITH_TILT * sd["hip_flexion"] * sd["pelvic_tilt"]
     )
     for side in "rl":
         hip = sd["hip_flexion"] * (

@@ -26,9 +26,7 @@ GROUP = 16
 COURSE_M, TIMED_M = 10.0, 6.0
 
 
-def simulate(
-    cohort: config.Cohort, progress: Callable[[int, float], None] | None = None
-) -> Iterator[Trial]:
+def simulate(cohort: config.Cohort, progress: Callable[[int, float], None] | None = None) -> Iterator[Trial]:
     """Trials of a cohort, participant by participant, in an order and with values fixed by the seed.
 
     Each participant performs the protocol once, whole; further rounds follow, activity by activity, until the

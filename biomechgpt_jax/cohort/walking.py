@@ -57,9 +57,7 @@ def pace(person: Participant, style: Style, speed: float) -> Pace:
         setting = float(np.clip(setting * missing, 0.7 * speed, 1.8 * speed))
         cadence = float(np.clip(cadence * np.sqrt(missing), 42, min(160, 1.25 * usual)))
     share = _stance_share(speed) + style.stance_share
-    shares = tuple(
-        float(np.clip(share + leg.stance_share, 0.54, 0.80)) for leg in (style.right, style.left)
-    )
+    shares = tuple(float(np.clip(share + leg.stance_share, 0.54, 0.80)) for leg in (style.right, style.left))
     return Pace(person.normalised(setting), style.amplitude, 120.0 / cadence, (shares[0], shares[1]))
 
 
@@ -130,9 +128,7 @@ def angles(style: Style, speed: float, phase: tuple[np.ndarray, np.ndarray]) -> 
         swing = _bump(phase[foot], 0.78, 0.10)
         q[:, INDEX["pelvis_list"]] -= sign * (obliquity + leg.hike * swing)
         q[:, INDEX["pelvis_rotation"]] += sign * 0.5 * waveforms.curve("pelvic_rotation", speed, phase[foot])
-        q[:, INDEX["pelvis_tilt"]] -= 0.5 * (
-            waveforms.curve("pelvic_tilt", speed, phase[foot]) - PELVIC_PLANE_DEG
-        )
+        q[:, INDEX["pelvis_tilt"]] -= 0.5 * (waveforms.curve("pelvic_tilt", speed, phase[foot]) - PELVIC_PLANE_DEG)
         bend -= sign * 0.5 * waveforms.curve("trunk_obliquity", speed, phase[foot])
         bend += sign * (leg.trunk_lean * _bump(phase[foot], 0.28, 0.14) + leg.hike * swing)
         q[:, INDEX["lumbar_rotation"]] += sign * 0.5 * waveforms.curve("trunk_rotation", speed, phase[foot])

@@ -76,9 +76,7 @@ def evaluation(trial: Trial, cfg: config.Experiment) -> list[Crop]:
     return [Crop(start, end, False, np.asarray(trial.trajectory.observed, bool))]
 
 
-def training(
-    trial: Trial, cfg: config.Experiment, rng: np.random.Generator, telling: bool = False
-) -> Crop:
+def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, telling: bool = False) -> Crop:
     """A random crop: log-uniform length, often around a whole timed test, mirrored and masked at random.
 
     Args:

@@ -48,16 +48,12 @@ def open_rows(directory: str | Path, split: str) -> tuple[Rows, str]:
         builder = tfds.builder_from_directory(str(directory))
     except Exception as error:  # TFDS raises several kinds for a missing or damaged description
         reason = type(error).__name__
-        raise InputError(
-            f"{directory} is not a dataset of packed sequences ({reason}); run `pack`"
-        ) from error
+        raise InputError(f"{directory} is not a dataset of packed sequences ({reason}); run `pack`") from error
     if split not in builder.info.splits or not builder.info.splits[split].num_examples:
         raise InputError(f"{directory} has no rows in split '{split}'; pack again with more trials")
     missing = [key for key in KEYS if key not in builder.info.features]
     if missing:
-        raise InputError(
-            f"{directory} lacks {', '.join(missing)}: not a dataset of packed sequences; run `pack`"
-        )
+        raise InputError(f"{directory} lacks {', '.join(missing)}: not a dataset of packed sequences; run `pack`")
     return builder.as_data_source(split), builder.info.name
 
 

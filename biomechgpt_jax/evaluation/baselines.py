@@ -138,9 +138,7 @@ def _constant(train: Sequence[Asked], test: Sequence[Asked]) -> list[Prediction]
     return _closed_answers(test, labels, np.tile(share, (len(test), 1)))
 
 
-def _label_prior(
-    train: Sequence[Asked], test: Sequence[Asked], generator: np.random.Generator
-) -> list[Prediction]:
+def _label_prior(train: Sequence[Asked], test: Sequence[Asked], generator: np.random.Generator) -> list[Prediction]:
     if test[0].kind == "number":
         drawn = generator.choice([float(row.truth) for row in train], len(test))
         return [prediction(row, float(value), None) for row, value in zip(test, drawn, strict=True)]
@@ -175,9 +173,7 @@ def _fitted(
     else:
         classifier = HistGradientBoostingClassifier(**settings)
     classifier.fit(x_train, [str(row.truth) for row in train])
-    return _closed_answers(
-        test, [str(label) for label in classifier.classes_], classifier.predict_proba(x_test)
-    )
+    return _closed_answers(test, [str(label) for label in classifier.classes_], classifier.predict_proba(x_test))
 
 
 def answers(name: str, train: Sequence[Asked], test: Sequence[Asked], seed: int) -> list[Prediction]:

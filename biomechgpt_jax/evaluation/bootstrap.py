@@ -40,9 +40,7 @@ def sums(group: np.ndarray, values: np.ndarray, participants: int) -> np.ndarray
 def draws(participants: int, resamples: int, seed: int) -> np.ndarray:
     """How often each participant is drawn in each resample, f64[R, P]; every row sums to P."""
     generator = np.random.default_rng(seed)
-    return generator.multinomial(participants, np.full(participants, 1.0 / participants), resamples).astype(
-        np.float64
-    )
+    return generator.multinomial(participants, np.full(participants, 1.0 / participants), resamples).astype(np.float64)
 
 
 def estimate(metric: Metric, participants: int, resamples: int, seed: int) -> Estimate:

@@ -65,9 +65,7 @@ def auroc(positive_N: np.ndarray, score_N: np.ndarray, group_N: np.ndarray, part
     wins = (margin > 0) + 0.5 * (margin == 0)
     wins_PN = bootstrap.sums(group_N[positive], wins, participants)
     wins_PP = bootstrap.sums(group_N[negative], wins_PN.T, participants).T
-    counts_P2 = bootstrap.sums(
-        group_N, np.stack([positive_N, ~positive_N], 1).astype(np.float64), participants
-    )
+    counts_P2 = bootstrap.sums(group_N, np.stack([positive_N, ~positive_N], 1).astype(np.float64), participants)
 
     def metric(counts: np.ndarray) -> np.ndarray:
         right = np.einsum("...p,pq,...q->...", counts, wins_PP, counts, optimize=True)
@@ -77,9 +75,7 @@ def auroc(positive_N: np.ndarray, score_N: np.ndarray, group_N: np.ndarray, part
     return metric
 
 
-def mean_absolute_error(
-    truth_N: np.ndarray, answer_N: np.ndarray, group_N: np.ndarray, participants: int
-) -> Metric:
+def mean_absolute_error(truth_N: np.ndarray, answer_N: np.ndarray, group_N: np.ndarray, participants: int) -> Metric:
     """Mean of |answer - truth|, from f64[N]."""
     table = np.stack([np.abs(answer_N - truth_N), np.ones(len(truth_N))], axis=1)
     sums_P2 = bootstrap.sums(group_N, table, participants)
@@ -257,9 +253,7 @@ def interval_key(name: str) -> str:
 
 def confusion(rows: Sequence[Prediction], order: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
     """Labels and counts i64[true, answered]; answers of None stand in a last column "no answer"."""
-    seen = {str(row["truth"]) for row in rows} | {
-        str(row["answer"]) for row in rows if row["answer"] is not None
-    }
+    seen = {str(row["truth"]) for row in rows} | {str(row["answer"]) for row in rows if row["answer"] is not None}
     labels = [label for label in order if label in seen] + sorted(seen - set(order))
     columns = labels + (["no answer"] if any(row["answer"] is None for row in rows) else [])
     table = np.zeros((len(labels), len(columns)), np.int64)
@@ -271,9 +265,7 @@ def confusion(rows: Sequence[Prediction], order: Sequence[str] = ()) -> tuple[li
 
 def reliability(rows: Sequence[Prediction], bins: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Calibration: mean probability, share correct and count in each occupied bin, f64[b] each."""
-    probability = np.array(
-        [np.nan if row["probability"] is None else row["probability"] for row in rows], np.float64
-    )
+    probability = np.array([np.nan if row["probability"] is None else row["probability"] for row in rows], np.float64)
     correct = np.array([row["truth"] == row["answer"] for row in rows], np.float64)
     keep = np.isfinite(probability)
     probability, correct = probability[keep], correct[keep]

@@ -77,9 +77,7 @@ def headline(summary: dict[str, Any], name: str) -> tuple[str, ...]:
     if "auroc" in summary:
         return "auroc", "accuracy"
     return (
-        ("macro_f1", "accuracy")
-        if name in ("diagnosis", "assistive_device", "fall_risk")
-        else ("accuracy", "macro_f1")
+        ("macro_f1", "accuracy") if name in ("diagnosis", "assistive_device", "fall_risk") else ("accuracy", "macro_f1")
     )
 
 

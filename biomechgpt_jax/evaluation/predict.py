@@ -125,9 +125,7 @@ def _score(model: LanguageModel, pieces: Sequence[_Piece], progress: Progress) -
     for first in range(0, len(rows), count):
         members = rows[first : first + count]
         members += [[]] * (count - len(members))  # empty rows: every batch has one shape
-        laid = [
-            packing.lay_out([pieces[i].item for i in row], length, model.vocabulary.pad, layers) for row in members
-        ]
+        laid = [packing.lay_out([pieces[i].item for i in row], length, model.vocabulary.pad, layers) for row in members]
         batch = {name: np.stack([row[name] for row in laid]) for name in laid[0]}
         logprobs = np.asarray(generation.branch_logprobs(model.params, batch, model.cfg), np.float64)
         for row, chosen in enumerate(members):
@@ -259,9 +257,7 @@ def combine(parts: Sequence[Prediction]) -> Prediction:
     if len(parts) == 1:
         return parts[0]
     if parts[0]["kind"] == "closed":
-        options = {
-            name: float(np.mean([part["options"][name] for part in parts])) for name in parts[0]["options"]
-        }
+        options = {name: float(np.mean([part["options"][name] for part in parts])) for name in parts[0]["options"]}
         best = max(options, key=lambda name: options[name])
         return {**parts[0], "answer": best, "probability": options[best], "options": options}
     usable = [part for part in parts if part["answer"] is not None]

@@ -85,9 +85,7 @@ def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]
 def _codes(codec: Any, asked: Sequence[Asked]) -> list[np.ndarray]:
     """Motion codes of each question's crop; each crop is encoded once."""
     of_crop = {id(item.coordinates): item for item in asked}
-    tokens = codec.encode(
-        [item.coordinates for item in of_crop.values()], [item.observed for item in of_crop.values()]
-    )
+    tokens = codec.encode([item.coordinates for item in of_crop.values()], [item.observed for item in of_crop.values()])
     found = dict(zip(of_crop, tokens, strict=True))
     return [found[id(item.coordinates)] for item in asked]
 
@@ -177,9 +175,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
     resamples, seed = cfg.evaluation.bootstrap, cfg.evaluation.seed
     test = questions_of(inputs.trials["test"], cfg)
     if not test:
-        raise InputError(
-            "no question can be asked of the test participants; simulate more (cohort.participants)"
-        )
+        raise InputError("no question can be asked of the test participants; simulate more (cohort.participants)")
     train = questions_of(inputs.trials["train"], cfg)
 
     predictions = {

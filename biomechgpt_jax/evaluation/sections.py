@@ -42,9 +42,7 @@ class Material:
 
 
 def _families(material: Material, source: str) -> dict[str, Any]:
-    return dict(
-        material.metrics["families"] if source == "model" else material.metrics["controls"].get(source, {})
-    )
+    return dict(material.metrics["families"] if source == "model" else material.metrics["controls"].get(source, {}))
 
 
 def _sources(material: Material) -> list[str]:
@@ -95,8 +93,7 @@ def tracks(material: Material) -> str:
         metric = naming.headline(summary, question)[0]
         value, interval = summary[metric], summary.get(metrics.interval_key(metric))
         controls = {
-            name: metrics.find(_families(material, name), question).get(metric)
-            for name in _sources(material)[1:]
+            name: metrics.find(_families(material, name), question).get(metric) for name in _sources(material)[1:]
         }
         known = {name: float(v) for name, v in controls.items() if v is not None and np.isfinite(v)}
         best = max(known, key=lambda name: known[name]) if known else ""
@@ -141,8 +138,7 @@ def table(material: Material) -> str:
     """The model beside every control, with intervals."""
     sources = [name for name in _sources(material) if name != "mean_pose_tree"]
     head = "".join(
-        f'<th class="num{" model" if name == "model" else ""}">{naming.SOURCES[name]}</th>'
-        for name in sources
+        f'<th class="num{" model" if name == "model" else ""}">{naming.SOURCES[name]}</th>' for name in sources
     )
     body = []
     for question, summary in naming.questions(_families(material, "model")):
@@ -165,9 +161,7 @@ def table(material: Material) -> str:
             )
             label = naming.short_metric_title(metric, summary.get("unit", ""))
             last = metric == shown[-1]
-            body.append(
-                f'<tr{"" if last else " class=same"}>{title}<td class="name">{label}</td>{cells}</tr>'
-            )
+            body.append(f'<tr{"" if last else " class=same"}>{title}<td class="name">{label}</td>{cells}</tr>')
             title = ""
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="Results against '
@@ -207,11 +201,7 @@ def _answer_row(row: Prediction) -> str:
         digits = naming.decimals("mae", unit)
         truth = f"{naming.value_text(float(row['truth']), digits)} {unit}"
         number = row["answer"] if isinstance(row["answer"], (int, float)) else None
-        mark = (
-            f"<b>{naming.value_text(number, digits)} {escape(unit)}</b>"
-            if number is not None
-            else "not a number"
-        )
+        mark = f"<b>{naming.value_text(number, digits)} {escape(unit)}</b>" if number is not None else "not a number"
     probability = row["probability"]
     chance = f"{100 * probability:.0f} %" if probability is not None else ""
     asked = escape(row["phrasing"])
@@ -251,9 +241,7 @@ def confusions(material: Material) -> str:
 
 
 def _impaired(predictions: Sequence[Prediction]) -> dict[str, bool]:
-    return {
-        row["participant"]: row["truth"] != "healthy" for row in predictions if row["question"] == "diagnosis"
-    }
+    return {row["participant"]: row["truth"] != "healthy" for row in predictions if row["question"] == "diagnosis"}
 
 
 def agreement(material: Material) -> str:
@@ -286,9 +274,7 @@ def agreement(material: Material) -> str:
 def calibration(material: Material) -> str:
     """Reliability of the probabilities of closed answers, pooled and by question."""
     asked = {
-        name: rows
-        for name, rows in by_question(material.predictions["model"]).items()
-        if rows[0]["kind"] == "closed"
+        name: rows for name, rows in by_question(material.predictions["model"]).items() if rows[0]["kind"] == "closed"
     }
     if not asked:
         return ""
@@ -315,9 +301,7 @@ def training(material: Material) -> str:
     made = []
     for name, title, log in fields:
         logged = {
-            run: rows
-            for run, rows in material.curves.items()
-            if sum(row.get(name) is not None for row in rows) > 1
+            run: rows for run, rows in material.curves.items() if sum(row.get(name) is not None for row in rows) > 1
         }
         if logged:
             made.append(f"<figure>{plots.curves(logged, name, title, log)}</figure>")
@@ -326,9 +310,7 @@ def training(material: Material) -> str:
 
 def _bar(label: str, parts: Sequence[float], whole: float, amount: str) -> str:
     fill = "".join(f'<i style="width:{100 * part / whole if whole else 0:.2f}%"></i>' for part in parts)
-    return (
-        f'<div>{escape(label)}</div><div class="fill">{fill}</div><div class="amount">{escape(amount)}</div>'
-    )
+    return f'<div>{escape(label)}</div><div class="fill">{fill}</div><div class="amount">{escape(amount)}</div>'
 
 
 def cohort(material: Material) -> str:
@@ -343,8 +325,7 @@ def cohort(material: Material) -> str:
             str(row["diagnosis"]),
             [row[split] for split in splits],
             whole,
-            f"{' + '.join(str(row[split]) for split in splits)} people, {row['trials']} trials, "
-            f"{row['hours']:.1f} h",
+            f"{' + '.join(str(row[split]) for split in splits)} people, {row['trials']} trials, {row['hours']:.1f} h",
         )
         for row in rows
     ]
@@ -390,8 +371,7 @@ def seconds(material: Material) -> str:
     if not wall:
         return "<p>Times were not recorded.</p>"
     bars = "".join(
-        _bar(name.replace("_", " "), [value], max(wall.values()), f"{value:.0f} s")
-        for name, value in wall.items()
+        _bar(name.replace("_", " "), [value], max(wall.values()), f"{value:.0f} s") for name, value in wall.items()
     )
     total = sum(wall.values())
     return f'<p>{total / 60:.1f} minutes in all.</p><div class="bars">{bars}</div>'

@@ -58,9 +58,7 @@ def pack(clip: Clip) -> dict[str, Any]:
     }
 
 
-def clip(
-    title: str, coordinates: np.ndarray, rate_hz: float, height_m: float, answers: Sequence[Prediction]
-) -> Clip:
+def clip(title: str, coordinates: np.ndarray, rate_hz: float, height_m: float, answers: Sequence[Prediction]) -> Clip:
     """A clip of coordinates f32[T, 40] that starts facing x; body height 1.70 m where it is unknown."""
     height = height_m if np.isfinite(height_m) else kinematics.DEFAULT_HEIGHT_M
     body = np.asarray(kinematics.points_jit(coordinates.astype(np.float32), height))

@@ -32,9 +32,7 @@ def results_table(found: Mapping[str, Any]) -> Table:
     Takes the content of metrics.json.
     """
     people = found["test_participants"]
-    table = Table(
-        title=f"{people} held-out participants, 95 % intervals over participants", title_justify="left"
-    )
+    table = Table(title=f"{people} held-out participants, 95 % intervals over participants", title_justify="left")
     table.add_column("question")
     table.add_column("metric")
     table.add_column("model", justify="right", style="bold", no_wrap=True)

@@ -65,9 +65,7 @@ def read(path: Path) -> Trajectory:
     elif {"poses", "trans"} <= set(held):
         q, observed, flags = _amass(path, held)
     else:
-        raise InputError(
-            f"{path} holds {_listed(held)}; give coordinates, a MuJoCo qpos, or poses and trans of AMASS"
-        )
+        raise InputError(f"{path} holds {_listed(held)}; give coordinates, a MuJoCo qpos, or poses and trans of AMASS")
     if not np.isfinite(q[:, observed]).all() or len(q) < 2:
         raise InputError(f"{path} has gaps, or fewer than 2 frames; fill the gaps first")
     q[:, ~observed] = 0.0

@@ -93,9 +93,7 @@ def _scan(path: Path) -> tuple[str, str]:
     """SHA-256 of the file and its first 64 KiB as text; one pass in bounded memory."""
     size = os.path.getsize(path)
     if size > LARGEST_BYTES:
-        raise InputError(
-            f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts"
-        )
+        raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
     sha, head, blank = hashlib.sha256(), b"", True
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -128,26 +126,20 @@ def _header(path: Path, head: str) -> _Header:
     else:  # some programs leave the mark out
         start = next((i for i, word in enumerate(words) if re.match(r"time[\s,]", word)), -1)
     if start < 0:
-        raise InputError(
-            f"{path} has neither 'endheader' nor column names that begin with 'time': not a .mot file"
-        )
+        raise InputError(f"{path} has neither 'endheader' nor column names that begin with 'time': not a .mot file")
     said = {key: value for key, value in (_key_value(word) for word in words[:start]) if key}
     kind = said.get("datatype", "double")
     if kind != "double":
         raise InputError(f"{path} holds {kind} values; give a file of joint coordinates (DataType=double)")
     if words[0] in ("speeds", "accelerations"):
-        raise InputError(
-            f"{path} holds joint {words[0]}, not coordinates; give the file of positions (Kinematics_q)"
-        )
+        raise InputError(f"{path} holds joint {words[0]}, not coordinates; give the file of positions (Kinematics_q)")
     first = next((i for i in range(start, len(lines)) if words[i]), None)
     if first is None:
         raise InputError(f"{path} ends after its header; it is truncated: export it again")
     comma = "," in lines[first] and "\t" not in lines[first]
     names = tuple(_cells(lines[first], comma))
     if names[0].lower() != "time":
-        raise InputError(
-            f"{path}: the first column is {names[0][:40]!r}, not 'time'; give coordinates over time"
-        )
+        raise InputError(f"{path}: the first column is {names[0][:40]!r}, not 'time'; give coordinates over time")
     degrees = {"yes": True, "true": True, "no": False, "false": False}.get(said.get("indegrees", ""))
     rows = said.get("nrows", said.get("datarows", ""))
     return _Header(degrees, int(rows) if rows.isdigit() else None, names, first + 1, comma)
@@ -185,20 +177,14 @@ def _table(path: Path, header: _Header) -> tuple[np.ndarray, list[str]]:
         words = str(error).splitlines()[0].split("; use `usecols`")[0]
         raise InputError(f"{path}: {words} (data rows count from 1); mend that row") from error
     if len(table) < FEWEST_FRAMES:
-        raise InputError(
-            f"{path} has {len(table)} rows of data, at least {FEWEST_FRAMES} are needed; export it again"
-        )
+        raise InputError(f"{path} has {len(table)} rows of data, at least {FEWEST_FRAMES} are needed; export it again")
     if table.shape[1] != len(header.names):
-        raise InputError(
-            f"{path} has {len(header.names)} column names but {table.shape[1]} columns; export it again"
-        )
+        raise InputError(f"{path} has {len(header.names)} column names but {table.shape[1]} columns; export it again")
     if header.rows is None or header.rows == len(table):
         return table, []
     # Files edited by hand are often one row off; a file that broke off lacks many, or its last line is not ended.
     if header.rows - len(table) > 1 or cut:
-        raise InputError(
-            f"{path} is truncated: {len(table)} of {header.rows} rows are there; export it again"
-        )
+        raise InputError(f"{path} is truncated: {len(table)} of {header.rows} rows are there; export it again")
     return table, ["rows-not-as-in-header"]
 
 
@@ -270,9 +256,7 @@ def _to_radians(q: np.ndarray, in_degrees: bool | None) -> list[str]:
     return flags
 
 
-def _fill(
-    path: Path, q: np.ndarray, time: np.ndarray, names: tuple[str, ...]
-) -> tuple[np.ndarray, list[str]]:
+def _fill(path: Path, q: np.ndarray, time: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
     """Fill short gaps in place, set what was not observed to zero; return the mask bool[40] and flags."""
     observed, flags = np.zeros(COORDINATE_COUNT, bool), []
     frame_s = float(np.median(np.diff(time)))
@@ -312,9 +296,7 @@ def _check_size(path: Path, q: np.ndarray) -> None:
             raise InputError(f"{path}: {name} reaches {largest[index]:.3g} {unit}; mend that column")
     height = float(np.median(q[:, INDEX["pelvis_ty"]]))
     if abs(height) > HIGHEST_PELVIS_M:
-        raise InputError(
-            f"{path}: pelvis_ty is about {height:.0f}; metres are needed, is the file in millimetres?"
-        )
+        raise InputError(f"{path}: pelvis_ty is about {height:.0f}; metres are needed, is the file in millimetres?")
 
 
 def _even(q: np.ndarray, time: np.ndarray) -> tuple[float, list[str]]:

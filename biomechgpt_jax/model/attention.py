@@ -48,9 +48,7 @@ def visible(
     return seen & (back_BTS < window) if window else seen
 
 
-def bias(
-    positions_BT: jax.Array, segments_BT: jax.Array, branches_BT: jax.Array, window: int = 0
-) -> jax.Array:
+def bias(positions_BT: jax.Array, segments_BT: jax.Array, branches_BT: jax.Array, window: int = 0) -> jax.Array:
     """f32[B, T, T]: 0 where query t sees key s of the same row, HIDDEN elsewhere."""
     rows = (positions_BT, segments_BT, branches_BT)
     return jnp.where(visible(*rows, *rows, window=window), 0.0, HIDDEN).astype(jnp.float32)
@@ -151,9 +149,7 @@ def blocks(length: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-def _block_scores(
-    q_BGRTK: jax.Array, k_BGSK: jax.Array, bias_BTS: jax.Array, start: int, stop: int
-) -> jax.Array:
+def _block_scores(q_BGRTK: jax.Array, k_BGSK: jax.Array, bias_BTS: jax.Array, start: int, stop: int) -> jax.Array:
     """f32[B, G, R, t, stop]: scores of the queries start..stop with the keys that can be visible to them."""
     scores = _batched("tk,sk->ts", q_BGRTK[:, :, :, start:stop], k_BGSK[:, :, :stop])
     return scores + bias_BTS[:, None, None, start:stop, :stop]
@@ -165,9 +161,7 @@ def _batched(rule: str, left: jax.Array, right_BGSK: jax.Array) -> jax.Array:
     folded = left.reshape(*left.shape[:2], repeats * rows, left.shape[-1])
     inputs, output = rule.split("->")
     first, second = inputs.split(",")
-    out = jnp.einsum(
-        f"bg{first},bg{second}->bg{output}", folded, right_BGSK, preferred_element_type=jnp.float32
-    )
+    out = jnp.einsum(f"bg{first},bg{second}->bg{output}", folded, right_BGSK, preferred_element_type=jnp.float32)
     return out.reshape(*left.shape[:2], repeats, rows, out.shape[-1])
 
 
@@ -205,9 +199,7 @@ def _blockwise_forward(*arrays: jax.Array) -> tuple[jax.Array, Residuals]:
     return out, (*arrays, out, log_sums)
 
 
-def _blockwise_backward(
-    saved: Residuals, d_out_BGRTK: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+def _blockwise_backward(saved: Residuals, d_out_BGRTK: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     q_BGRTK, k_BGSK, v_BGSK, bias_BTS, out_BGRTK, log_sums = saved
     fold = functools.partial(rearrange, pattern="b g r t s -> b g (r t) s")
     product = functools.partial(jnp.einsum, "bgts,bgtk->bgsk", preferred_element_type=jnp.float32)

@@ -47,9 +47,7 @@ def shared(batch: Batch, cfg: config.Model) -> layers.Shared:
 
 
 def _abstract_boxed(cfg: config.Model, vocabulary_size: int) -> Any:
-    return jax.eval_shape(
-        functools.partial(_boxed, cfg=cfg, vocabulary_size=vocabulary_size), jax.random.key(0)
-    )
+    return jax.eval_shape(functools.partial(_boxed, cfg=cfg, vocabulary_size=vocabulary_size), jax.random.key(0))
 
 
 def abstract(cfg: config.Model, vocabulary_size: int) -> Params:
@@ -76,9 +74,7 @@ def param_shardings(mesh: jax.sharding.Mesh, cfg: config.Model, vocabulary_size:
     return sharding.tree_shardings(mesh, logical_axes(cfg, vocabulary_size), abstract(cfg, vocabulary_size))
 
 
-def init(
-    key: jax.Array, cfg: config.Model, vocabulary_size: int, mesh: jax.sharding.Mesh | None = None
-) -> Params:
+def init(key: jax.Array, cfg: config.Model, vocabulary_size: int, mesh: jax.sharding.Mesh | None = None) -> Params:
     """Fresh f32 parameters as a plain nested dict.
 
     With a mesh they are born sharded: no host ever holds the whole model, and the values do not depend on

@@ -104,9 +104,7 @@ def _decode(
         logprob_B = jnp.where(state.done_B, 0.0, chosen_B - jax.nn.logsumexp(state.logits_BV, axis=-1))
 
         position_B1 = (lengths_B + state.step)[:, None]
-        filled_BS = jnp.pad(prompt_BT, ((0, 0), (0, max_new))) | (
-            (column_S >= width) & (column_S < width + state.step)
-        )
+        filled_BS = jnp.pad(prompt_BT, ((0, 0), (0, max_new))) | ((column_S >= width) & (column_S < width + state.step))
         one_B1 = jnp.ones_like(position_B1)
         seen_BTS = attention.visible(
             position_B1,
@@ -117,18 +115,14 @@ def _decode(
             0 * positions_BS,
             cfg.window,
         )
-        bias_BTN = jnp.where(
-            jnp.pad(seen_BTS, ((0, 0), (0, 0), (0, 1)), constant_values=True), 0.0, attention.HIDDEN
-        )
+        bias_BTN = jnp.where(jnp.pad(seen_BTS, ((0, 0), (0, 0), (0, 1)), constant_values=True), 0.0, attention.HIDDEN)
         tables = layers.rope_tables(position_B1, cfg.head_size, cfg.rope_theta)
         common = layers.Shared(*tables, bias_BTN.astype(jnp.float32))
         x_BTD, new = module.apply({"params": params}, token_B[:, None], common, state.cache)
         column = width + state.step
         return _State(
             step=state.step + 1,
-            cache=jax.tree.map(
-                lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x, column, 2), state.cache, new
-            ),
+            cache=jax.tree.map(lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x, column, 2), state.cache, new),
             logits_BV=decoder.logits(x_BTD[:, 0], head_DV, cfg),
             done_B=state.done_B | (token_B == end_id),
             tokens_BN=state.tokens_BN.at[:, state.step].set(token_B),
@@ -182,9 +176,7 @@ def greedy(
     """
     vocabulary = params["embedding"].shape[0]
     if max_new < 1 or bucket < 1 or batch_size < 1:
-        raise InputError(
-            f"greedy: max_new {max_new}, bucket {bucket} and batch_size {batch_size} must be at least 1"
-        )
+        raise InputError(f"greedy: max_new {max_new}, bucket {bucket} and batch_size {batch_size} must be at least 1")
     if not 0 <= end_id < vocabulary:
         raise InputError(f"greedy: end_id {end_id} lies outside the vocabulary of {vocabulary}")
     for index, prompt in enumerate(prompts):
@@ -197,9 +189,7 @@ def greedy(
             )
     mask = np.ones(vocabulary, bool) if allowed is None else np.asarray(allowed, bool)
     if mask.shape != (vocabulary,) or not mask.any():
-        raise InputError(
-            f"greedy: allowed must be bool[{vocabulary}] with at least one token; it is {mask.shape}"
-        )
+        raise InputError(f"greedy: allowed must be bool[{vocabulary}] with at least one token; it is {mask.shape}")
 
     by_width: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):

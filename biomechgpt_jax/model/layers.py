@@ -50,9 +50,7 @@ def rotate(x_BTHK: jax.Array, sin_BTK: jax.Array, cos_BTK: jax.Array) -> jax.Arr
     """Apply rotary positions; the halves of K are the pairs (the layout of Llama, Qwen and Gemma weights)."""
     first, second = jnp.split(x_BTHK.astype(jnp.float32), 2, axis=-1)
     sin, cos = sin_BTK[:, :, None], cos_BTK[:, :, None]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(
-        x_BTHK.dtype
-    )
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BTHK.dtype)
 
 
 def scaled_normal(fan_in: int, gain: float = 1.0) -> nn.initializers.Initializer:
@@ -71,9 +69,7 @@ def product(x: jax.Array, kernel: jax.Array, contracted: int) -> jax.Array:
     return jnp.tensordot(x, kernel.astype(x.dtype), axes=contracted)
 
 
-def _product_forward(
-    x: jax.Array, kernel: jax.Array, contracted: int
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _product_forward(x: jax.Array, kernel: jax.Array, contracted: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return product(x, kernel, contracted), (x, kernel)
 
 
@@ -165,9 +161,7 @@ class Attention(nn.Module):
         if cache is None:
             o_BTHK = attention.attend(q_BTHK, k_BTGK, v_BTGK, shared.bias_BTS)
         else:
-            o_BTHK = attention.attend_cached(
-                q_BTHK, cache.keys, cache.values, k_BTGK, v_BTGK, shared.bias_BTS
-            )
+            o_BTHK = attention.attend_cached(q_BTHK, cache.keys, cache.values, k_BTGK, v_BTGK, shared.bias_BTS)
         o_BTHK = constrain(o_BTHK, ("batch", "length", "heads", None))
         gain = (2 * cfg.layers) ** -0.5  # keeps the residual stream's size independent of depth (GPT-2)
         axes = ("heads", "head_size", "embed")
@@ -201,17 +195,13 @@ class Block(nn.Module):
     return_cache: bool = False
 
     @nn.compact
-    def __call__(
-        self, x_BTD: jax.Array, shared: Shared, cache: Cache | None
-    ) -> tuple[jax.Array, Cache | None]:
+    def __call__(self, x_BTD: jax.Array, shared: Shared, cache: Cache | None) -> tuple[jax.Array, Cache | None]:
         eps = self.cfg.norm_epsilon
         normed = RMSNorm(eps, name="attention_norm")(x_BTD)
         y_BTD, new = Attention(self.cfg, self.dtype, name="attention")(normed, shared, cache)
         x_BTD = constrain(x_BTD + y_BTD, ("batch", "length", None))
         normed = RMSNorm(eps, name="mlp_norm")(x_BTD)
-        x_BTD = constrain(
-            x_BTD + GatedMLP(self.cfg, self.dtype, name="mlp")(normed), ("batch", "length", None)
-        )
+        x_BTD = constrain(x_BTD + GatedMLP(self.cfg, self.dtype, name="mlp")(normed), ("batch", "length", None))
         return x_BTD, new if self.return_cache else None
 
 
@@ -223,9 +213,7 @@ class Stack(nn.Module):
     return_cache: bool = False
 
     @nn.compact
-    def __call__(
-        self, x_BTD: jax.Array, shared: Shared, cache: Cache | None
-    ) -> tuple[jax.Array, Cache | None]:
+    def __call__(self, x_BTD: jax.Array, shared: Shared, cache: Cache | None) -> tuple[jax.Array, Cache | None]:
         block: Any = Block
         if self.cfg.remat != "none":
             block = nn.remat(Block, policy=REMAT_POLICIES[self.cfg.remat], prevent_cse=False)

@@ -54,9 +54,7 @@ def partition_spec(
             entries.append(None)
             continue
         if name not in RULES:
-            raise InputError(
-                f"sharding of {what}: unknown logical axis '{name}'; known are {', '.join(RULES)}"
-            )
+            raise InputError(f"sharding of {what}: unknown logical axis '{name}'; known are {', '.join(RULES)}")
         for mesh_axis in RULES[name]:
             if mesh_axis in used:
                 raise InputError(

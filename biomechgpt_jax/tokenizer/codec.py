@@ -29,7 +29,7 @@ from biomechgpt_jax.tokenizer.scaling import Scaling
 
 ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
 # The fields of the configuration that decide what a token means; the rest only say how it was trained.
-_NETWORK_FIELDS = ("quantizer", "levels", "layers", "codebook_size", "code_size", "width", "depth", "stride")
+_NETWORK_FIELDS = ("quantizer", "levels", "codebooks", "codebook_size", "code_size", "width", "depth", "stride")
 
 Params = Mapping[str, Any]
 

@@ -1,8 +1,8 @@
 """Latents to codes and back, whatever the quantizer and however many codes a token has.
 
 With several layers VQ codes in each what the layers before left over (residual quantization, Zeghidour et al. 2021,
-arXiv 2107.03312), and FSQ gives each layer dimensions of its own. In training the last layers of some windows are left
-out, so that the first ones hold what matters most.
+arXiv 2107.03312), and FSQ gives each layer dimensions of its own, with levels as fine as they deserve. In training the
+last layers of some windows may be left out, so that the first ones hold what matters most.
 
 Shapes: ... any leading axes, K size of a latent, Q layers, N codes of a layer, B batch, S tokens.
 """
@@ -38,13 +38,13 @@ class Quantized(NamedTuple):
 
 def size(cfg: config.Tokenizer) -> int:
     """Size K of a latent."""
-    return cfg.layers * len(cfg.levels) if cfg.quantizer == "fsq" else cfg.code_size
+    return sum(map(len, cfg.grid)) if cfg.quantizer == "fsq" else cfg.code_size
 
 
 def index(cfg: config.Tokenizer, z: jax.Array, vectors: Vectors) -> jax.Array:
     """Codes i32[..., Q] of latents f32[..., K]; vectors f32[Q, N, K] for VQ."""
     if vectors is None:
-        return quantizers.fsq_index(_grouped(cfg, z), cfg.levels)
+        return jnp.stack([quantizers.fsq_index(own, levels) for own, levels in _by_layer(cfg, z)], axis=-1)
     found = []
     for layer in jnp.asarray(vectors):
         found.append(quantizers.vq_index(z, layer))
@@ -55,8 +55,7 @@ def index(cfg: config.Tokenizer, z: jax.Array, vectors: Vectors) -> jax.Array:
 def values(cfg: config.Tokenizer, codes: jax.Array | np.ndarray, vectors: Vectors) -> jax.Array:
     """What the decoder gets for codes i32[..., Q]: f32[..., K]."""
     if vectors is None:
-        grouped = quantizers.fsq_value(codes, cfg.levels)
-        return grouped.reshape(*grouped.shape[:-2], -1)
+        return jnp.concatenate([quantizers.fsq_value(codes[..., q], one) for q, one in enumerate(cfg.grid)], axis=-1)
     return sum((layer[codes[..., q]] for q, layer in enumerate(jnp.asarray(vectors))), jnp.zeros(()))
 
 
@@ -70,9 +69,9 @@ def quantized(
         whole_BS: bool[B, S] tokens that are movement and not padding.
     """
     if codebook is None:
-        grouped = quantizers.fsq_quantize(_grouped(cfg, z_BSK), cfg.levels)
-        kept = jnp.arange(cfg.layers)[:, None] < kept_B[:, None, None, None]
-        return Quantized((grouped * kept).reshape(z_BSK.shape), jnp.zeros(()), None, None)
+        layer_K = np.repeat(np.arange(cfg.layers), [len(levels) for levels in cfg.grid])
+        values_BSK = quantizers.fsq_quantize(z_BSK, sum(cfg.grid, ()))
+        return Quantized(values_BSK * (layer_K < kept_B[:, None, None]), jnp.zeros(()), None, None)
     rest_BSK, total_BSK, commitment = z_BSK, jnp.zeros_like(z_BSK), jnp.zeros(())
     inputs, chosen = [], []
     for layer, vectors in enumerate(codebook.vectors):
@@ -138,12 +137,15 @@ def describe(cfg: config.Tokenizer, vectors: np.ndarray | None) -> np.ndarray:
     """A description f32[Q, N, D] of each code in which similar codes are near: to initialise embeddings from."""
     if vectors is not None:
         return np.asarray(vectors)
-    one = quantizers.fsq_description(cfg.levels)
-    apart = np.zeros((cfg.layers, *one.shape[:1], cfg.layers, one.shape[1]), np.float32)
-    for layer in range(cfg.layers):
-        apart[layer, :, layer] = one
-    return apart.reshape(cfg.layers, len(one), -1)
+    parts = [quantizers.fsq_description(levels) for levels in cfg.grid]
+    ends = np.cumsum([part.shape[1] for part in parts])
+    apart = np.zeros((cfg.layers, cfg.codes, ends[-1]), np.float32)
+    for layer, (part, end) in enumerate(zip(parts, ends, strict=True)):
+        apart[layer, :, end - part.shape[1] : end] = part
+    return apart
 
 
-def _grouped(cfg: config.Tokenizer, z: jax.Array) -> jax.Array:
-    return z.reshape(*z.shape[:-1], cfg.layers, len(cfg.levels))
+def _by_layer(cfg: config.Tokenizer, z: jax.Array) -> list[tuple[jax.Array, tuple[int, ...]]]:
+    """The dimensions f32[..., k] of each layer, with their levels."""
+    ends = np.cumsum([len(levels) for levels in cfg.grid])
+    return [(z[..., end - len(levels) : end], levels) for end, levels in zip(ends, cfg.grid, strict=True)]

@@ -20,9 +20,11 @@ import numpy as np
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.tokenizer import codes
+from biomechgpt_jax.tokenizer.quantizers import fsq_quantize
 
 _KERNEL = 3
 _DILATION_GROWTH = 3  # of successive residual blocks
+_FSQ_DEVIATIONS = 1.6  # a component of this many standard deviations starts where FSQ's tanh bends
 
 
 def _live(x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
@@ -82,6 +84,8 @@ def from_components(
 ) -> dict[str, Any]:
     """Parameters whose linear maps are the principal components of patches, and whose convolutions give nothing yet.
 
+    With FSQ the way back is the least-squares map from the quantized components, the finest levels to the largest.
+
     Args:
         patches_NTC: f32[N, stride, 40] scaled features of the frames of a token.
         weights_C: f32[40] how much each feature counts.
@@ -93,9 +97,18 @@ def from_components(
     size = min(codes.size(cfg), len(variance_K))
     axes_PK = axes_PK[:, ::-1][:, :size]
     deviation_K = np.sqrt(np.maximum(variance_K[::-1][:size], 1e-8))
-    # FSQ has as many levels for every dimension: each is brought to its range. VQ is to see which ones matter.
-    scale_K = deviation_K if cfg.quantizer == "fsq" else np.full(size, deviation_K[0])
-    into_PK, back_KP = root_P[:, None] * axes_PK / scale_K, (axes_PK * scale_K).T / root_P
+    if cfg.quantizer == "fsq":
+        levels_K = sum(cfg.grid, ())[:size]
+        order_K = np.argsort(np.argsort(-np.array(levels_K), kind="stable"), kind="stable")
+        axes_PK, deviation_K = axes_PK[:, order_K], deviation_K[order_K]
+        into_PK = axes_PK / (_FSQ_DEVIATIONS * deviation_K)
+        values_NK = np.asarray(fsq_quantize((flat_NP - mean_P) @ into_PK, levels_K))
+        square_KK = values_NK.T @ values_NK + 1e-6 * len(values_NK) * np.eye(size)
+        back_KP = np.linalg.solve(square_KK, values_NK.T @ (flat_NP - mean_P))
+    else:  # the quantizer is to see which components matter
+        into_PK, back_KP = axes_PK / deviation_K[0], axes_PK.T * deviation_K[0]
+    offset_K = -mean_P @ into_PK
+    into_PK, back_KP = root_P[:, None] * into_PK, back_KP / root_P
     flat = dict(flax.traverse_util.flatten_dict(params))
     for path, leaf in flat.items():
         half, name, kind = path[0], path[1], path[-1]
@@ -104,7 +117,7 @@ def from_components(
             if half == "encoder" and kind == "kernel":
                 value[..., :size] = into_PK.reshape(cfg.stride, COORDINATE_COUNT, size)
             elif half == "encoder":
-                value[:size] = -(mean_P @ axes_PK) / scale_K
+                value[:size] = offset_K
             elif kind == "kernel":
                 value[:size] = back_KP
             else:

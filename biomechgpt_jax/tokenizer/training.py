@@ -19,24 +19,14 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import codes, quantizers
 from biomechgpt_jax.tokenizer.batching import features_of
 from biomechgpt_jax.tokenizer.codec import Codec
+from biomechgpt_jax.tokenizer.loss import Scale, reconstruction, units, weights
 from biomechgpt_jax.tokenizer.network import from_components, initial_parameters, networks
 from biomechgpt_jax.tokenizer.scaling import Scaling, fit_scaling
 from biomechgpt_jax.tokenizer.windows import Batch, Windows, draw, gather, patches
 
 LOOK_EVERY = 20  # steps between two looks at the losses, which wait for the device
-BETA = 0.25  # where smooth L1 turns from square to absolute, in scaled units
-HIDDEN_WEIGHT = 0.1  # of a feature hidden from the encoder but known: the decoder learns to fill it in
-PATH_WEIGHT = 0.1  # of the path of the root summed over a window: keeps speed and turning unbiased
-PATH_UNITS = np.array([0.05, 0.05, 0.1], np.float32)  # metres, metres, radians that count as one
 WARMUP_FRACTION, FINAL_FRACTION = 0.05, 0.02  # of the steps; of the peak learning rate
-B1, B2, WEIGHT_DECAY, CLIP_NORM = 0.9, 0.99, 1e-4, 1.0
-
-# What decides how a person is judged to move comes first: the rest varies widely between people, and of few bits would
-# take the most. Weights of features by the start of their names; 1 where none fits.
-FEATURE_WEIGHTS = {
-    ("neck_", "wrist_", "pro_sup", "arm_rot", "subtalar_", "mtp_"): 0.15,
-    ("arm_flex", "arm_add", "elbow_", "hip_rotation"): 0.5,
-}
+B1, B2, WEIGHT_DECAY, CLIP_NORM = 0.9, 0.99, 1e-4, 10.0
 
 Trials = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -66,11 +56,11 @@ def train(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[s
     raw = features_of([movement for movement, _ in trials], observed)
     scaling = fit_scaling(raw, [features_lib.feature_mask(seen) for seen in observed])
     windows = gather(raw, observed, scaling, cfg.window_frames, cfg.stride)
-    state = init(cfg, windows)
-    spread = jnp.asarray(scaling.spread)
+    state = init(cfg, windows, scaling.spread)
+    scale = Scale(jnp.asarray(scaling.center), jnp.asarray(scaling.spread))
     recent: list[dict[str, jax.Array]] = []
     for number in range(1, cfg.steps + 1):
-        state, parts = step(cfg, state, windows, spread)
+        state, parts = step(cfg, state, windows, scale)
         recent.append(parts)
         if number % LOOK_EVERY == 0 or number == cfg.steps:
             losses = {name: float(np.mean([one[name] for one in recent])) for name in parts}
@@ -81,9 +71,11 @@ def train(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[s
     return finish(cfg, scaling, state)
 
 
-def init(cfg: config.Tokenizer, windows: Windows) -> State:
+def init(cfg: config.Tokenizer, windows: Windows, spread: np.ndarray) -> State:
     """The state before the first step. A VQ codebook starts as latents of a first batch."""
-    params = from_components(cfg, initial_parameters(cfg, cfg.seed), patches(windows), _feature_weights())
+    params = from_components(
+        cfg, initial_parameters(cfg, cfg.seed), patches(windows), weights() * (spread / units()) ** 2
+    )
     params = jax.tree.map(jnp.asarray, params)
     codebook = None
     if cfg.quantizer == "vq":
@@ -108,36 +100,22 @@ def finish(cfg: config.Tokenizer, scaling: Scaling, state: State) -> Codec:
     return Codec(cfg, scaling, state.params, None if state.codebook is None else np.asarray(state.codebook.vectors))
 
 
-def smooth_l1(error: jax.Array, beta: float) -> jax.Array:
-    """error^2 / 2 beta within beta, |error| - beta / 2 outside."""
-    size = jnp.abs(error)
-    return jnp.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta)
-
-
 def loss(
     params: Any,
     codebook: quantizers.Codebook | None,
     cfg: config.Tokenizer,
     batch: Batch,
-    spread: jax.Array,
+    scale: Scale,
     kept_B: jax.Array,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], codes.Quantized]]:
     """The training loss of a batch, its parts, and its quantized latents; kept_B as in `codes.kept_layers`."""
     z_BSK = _latents(cfg, params, batch)
     seen = codes.quantized(cfg, z_BSK, codebook, kept_B, _whole(cfg, batch, z_BSK.shape[1]))
-    commitment = seen.commitment
     decoded_BTC: Any = networks(cfg)[1].apply({"params": params["decoder"]}, seen.values, batch.lengths_B)
 
-    weight_BTC = batch.known_BTC * jnp.where(batch.shown_BTC, 1.0, HIDDEN_WEIGHT) * _feature_weights()
-    error_BTC = (decoded_BTC - batch.scaled_BTC) * batch.known_BTC
-    reconstruction = _mean(smooth_l1(error_BTC, BETA), weight_BTC)
-    velocity = _mean(smooth_l1(jnp.diff(error_BTC, axis=1), BETA), weight_BTC[:, 1:])
-    rates = features_lib.RATES
-    path_BT3 = jnp.cumsum(error_BTC[..., rates] * spread[rates], axis=1) / config.CANONICAL_RATE_HZ / PATH_UNITS
-    path = _mean(smooth_l1(path_BT3, 1.0), weight_BTC[..., rates])
-    total = reconstruction + cfg.velocity_weight * velocity + PATH_WEIGHT * path + cfg.commitment_weight * commitment
-    parts = {"loss": total, "reconstruction": reconstruction, "velocity": velocity, "path": path}
-    return total, (parts | ({} if codebook is None else {"commitment": commitment}), seen)
+    total, parts = reconstruction(cfg, batch, decoded_BTC, scale)
+    total += cfg.commitment_weight * seen.commitment
+    return total, ({"loss": total} | parts | ({} if codebook is None else {"commitment": seen.commitment}), seen)
 
 
 def _whole(cfg: config.Tokenizer, batch: Batch, tokens: int) -> jax.Array:
@@ -147,31 +125,18 @@ def _whole(cfg: config.Tokenizer, batch: Batch, tokens: int) -> jax.Array:
 
 # One step a call: on CPU XLA runs convolutions inside a loop of its own tens of times slower.
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def step(
-    cfg: config.Tokenizer, state: State, windows: Windows, spread: jax.Array
-) -> tuple[State, dict[str, jax.Array]]:
+def step(cfg: config.Tokenizer, state: State, windows: Windows, scale: Scale) -> tuple[State, dict[str, jax.Array]]:
     """One update; returns the new state and the parts of the loss."""
     key_batch, key_reset, key_kept = jax.random.split(jax.random.fold_in(jax.random.key(cfg.seed + 1), state.step), 3)
     batch = draw(windows, cfg.window_frames, cfg.batch_size, key_batch)
     kept_B = codes.kept_layers(cfg, cfg.batch_size, key_kept)
-    gradient, (parts, seen) = jax.grad(loss, has_aux=True)(state.params, state.codebook, cfg, batch, spread, kept_B)
+    gradient, (parts, seen) = jax.grad(loss, has_aux=True)(state.params, state.codebook, cfg, batch, scale, kept_B)
     updates, optimizer = _optimizer(cfg).update(gradient, state.optimizer, state.params)
     codebook = state.codebook
     if codebook is not None:
         tokens = cfg.window_frames // cfg.stride
         codebook = codes.moved(cfg, codebook, seen, kept_B, _whole(cfg, batch, tokens), key_reset)
     return State(state.step + 1, optax.apply_updates(state.params, updates), optimizer, codebook), parts
-
-
-def _feature_weights() -> np.ndarray:
-    weights = np.ones(len(features_lib.FEATURES), np.float32)
-    for starts, weight in FEATURE_WEIGHTS.items():
-        weights[[name.startswith(starts) for name in features_lib.FEATURES]] = weight
-    return weights
-
-
-def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:
-    return (values * weights).sum() / jnp.maximum(weights.sum(), 1.0)
 
 
 def _optimizer(cfg: config.Tokenizer) -> optax.GradientTransformation:

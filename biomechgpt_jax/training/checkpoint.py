@@ -271,9 +271,7 @@ def _hashes(path: Path, files: list[Path]) -> dict[str, str]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     hashes = _hashes(path, _files(path))
-    entries = {
-        name: {"bytes": (path / name).stat().st_size, "sha256": sha256} for name, sha256 in hashes.items()
-    }
+    entries = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256} for name, sha256 in hashes.items()}
     return {"sha256": _digest_of(entries), "files": entries}
 
 

@@ -169,9 +169,7 @@ def load_params(
     return restored[1]["params"]
 
 
-def identity(
-    experiment: config.Experiment, vocabulary: VocabularyLike, dataset: str, steps: int
-) -> dict[str, Any]:
+def identity(experiment: config.Experiment, vocabulary: VocabularyLike, dataset: str, steps: int) -> dict[str, Any]:
     """What a checkpoint and a run that resumes from it must share; mesh, hosts and logging are free."""
     model = asdict(experiment.model)
     del model["remat"]  # memory against time, not another model
@@ -209,9 +207,7 @@ def _fresh_state(
 class _Validation:
     """Loss on the first rows of the validation split; nothing where there is no such split."""
 
-    def __init__(
-        self, experiment: config.Experiment, sequences_dir: str | Path, mesh: jax.sharding.Mesh
-    ) -> None:
+    def __init__(self, experiment: config.Experiment, sequences_dir: str | Path, mesh: jax.sharding.Mesh) -> None:
         self._evaluate = steps_lib.make_evaluation(experiment, mesh)
         self._batches: list[dict[str, jax.Array]] = []
         rows, layout = experiment.train.batch_size, functools.partial(sharding.batch_sharding, mesh)

@@ -23,9 +23,7 @@ def schedule(cfg: config.Optimizer, steps: int) -> optax.Schedule:
         InputError: there are no steps, or a negative warm-up.
     """
     if steps < 1 or cfg.warmup_steps < 0:
-        raise InputError(
-            f"optimizer.warmup_steps is {cfg.warmup_steps} and steps {steps}; give at least 0 and 1"
-        )
+        raise InputError(f"optimizer.warmup_steps is {cfg.warmup_steps} and steps {steps}; give at least 0 and 1")
     warmup_steps = min(cfg.warmup_steps, steps // 2)
     final = cfg.peak_learning_rate * cfg.final_fraction
     # Step 0 already moves: the ramp starts at one part of warmup_steps + 1, not at zero.

@@ -78,9 +78,7 @@ def state_shardings(experiment: config.Experiment, vocabulary_size: int, mesh: M
     return {"params": params, "opt_state": opt_state, "step": everywhere, "guard": guard}
 
 
-def loss_sums(
-    params: Any, batch: Batch, cfg: config.Model, chunk: int, mesh: Mesh
-) -> tuple[jax.Array, jax.Array]:
+def loss_sums(params: Any, batch: Batch, cfg: config.Model, chunk: int, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
     """(sum of weight * loss, sum of weights) of a batch of packed rows, over the global batch.
 
     `loss_weights[i]` belongs to `tokens[i]` as a target, predicted from row index i - 1; the last hidden
@@ -161,9 +159,7 @@ def _judge(
     }
 
 
-def make_evaluation(
-    experiment: config.Experiment, mesh: Mesh
-) -> Callable[[Any, Batch], tuple[jax.Array, jax.Array]]:
+def make_evaluation(experiment: config.Experiment, mesh: Mesh) -> Callable[[Any, Batch], tuple[jax.Array, jax.Array]]:
     """Jitted (params, batch) -> (sum of weight * loss, sum of weights)."""
 
     def evaluate(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:

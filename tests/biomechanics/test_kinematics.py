@@ -55,8 +55,10 @@ def test_mirror_reflects_every_point() -> None:
     q = rng.normal(0, 0.4, (20, COORDINATE_COUNT)).astype(np.float32)
     there = np.asarray(kinematics.points_jit(q, HEIGHT))
     back = np.asarray(kinematics.points_jit(skeleton.mirror(q), HEIGHT))
-    other = [POINT_INDEX[name[:-1] + {"r": "l", "l": "r"}[name[-1]] if name[-2:] in ("_r", "_l") else name]
-             for name in kinematics.POINTS]
+    other = [
+        POINT_INDEX[name[:-1] + {"r": "l", "l": "r"}[name[-1]] if name[-2:] in ("_r", "_l") else name]
+        for name in kinematics.POINTS
+    ]
     np.testing.assert_allclose(back[:, other] * [1, 1, -1], there, atol=1e-5)
     np.testing.assert_array_equal(skeleton.mirror(skeleton.mirror(q)), q)
 

@@ -113,10 +113,7 @@ def test_noise_is_of_markerless_size() -> None:
     noisy = list(simulate(config.Cohort(participants=4, hours=0.01, noise="markerless")))
     joints = [INDEX[name] for name in ("hip_flexion_r", "knee_angle_l", "ankle_angle_r", "lumbar_extension")]
     error = np.concatenate(
-        [
-            (a.trajectory.coordinates - b.trajectory.coordinates)[:, joints]
-            for a, b in zip(quiet, noisy, strict=True)
-        ]
+        [(a.trajectory.coordinates - b.trajectory.coordinates)[:, joints] for a, b in zip(quiet, noisy, strict=True)]
     )
     assert 1.5 < np.degrees(np.sqrt(np.mean(error**2))) < 3.5
 

@@ -67,9 +67,7 @@ def test_workers_write_the_trials_of_one_process(in_memory, beam, tmp_path, work
 
 def test_another_seed_is_another_dataset(in_memory, beam, tmp_path) -> None:
     small = dataclasses.replace(COHORT, participants=2, hours=1e-3)
-    assert beam.write(small, tmp_path / "a", {}) != beam.write(
-        dataclasses.replace(small, seed=1), tmp_path / "b", {}
-    )
+    assert beam.write(small, tmp_path / "a", {}) != beam.write(dataclasses.replace(small, seed=1), tmp_path / "b", {})
 
 
 @pytest.mark.parametrize(

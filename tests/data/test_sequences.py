@@ -62,9 +62,7 @@ def branches_of(row):
         for branch in range(1, int(row["branches"][mine].max()) + 1):
             here = mine & (row["branches"] == branch)
             assert here.any() and np.all(np.diff(np.flatnonzero(here)) == 1)
-            branches.append(
-                (segment, branch, row["tokens"][here], row["positions"][here], row["loss_weights"][here])
-            )
+            branches.append((segment, branch, row["tokens"][here], row["positions"][here], row["loss_weights"][here]))
     return trunks, branches
 
 

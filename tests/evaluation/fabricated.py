@@ -72,9 +72,7 @@ def predictions(skill=1.0, participants=48, trials=4, seed=0):
                 truth = known.get(name, str(truths.choice(options)))
                 likely = truth if generator.random() < right * skill + (1 - skill) / len(options) else None
                 chosen = likely or str(generator.choice([o for o in options if o != truth]))
-                logits = generator.normal(0, 0.5, len(options)) + 2.4 * (np.array(options) == chosen) * max(
-                    skill, 0.1
-                )
+                logits = generator.normal(0, 0.5, len(options)) + 2.4 * (np.array(options) == chosen) * max(skill, 0.1)
                 chance = np.exp(logits) / np.exp(logits).sum()
                 answer = options[int(np.argmax(chance))]
                 rows.append(

@@ -96,9 +96,7 @@ def test_mean_pose_sees_a_posture_and_ignores_what_was_not_observed():
     hidden = OBSERVED.copy()
     hidden[INDEX["lumbar_extension"]] = False
     masked = [baselines.Asked(**{**row.__dict__, "observed": hidden}) for row in train + test]
-    blind = metrics.summarise(
-        baselines.answers("mean_pose", masked[: len(train)], masked[len(train) :], 0), 0, 0
-    )
+    blind = metrics.summarise(baselines.answers("mean_pose", masked[: len(train)], masked[len(train) :], 0), 0, 0)
     assert blind["impairment"]["auroc"] < 0.8
 
 
@@ -122,6 +120,4 @@ def test_the_tree_answers_only_the_diagnosis_and_questions_unseen_in_train_are_l
     train, test = crops(0, 60, True, 1), crops(1000, 20, True, 2)
     assert baselines.answers("mean_pose_tree", train, test, 0) == []
     only_speed = [row for row in train if row.question == "walking_speed"]
-    assert {row["question"] for row in baselines.answers("constant", only_speed, test, 0)} == {
-        "walking_speed"
-    }
+    assert {row["question"] for row in baselines.answers("constant", only_speed, test, 0)} == {"walking_speed"}

@@ -41,9 +41,7 @@ def yes_no():
     rows = []
     for i in range(300):
         sick = generator.random() < 0.6
-        score = float(
-            np.round(np.clip(generator.normal(0.65 if sick else 0.4, 0.2), 0, 1), 1)
-        )  # rounded: ties
+        score = float(np.round(np.clip(generator.normal(0.65 if sick else 0.4, 0.2), 0, 1), 1))  # rounded: ties
         answer = "yes" if score > 0.5 else "no"
         options = {"yes": score, "no": 1 - score}
         rows.append(closed(f"p{i % 40}", "yes" if sick else "no", answer, options, "impairment", f"t{i}"))
@@ -75,9 +73,7 @@ def test_a_resample_is_the_metric_of_the_drawn_rows(yes_no, name):
         expected = {
             "accuracy": lambda t=truth, a=answer: accuracy_score(t, a),
             "macro_f1": lambda t=truth, a=answer: f1_score(t, a, average="macro"),
-            "auroc": lambda t=truth, r=rows: roc_auc_score(
-                [x == "yes" for x in t], [x["options"]["yes"] for x in r]
-            ),
+            "auroc": lambda t=truth, r=rows: roc_auc_score([x == "yes" for x in t], [x["options"]["yes"] for x in r]),
         }[name]()
         assert value == pytest.approx(expected)
 
@@ -99,9 +95,7 @@ def test_number_metrics_equal_scipy_and_unparsed_answers_are_reported():
     generator = np.random.default_rng(2)
     truth = generator.uniform(0.4, 1.6, 120)
     answer = truth + generator.normal(0.05, 0.1, 120)
-    rows = [
-        number(f"p{i % 30}", t, a, trial=f"t{i}") for i, (t, a) in enumerate(zip(truth, answer, strict=True))
-    ]
+    rows = [number(f"p{i % 30}", t, a, trial=f"t{i}") for i, (t, a) in enumerate(zip(truth, answer, strict=True))]
     rows.append(number("p1", 1.0, None, trial="t999"))
     found = metrics.summarise(rows, 300, 0)["gait"]["walking_speed"]
     error = answer - truth
@@ -186,9 +180,7 @@ def test_a_thousand_resamples_of_four_thousand_answers_take_seconds(yes_no):
     for i in range(3700):
         rows.append(number(f"p{i % 80}", generator.random(), generator.random(), f"q{i % 8}", f"t{i}"))
         if i < 700:
-            rows.append(
-                closed(f"p{i % 80}", generator.choice(labels), generator.choice(labels), trial=f"t{i}")
-            )
+            rows.append(closed(f"p{i % 80}", generator.choice(labels), generator.choice(labels), trial=f"t{i}"))
     start = time.perf_counter()
     metrics.summarise(rows, 1000, 0)
     assert time.perf_counter() - start < 5.0

@@ -127,16 +127,12 @@ def test_asking_about_one_movement(model):
     def ask(frames, name="diagnosis"):
         coordinates = np.zeros((frames, COORDINATE_COUNT), np.float32)
         observed = np.ones(COORDINATE_COUNT, bool)
-        return predict.ask(
-            model, encode, coordinates, observed, name, "what is it?", QUESTIONS, longest_s=4.0
-        )
+        return predict.ask(model, encode, coordinates, observed, name, "what is it?", QUESTIONS, longest_s=4.0)
 
     found = ask(100)
     assert set(found) == {"question", "answer", "probability", "unit"}
     assert found["answer"] in QUESTIONS["diagnosis"].options and 1 / 3 <= found["probability"] <= 1
-    assert ask(200)["probability"] == pytest.approx(
-        found["probability"], abs=1e-4
-    )  # two windows of 100 frames
+    assert ask(200)["probability"] == pytest.approx(found["probability"], abs=1e-4)  # two windows of 100 frames
     assert ask(100, "speed")["unit"] == "m"
     with pytest.raises(InputError, match="longer"):
         ask(3)

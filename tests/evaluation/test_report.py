@@ -107,9 +107,7 @@ def test_a_report_of_next_to_nothing_is_still_a_page(material):
 def test_a_clip_holds_the_points_in_millimetres(material):
     clip = material.clips[0]
     packed = stick.pack(clip)
-    decoded = np.frombuffer(base64.b64decode(packed["data"]), "<i2").reshape(
-        packed["frames"], packed["count"], 3
-    )
+    decoded = np.frombuffer(base64.b64decode(packed["data"]), "<i2").reshape(packed["frames"], packed["count"], 3)
     assert np.abs(decoded / 1000.0 - clip.points).max() <= 5e-4 + 1e-6
     assert json.loads(json.dumps(packed))["bones"]
     sides = {kinematics.POINTS[b]: side for (_, b), side in zip(clip.bones, clip.sides, strict=True)}

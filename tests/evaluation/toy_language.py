@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 from biomechgpt_jax import config
 
-CFG = config.Model(
-    layers=2, model_size=32, heads=2, kv_heads=1, head_size=16, hidden_size=48, compute_dtype="float32"
-)
+CFG = config.Model(layers=2, model_size=32, heads=2, kv_heads=1, head_size=16, hidden_size=48, compute_dtype="float32")
 LETTERS = "abcdefghijklmnopqrstuvwxyz .?0123456789"
 
 

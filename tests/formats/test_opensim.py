@@ -259,9 +259,7 @@ def _delete_rows(text: str, first: int, count: int) -> str:
         (lambda p: _write(p, time=np.arange(50) * 1000.0), "is time in seconds"),
     ],
 )
-def test_refusals_are_one_line_and_name_the_file(
-    tmp_path: Path, make: Callable[[Path], object], words: str
-) -> None:
+def test_refusals_are_one_line_and_name_the_file(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
     path = tmp_path / "bad.mot"
     make(path)
     with pytest.raises(InputError, match=words) as refused:

@@ -79,9 +79,7 @@ def test_blockwise_gradients_equal_the_reference(length, window):
         def loss(arrays):
             return jnp.sum(weight * jnp.sin(attention.attention(*arrays, *rows, window=window, path=path)))
 
-        return jax.jit(jax.value_and_grad(loss), compiler_options={"xla_backend_optimization_level": 0})(
-            arrays
-        )
+        return jax.jit(jax.value_and_grad(loss), compiler_options={"xla_backend_optimization_level": 0})(arrays)
 
     (value, grads), (expected, expected_grads) = value_and_grads("blockwise"), value_and_grads("reference")
     np.testing.assert_allclose(value, expected, rtol=1e-5)

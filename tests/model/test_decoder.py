@@ -15,15 +15,11 @@ VOCABULARY = 96
 LENGTH = 72
 FAST = {"xla_backend_optimization_level": 0}  # compile quickly; the arithmetic is the same
 apply = jax.jit(decoder.apply, static_argnames="cfg", compiler_options=FAST)
-BASE = config.Model(
-    layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32"
-)
+BASE = config.Model(layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32")
 FAMILIES = {
     "llama": dataclasses.replace(BASE, qk_norm=False, tied_embeddings=False),
     "qwen": BASE,
-    "gemma": dataclasses.replace(
-        BASE, activation="gelu", scale_embeddings=True, window=6, logit_soft_cap=5.0
-    ),
+    "gemma": dataclasses.replace(BASE, activation="gelu", scale_embeddings=True, window=6, logit_soft_cap=5.0),
 }
 
 
@@ -41,9 +37,7 @@ def random_params(cfg: config.Model, seed: int = 0) -> dict:
 
 def row(parts: list[tuple[int, int, np.ndarray, int]], length: int = LENGTH) -> dict[str, np.ndarray]:
     """A packed row from (segment, branch, tokens, first position)."""
-    batch = {
-        name: np.zeros((1, length), np.int32) for name in ("tokens", "positions", "segments", "branches")
-    }
+    batch = {name: np.zeros((1, length), np.int32) for name in ("tokens", "positions", "segments", "branches")}
     at = 0
     for segment, branch, tokens, first in parts:
         where = slice(at, at + len(tokens))
@@ -119,14 +113,10 @@ def test_remat_changes_no_gradient():
 
     expected = grads("none")
     for remat in ("dots", "full"):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), grads(remat), expected
-        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4), grads(remat), expected)
 
 
-@pytest.mark.parametrize(
-    "outputs", [(3, 2), (40,)]
-)  # narrower and wider than the input: both orders of the product
+@pytest.mark.parametrize("outputs", [(3, 2), (40,)])  # narrower and wider than the input: both orders of the product
 def test_the_projection_has_the_gradient_of_a_tensor_product(outputs):
     x = jax.random.normal(jax.random.key(0), (2, 5, 4, 6))
     kernel = jax.random.normal(jax.random.key(1), (4, 6, *outputs))

@@ -12,9 +12,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder, generation
 
 VOCABULARY = 64
-CFG = config.Model(
-    layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32"
-)
+CFG = config.Model(layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32")
 END = 3
 FAST = {"xla_backend_optimization_level": 0}  # compile quickly; the arithmetic is the same
 apply = jax.jit(decoder.apply, static_argnames="cfg", compiler_options=FAST)

@@ -60,9 +60,7 @@ def test_the_mesh_covers_the_devices_of_this_machine():
 def test_replica_lies_across_slices(monkeypatch):
     devices = [FakeDevice(id=i, slice_index=i // 4) for i in range(8)]
     captured = {}
-    monkeypatch.setattr(
-        jax.sharding, "Mesh", lambda grid, names, axis_types: captured.update(grid=grid, names=names)
-    )
+    monkeypatch.setattr(jax.sharding, "Mesh", lambda grid, names, axis_types: captured.update(grid=grid, names=names))
     mesh.make(Mesh(replica=2, data=2, tensor=2), devices)
     slices = np.vectorize(lambda device: device.slice_index)(captured["grid"])
     assert captured["grid"].shape == (2, 2, 1, 1, 2)

@@ -15,9 +15,7 @@ WIDE = AbstractMesh((1, 2, 2, 2, 4), mesh.AXES)
 
 
 def test_names_become_mesh_axes():
-    assert sharding.partition_spec(WIDE, ("batch", "length"), (8, 6)) == PartitionSpec(
-        ("data", "fsdp"), "sequence"
-    )
+    assert sharding.partition_spec(WIDE, ("batch", "length"), (8, 6)) == PartitionSpec(("data", "fsdp"), "sequence")
     assert sharding.partition_spec(WIDE, ("embed", "hidden"), (4, 8)) == PartitionSpec("fsdp", "tensor")
     assert sharding.partition_spec(WIDE, ("layers", None), (3, 5)) == PartitionSpec(None, None)
 

@@ -33,5 +33,5 @@ def untrained(cfg: config.Tokenizer, seed: int = 0) -> Codec:
 
 
 SMALL_FSQ = config.Tokenizer(width=16, depth=2)
-SMALL_RESIDUAL = config.Tokenizer(quantizer="vq", codebook_size=32, code_size=8, layers=3, width=16, depth=1)
+SMALL_RESIDUAL = config.Tokenizer(quantizer="vq", codebook_size=32, code_size=8, codebooks=3, width=16, depth=1)
 SMALL_VQ = config.Tokenizer(quantizer="vq", codebook_size=64, code_size=8, width=16, depth=1)

@@ -84,7 +84,7 @@ def test_the_digest_changes_with_scaling_network_and_parameters() -> None:
     spread = codec.scaling.spread.copy()
     spread[9] *= 1.0001
     rescaled = Codec(codec.config, Scaling(codec.scaling.center, spread), codec.params)
-    other_levels = untrained(dataclasses.replace(SMALL_FSQ, levels=(7, 5, 5, 5)))
+    other_levels = untrained(dataclasses.replace(SMALL_FSQ, levels=("7x5x5x5",)))
     digests = {codec.digest, rescaled.digest, untrained(SMALL_FSQ, seed=1).digest, other_levels.digest}
     assert len(digests) == 4
     assert untrained(SMALL_FSQ).digest == codec.digest

@@ -45,7 +45,7 @@ def test_the_first_codebook_leaves_less_over_with_every_layer() -> None:
 
 @pytest.mark.parametrize("quantizer", ["fsq", "vq"])
 def test_layers_that_are_left_out_reach_neither_the_decoder_nor_the_codebook(quantizer: str) -> None:
-    cfg = SMALL_RESIDUAL if quantizer == "vq" else SMALL_FSQ.__class__(layers=3, width=16)
+    cfg = SMALL_RESIDUAL if quantizer == "vq" else SMALL_FSQ.__class__(levels=("16x4", "8x4x2", "4x4x4"), width=16)
     z = _latents(codes.size(cfg))
     book = codes.first_codebook(cfg, z.reshape(-1, cfg.code_size), jax.random.key(1)) if quantizer == "vq" else None
     vectors = None if book is None else book.vectors

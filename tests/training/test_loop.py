@@ -32,8 +32,7 @@ def lines(workdir: Path):
     """The metrics without what depends on the clock."""
     timed = ("wall_seconds", "per_second")
     return [
-        {k: v for k, v in entry.items() if not k.endswith(timed)}
-        for entry in metrics.read(workdir / "metrics.jsonl")
+        {k: v for k, v in entry.items() if not k.endswith(timed)} for entry in metrics.read(workdir / "metrics.jsonl")
     ]
 
 
@@ -58,9 +57,7 @@ def test_undisturbed_run(toy, undisturbed) -> None:
     assert [e["step"] for e in training] == list(range(1, STEPS + 1))
     assert [e["step"] for e in entries if "validation_loss" in e] == [4, 8, STEPS]
     assert training[-1]["loss"] < training[0]["loss"]
-    assert {"answer_tokens_per_second", "tokens_per_second", "nonpadding_tokens_per_second"} <= training[
-        -1
-    ].keys()
+    assert {"answer_tokens_per_second", "tokens_per_second", "nonpadding_tokens_per_second"} <= training[-1].keys()
     assert {"grad_norm", "learning_rate", "skipped", "wall_seconds"} <= training[-1].keys()
     assert list((workdir / "tensorboard").rglob("events*"))
     # Complete: it returns at once, with the same parameters, and without touching the record.

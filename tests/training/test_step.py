@@ -77,9 +77,7 @@ def test_one_step_is_adamw_on_the_plain_loss(prepared, toy) -> None:
     assert metrics["answer_tokens"] == batch["loss_weights"].sum()
     assert metrics["nonpadding_tokens"] == np.count_nonzero(batch["segments"])
     # Adam's first step is the gradient's sign: compare where the gradient is not rounding noise.
-    for got, want, gradient in zip(
-        *map(jax.tree.leaves, (state["params"], expected, gradients)), strict=True
-    ):
+    for got, want, gradient in zip(*map(jax.tree.leaves, (state["params"], expected, gradients)), strict=True):
         firm = np.abs(gradient) > 1e-5
         np.testing.assert_allclose(np.asarray(got)[firm], want[firm], atol=1e-2 * float(rate))
 
@@ -94,9 +92,7 @@ def test_nan_leaves_everything_but_the_step_as_it_was(prepared) -> None:
     assert int(metrics["skipped"]) == 1 and int(state["guard"]["skipped"]) == 1 and int(state["step"]) == 2
     assert all_equal(before, {"params": state["params"], "opt_state": state["opt_state"]})
     state, metrics = step(state, rows.device_batch(2))
-    assert (
-        int(metrics["skipped"]) == 0 and int(metrics["skipped_total"]) == 1 and np.isfinite(metrics["loss"])
-    )
+    assert int(metrics["skipped"]) == 0 and int(metrics["skipped_total"]) == 1 and np.isfinite(metrics["loss"])
     assert not all_equal(before["params"], state["params"])
 
 
@@ -125,9 +121,7 @@ def test_no_answers_in_a_batch_moves_nothing_by_gradient(prepared) -> None:
 
 @pytest.mark.parametrize("kind", ["cosine", "linear"])
 def test_schedule(kind) -> None:
-    cfg = config.Optimizer(
-        peak_learning_rate=1.0, final_fraction=0.1, warmup_steps=10, schedule=kind, clip_norm=1.0
-    )
+    cfg = config.Optimizer(peak_learning_rate=1.0, final_fraction=0.1, warmup_steps=10, schedule=kind, clip_norm=1.0)
     rate = optimizer.schedule(cfg, 110)
     assert 0 < rate(0) < 0.1 and np.all(np.diff([float(rate(i)) for i in range(11)]) > 0)
     np.testing.assert_allclose(rate(10), 1.0)

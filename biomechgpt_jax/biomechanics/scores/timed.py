@@ -126,8 +126,6 @@ def timed_up_and_go(trajectory: Trajectory) -> Result:
     edges = [0.0, begin, min(upright, first[0]), first[0], first[1], last[0], seated]
     names = ("sit", "rise", "walk out", "turn", "walk back", "turn and sit")
     rate = body.rate_hz
-    phases = tuple(
-        Phase(name, a / rate, b / rate) for name, a, b in zip(names, edges[:-1], edges[1:], strict=True)
-    )
+    phases = tuple(Phase(name, a / rate, b / rate) for name, a, b in zip(names, edges[:-1], edges[1:], strict=True))
     flags = ("more than two turns",) if len(turns) > 2 else ()
     return Result("tug_time", (seated - begin) / rate, "s", begin / rate, seated / rate, phases, flags)
