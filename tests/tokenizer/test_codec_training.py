@@ -142,6 +142,7 @@ def test_training_starts_from_the_principal_components(quantizer: str) -> None:
 def test_feet_in_the_loss_are_those_of_the_body_and_move_over_the_floor() -> None:
     """Places and velocities agree with forward kinematics of the coordinates in the world, seen from the pelvis."""
     q = smooth(60, 3)
+    q[:, 3:6] *= 0.2
     features = jax.numpy.asarray(features_of([q], [ALL])[0])[None]
     points = np.asarray(loss.foot_points(features))[0]
     body = np.asarray(kinematics.points(q))
@@ -155,4 +156,4 @@ def test_feet_in_the_loss_are_those_of_the_body_and_move_over_the_floor() -> Non
     cos, sin = np.cos(heading[:-1, None]), np.sin(heading[:-1, None])
     seen = [cos * moved[..., 0] - sin * moved[..., 2], moved[..., 1], sin * moved[..., 0] + cos * moved[..., 2]]
     # The pelvis turns within a frame, so differences in its frame are not quite those in the world.
-    np.testing.assert_allclose(velocity, np.stack(seen, axis=-1), atol=0.15)
+    np.testing.assert_allclose(velocity, np.stack(seen, axis=-1), atol=0.1)
