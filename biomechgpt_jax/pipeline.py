@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,14 @@ class Workdir:
     @property
     def checkpoints_text_only(self) -> Path:
         return self.root / "checkpoints_text_only"
+
+    @property
+    def checkpoints_codec(self) -> Path:
+        return self.tokenizer / "checkpoints"
+
+    @property
+    def metrics_codec(self) -> Path:
+        return self.tokenizer / "metrics.jsonl"
 
     @property
     def metrics(self) -> Path:
@@ -209,20 +218,25 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
     from biomechgpt_jax.questions import registry
     from biomechgpt_jax.tokenizer import fidelity, training, vocabulary
     from biomechgpt_jax.tokenizer.text import TextTokenizer
+    from biomechgpt_jax.training.loop import Places
 
     def pairs(split: str) -> list[tuple[Any, Any]]:
         return [(t.trajectory.coordinates, t.trajectory.observed) for t in movements.read(work.movements, split)]
 
-    def report(step: int, losses: dict[str, float]) -> None:
-        progress.update(step, cfg.tokenizer.steps, f"step {step}, loss {losses['loss']:.4f}")
+    def report(step: int, logged: dict[str, Any]) -> None:
+        loss = logged.get("loss")
+        progress.update(step, cfg.tokenizer.steps, f"step {step}" + (f", loss {loss:.4f}" if loss is not None else ""))
 
     train = pairs("train")
     if not train:
         raise InputError("no participant is in the training split; simulate more (cohort.participants)")
-    codec = training.train(cfg.tokenizer, train, report)
+    places = Places(work.checkpoints_codec, work.metrics_codec)
+    policy = dataclasses.replace(cfg.train, keep_last=1)
+    codec = training.train(cfg.tokenizer, train, report, policy, cfg.mesh, places)
     text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
+    shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # a codec that is done is never resumed
     measured = fidelity.reconstruction_error(codec, pairs("test")[:80]) if pairs("test") else {}
     _write_json(work.tokenizer / "fidelity.json", measured)
     progress.done(f"{made.codes} motion codes, {text.size} pieces; " + _words(measured))
@@ -266,7 +280,7 @@ def _check_vocabulary(sequences: Path, digest: str) -> None:
 
 def _train(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
     from biomechgpt_jax.tokenizer import vocabulary
-    from biomechgpt_jax.training import loop
+    from biomechgpt_jax.training import language
 
     codec, words = vocabulary.load(work.tokenizer)
     _check_vocabulary(work.sequences, words.digest)
@@ -279,7 +293,7 @@ def _train(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[st
     )
     for steps, rows, checkpoints, log, vectors, what in runs:
         report = _training_report(progress, steps, what)
-        loop.train(cfg, rows, checkpoints, log, vectors, words, steps, report)
+        language.train(cfg, rows, checkpoints, log, vectors, words, steps, report)
     progress.done(f"{cfg.train.steps} steps, text-only control {cfg.text_only_steps} steps")
     return {"digest": _digest([cfg.train.steps, words.digest])}
 
@@ -301,12 +315,12 @@ def _evaluate(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict
     from biomechgpt_jax.evaluation import run as evaluation
     from biomechgpt_jax.evaluation.predict import LanguageModel
     from biomechgpt_jax.tokenizer import vocabulary
-    from biomechgpt_jax.training import loop
+    from biomechgpt_jax.training import language
 
     codec, words = vocabulary.load(work.tokenizer)
 
     def model(checkpoints: Path) -> LanguageModel:
-        return LanguageModel(loop.load_params(checkpoints, cfg, words), cfg.model, words, cfg.evaluation.batch_size)
+        return LanguageModel(language.load_params(checkpoints, cfg, words), cfg.model, words, cfg.evaluation.batch_size)
 
     inputs = evaluation.Inputs(
         trials={split: list(movements.read(work.movements, split)) for split in SPLITS},
@@ -375,7 +389,7 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
     from biomechgpt_jax.evaluation import predict
     from biomechgpt_jax.questions.registry import QUESTIONS, match
     from biomechgpt_jax.tokenizer import vocabulary
-    from biomechgpt_jax.training import loop
+    from biomechgpt_jax.training import language
 
     question = match(text)
     if question is None:
@@ -388,7 +402,7 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
     work = Workdir(workdir)
     cfg = load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
-    model = predict.LanguageModel(loop.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
+    model = predict.LanguageModel(language.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
     exact = text if text in question.templates else question.templates[0]
     said = predict.ask(
         model,

@@ -149,21 +149,25 @@ class Loader:
 
     def device_batch(self, step: int) -> dict[str, jax.Array]:
         """The global batch [B, L] of a step, sharded; each process reads only its own rows."""
-        local = self.batch(step)
-
-        def place(array: np.ndarray) -> jax.Array:
-            def piece(index: tuple[slice, ...] | None) -> np.ndarray:
-                assert index is not None  # arrays have two dimensions
-                here = np.searchsorted(self._local, np.arange(*index[0].indices(self.global_batch)))
-                return array[here][:, index[1]]
-
-            return jax.make_array_from_callback(self._shape, self._sharding, piece)
-
-        return {key: place(array) for key, array in local.items()}
+        arrays = self.batch(step).items()
+        return {key: from_rows(array, self._local, self._shape, self._sharding) for key, array in arrays}
 
     def prefetch(self, start: int, stop: int) -> "Prefetch":
         """Device batches of steps start .. stop - 1, read and sent ahead by a thread."""
         return Prefetch(self, start, stop)
+
+
+def from_rows(
+    array: np.ndarray, rows: np.ndarray, shape: tuple[int, ...], sharding: jax.sharding.Sharding
+) -> jax.Array:
+    """A global array of this shape and layout, of which this process holds the given rows (`needed_rows`)."""
+
+    def piece(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None  # arrays have at least one dimension
+        here = np.searchsorted(rows, np.arange(*index[0].indices(shape[0])))
+        return array[here][(slice(None), *index[1:])]
+
+    return jax.make_array_from_callback(shape, sharding, piece)
 
 
 def open_loader(
@@ -191,19 +195,25 @@ def open_loader(
     return Loader(rows, name, global_batch, seed, sharding, shuffle)
 
 
+class Source(Protocol):
+    """Device batches by step."""
+
+    def device_batch(self, step: int) -> dict[str, jax.Array]: ...
+
+
 class Prefetch:
     """Iterator over device batches with a thread that stays `PREFETCHED` ahead; a context manager."""
 
-    def __init__(self, loader: Loader, start: int, stop: int) -> None:
+    def __init__(self, source: Source, start: int, stop: int) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=PREFETCHED)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(loader, start, stop), daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(source, start, stop), daemon=True)
         self._thread.start()
 
-    def _work(self, loader: Loader, start: int, stop: int) -> None:
+    def _work(self, source: Source, start: int, stop: int) -> None:
         try:
             for step in range(start, stop):
-                if not self._put(loader.device_batch(step)):
+                if not self._put(source.device_batch(step)):
                     return
             self._put(StopIteration())
         except BaseException as error:  # handed over to the thread that trains

@@ -25,6 +25,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "vocabulary": ("tensor",),
     "layers": (),
     "norm": (),
+    "channels": ("fsdp",),  # input or output channels of the codec's convolutions
 }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.parallel import sharding
 from biomechgpt_jax.tokenizer import codes
 from biomechgpt_jax.tokenizer.quantizers import fsq_quantize
 
@@ -29,7 +30,8 @@ _FSQ_DEVIATIONS = 1.6  # a component of this many standard deviations starts whe
 
 def _live(x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
     """Zero what lies beyond the length of each sequence."""
-    return jnp.where(jnp.arange(x_BTD.shape[1])[None, :, None] < lengths_B[:, None, None], x_BTD, 0.0)
+    live_BTD = jnp.where(jnp.arange(x_BTD.shape[1])[None, :, None] < lengths_B[:, None, None], x_BTD, 0.0)
+    return sharding.constrain(live_BTD, ("batch", None, None))  # kernels are gathered, not movement
 
 
 def _conv(width: int, kernel: int = _KERNEL, stride: int = 1, dilation: int = 1, name: str | None = None) -> nn.Conv:

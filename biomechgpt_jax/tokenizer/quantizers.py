@@ -123,7 +123,10 @@ def vq_update(
     smoothed = (counts + _SMALL) / (total + size * _SMALL) * total
     vectors = sums / smoothed[:, None]
 
-    fresh = z[jax.random.choice(key, z.shape[0], (size,), p=counted / jnp.maximum(counted.sum(), 1))]
+    # Drawn in whole numbers, so that the choice does not depend on how devices round a sum.
+    order_M = jnp.cumsum(counted)
+    nth_N = jax.random.randint(key, (size,), 0, jnp.maximum(order_M[-1], 1))
+    fresh = z[jnp.minimum(jnp.searchsorted(order_M, nth_N, side="right"), z.shape[0] - 1)]
     dead = (counts < reset_below) & counted.any()
     return Codebook(
         jnp.where(dead[:, None], fresh, vectors),

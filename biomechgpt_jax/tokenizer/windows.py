@@ -1,9 +1,12 @@
-"""Random windows of the training movements, drawn on the device.
+"""Random windows of the training movements: where they lie is drawn on the host, how they are altered on the device.
+
+Row i of the global batch of a step is a pure function of (seed, step), however many processes and devices there are.
 
 Shapes: N frames of all movements, M possible windows, R movements, B batch, T frames of a window, C features (40).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -20,6 +23,7 @@ from biomechgpt_jax.biomechanics.skeleton import (
     NECK_AND_WRISTS,
     OFTEN_ARTEFACTS,
 )
+from biomechgpt_jax.data import loader
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer.scaling import Scaling
 
@@ -31,24 +35,37 @@ _ANY_PROBABILITY, _ANY_SHARE = 0.2, 0.1  # of windows where any coordinate may b
 _SHORT_PROBABILITY, _SHORTEST = 0.2, 16  # of a window cut short at random, as real clips are; frames left at least
 
 
-class Windows(NamedTuple):
-    """All training movements end to end, and where windows may start.
+@dataclass(frozen=True)
+class Windows:
+    """All training movements end to end, on the host, and where windows may start.
 
     Attributes:
         scaled_NC: f32[N, 40] scaled features, zero where not observed.
-        observed_RC: bool[R, 40] observed COORDINATES of each movement.
-        starts_M: i32[M] first frame of each possible window.
-        frames_M: i32[M] frames of it that lie in its movement, a multiple of the stride.
-        movement_M: i32[M] its movement.
-        stride: i32[] frames of a token.
+        observed_RC: bool[R, 40] observed COORDINATES of each movement that holds a token.
+        first_R: i64[R] its first frame.
+        frames_R: i32[R] frames of each of its windows that lie in it, a multiple of the stride.
+        ends_R: i64[R] windows of it and of the movements before it; the last is M.
+        window: frames T of a window.
+        stride: frames of a token.
     """
 
-    scaled_NC: jax.Array
-    observed_RC: jax.Array
-    starts_M: jax.Array
-    frames_M: jax.Array
-    movement_M: jax.Array
-    stride: jax.Array
+    scaled_NC: np.ndarray
+    observed_RC: np.ndarray
+    first_R: np.ndarray
+    frames_R: np.ndarray
+    ends_R: np.ndarray
+    window: int
+    stride: int
+
+    def __len__(self) -> int:
+        """Possible windows M."""
+        return int(self.ends_R[-1])
+
+    def starts(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(movement, first frame) of each of these windows, i64[...]."""
+        movement = np.searchsorted(self.ends_R, windows, side="right")
+        before_R = np.concatenate([[0], self.ends_R[:-1]])
+        return movement, self.first_R[movement] + windows - before_R[movement]
 
 
 class Batch(NamedTuple):
@@ -70,7 +87,7 @@ class Batch(NamedTuple):
 def gather(
     features: Sequence[np.ndarray], observed: Sequence[np.ndarray], scaling: Scaling, window: int, stride: int
 ) -> Windows:
-    """Put movements (features f32[T_i, 40], observed COORDINATES bool[40]) on the device.
+    """Put movements (features f32[T_i, 40], observed COORDINATES bool[40]) end to end.
 
     Every frame of a movement is about as likely to be drawn as any other; a movement shorter than the window is one
     window, padded.
@@ -78,70 +95,123 @@ def gather(
     Raises:
         InputError: no movement is as long as one token.
     """
-    scaled, starts, frames, movement, end = [], [], [], [], 0
-    for number, (raw, seen) in enumerate(zip(features, observed, strict=True)):
-        live = len(raw) // stride * stride
-        if live:
-            first = np.arange(max(1, live - window + 1))
-            starts.append(end + first)
-            frames.append(np.full(len(first), min(live, window)))
-            movement.append(np.full(len(first), number))
-        scaled.append(np.where(features_lib.feature_mask(seen), (raw - scaling.center) / scaling.spread, 0.0))
-        end += len(raw)
-    if not starts:
+    lengths = np.array([len(raw) for raw in features], np.int64)
+    live = lengths // stride * stride
+    whole = live > 0
+    if not whole.any():
         raise InputError(f"tokenizer: every movement is shorter than {stride} frames; give longer ones")
-    scaled.append(np.zeros((window, COORDINATE_COUNT)))  # so that a short last movement can be read past its end
+    # Frames past the end, so that a short last movement can be read as a whole window.
+    scaled_NC = np.zeros((lengths.sum() + window, COORDINATE_COUNT), np.float32)
+    ends = np.cumsum(lengths)
+    for raw, seen, end in zip(features, observed, ends, strict=True):
+        mask = features_lib.feature_mask(np.asarray(seen, bool))
+        scaled_NC[end - len(raw) : end] = np.where(mask, (raw - scaling.center) / scaling.spread, 0.0)
     return Windows(
-        jnp.asarray(np.concatenate(scaled), jnp.float32),
-        jnp.asarray(np.stack(list(observed)), bool),
-        jnp.asarray(np.concatenate(starts), jnp.int32),
-        jnp.asarray(np.concatenate(frames), jnp.int32),
-        jnp.asarray(np.concatenate(movement), jnp.int32),
-        jnp.asarray(stride, jnp.int32),
+        scaled_NC,
+        np.stack(list(observed)).astype(bool)[whole],
+        (ends - lengths)[whole],
+        np.minimum(live, window)[whole].astype(np.int32),
+        np.cumsum(np.maximum(1, live - window + 1)[whole]),
+        window,
+        stride,
     )
 
 
 def patches(windows: Windows) -> np.ndarray:
     """The frames of a token at evenly spread places, and their mirror images, f32[P, stride, 40]."""
-    starts = np.asarray(windows.starts_M)
-    starts = starts[:: max(1, len(starts) // _PATCHES)]
-    found = np.asarray(windows.scaled_NC)[starts[:, None] + np.arange(int(windows.stride))]
+    _, starts = windows.starts(np.arange(0, len(windows), max(1, len(windows) // _PATCHES)))
+    found = windows.scaled_NC[starts[:, None] + np.arange(windows.stride)]
     return np.concatenate([found, found[..., MIRROR_PERMUTATION] * MIRROR_SIGN])
 
 
-def draw(windows: Windows, window: int, batch_size: int, key: jax.Array) -> Batch:
-    """Random windows, some mirrored, some short, with coordinates hidden at random."""
-    key_window, key_mirror, key_short, key_hidden = jax.random.split(key, 4)
-    drawn_B = jax.random.randint(key_window, (batch_size,), 0, len(windows.starts_M))
-    lengths_B = _lengths(windows.frames_M[drawn_B], windows.stride, key_short)
-    live_BT1 = (jnp.arange(window) < lengths_B[:, None])[..., None]
+class Draws:
+    """Windows drawn at random, by step: a source of `loader.Prefetch`.
 
-    scaled_BTC = windows.scaled_NC[windows.starts_M[drawn_B][:, None] + jnp.arange(window)]
-    observed_BC = windows.observed_RC[windows.movement_M[drawn_B]]
-    mirrored_B = jax.random.bernoulli(key_mirror, MIRROR_PROBABILITY, (batch_size,))
+    Args:
+        windows: all of them.
+        batch_size: rows B of a step over all processes.
+        seed: of the draws.
+        sharding_of: from the shape of a batch array to its layout.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        batch_size: int,
+        seed: int,
+        sharding_of: Callable[[tuple[int, ...]], jax.sharding.Sharding],
+    ) -> None:
+        self._windows, self._batch_size, self._seed, self._sharding_of = windows, batch_size, seed, sharding_of
+        places = sharding_of((batch_size,)).addressable_devices_indices_map((batch_size,)).values()
+        self._local = loader.needed_rows(places, batch_size)
+
+    def rows(self, step: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The given rows of a step's global batch.
+
+        Returns:
+            "scaled" f32[rows, T, 40] (what lies beyond a short movement is not its own), "observed" bool[rows, 40]
+            COORDINATES, and "frames" i32[rows].
+        """
+        # A generator that counts: its key is the place, so nothing needs to have been drawn before.
+        key = np.array([self._seed % 2**64, step], np.uint64)
+        drawn = np.random.Philox(key=key).random_raw(self._batch_size)[rows] % np.uint64(len(self._windows))
+        movement, starts = self._windows.starts(drawn.astype(np.int64))
+        return {
+            "scaled": self._windows.scaled_NC.take(starts[:, None] + np.arange(self._windows.window), axis=0),
+            "observed": self._windows.observed_RC[movement],
+            "frames": self._windows.frames_R[movement],
+        }
+
+    def device_batch(self, step: int) -> dict[str, jax.Array]:
+        """The global batch of a step on the devices; each process reads only its own rows."""
+        arrays = self.rows(step, self._local)
+        shapes = {name: (self._batch_size, *array.shape[1:]) for name, array in arrays.items()}
+        return {
+            name: loader.from_rows(array, self._local, shapes[name], self._sharding_of(shapes[name]))
+            for name, array in arrays.items()
+        }
+
+
+def altered(drawn: Mapping[str, jax.Array], stride: int, key: jax.Array) -> Batch:
+    """Windows of `Draws`, some mirrored, some cut short, with coordinates hidden at random.
+
+    What happens to a row follows from the key and the row's number, not from where the row lies.
+    """
+    rows = drawn["frames"].shape[0]
+    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
+    one = jax.vmap(_altered, (0, 0, 0, None, 0))
+    return one(drawn["scaled"], drawn["observed"], drawn["frames"], stride, keys_B)
+
+
+def _altered(scaled_TC: jax.Array, observed_C: jax.Array, frames: jax.Array, stride: int, key: jax.Array) -> Batch:
+    """One window."""
+    key_mirror, key_short, key_hidden = jax.random.split(key, 3)
+    length = _length(frames, stride, key_short)
+    live_T1 = (jnp.arange(scaled_TC.shape[0]) < length)[:, None]
+    mirrored = jax.random.bernoulli(key_mirror, MIRROR_PROBABILITY)
     # The scaling is the same for left and right, so the mirror of coordinates is also that of scaled features.
-    scaled_BTC = jnp.where(mirrored_B[:, None, None], scaled_BTC[..., MIRROR_PERMUTATION] * MIRROR_SIGN, scaled_BTC)
-    observed_BC = jnp.where(mirrored_B[:, None], observed_BC[:, MIRROR_PERMUTATION], observed_BC)
+    scaled_TC = jnp.where(mirrored, scaled_TC[:, MIRROR_PERMUTATION] * MIRROR_SIGN, scaled_TC)
+    observed_C = jnp.where(mirrored, observed_C[MIRROR_PERMUTATION], observed_C)
 
-    known_BTC = features_lib.feature_mask(observed_BC)[:, None] & live_BT1
-    shown_BC = features_lib.feature_mask(observed_BC & ~_hidden(batch_size, key_hidden))
-    return Batch(jnp.where(known_BTC, scaled_BTC, 0.0), known_BTC, shown_BC[:, None] & live_BT1, lengths_B)
+    known_TC = features_lib.feature_mask(observed_C) & live_T1
+    shown_TC = features_lib.feature_mask(observed_C & ~_hidden(key_hidden)) & live_T1
+    return Batch(jnp.where(known_TC, scaled_TC, 0.0), known_TC, shown_TC, length)
 
 
-def _lengths(frames_B: jax.Array, stride: jax.Array, key: jax.Array) -> jax.Array:
+def _length(frames: jax.Array, stride: int, key: jax.Array) -> jax.Array:
     key_which, key_length = jax.random.split(key)
-    short_B = jax.random.randint(key_length, frames_B.shape, jnp.minimum(_SHORTEST, frames_B), frames_B + 1)
-    cut_B = jax.random.bernoulli(key_which, _SHORT_PROBABILITY, frames_B.shape)
-    return jnp.maximum(jnp.where(cut_B, short_B // stride * stride, frames_B), stride)
+    short = jax.random.randint(key_length, (), jnp.minimum(_SHORTEST, frames), frames + 1)
+    cut = jax.random.bernoulli(key_which, _SHORT_PROBABILITY)
+    return jnp.maximum(jnp.where(cut, short // stride * stride, frames), stride)
 
 
-def _hidden(batch_size: int, key: jax.Array) -> jax.Array:
-    """Coordinates to hide, bool[B, 40]."""
+def _hidden(key: jax.Array) -> jax.Array:
+    """Coordinates to hide, bool[40]."""
     *key_groups, key_which, key_any = jax.random.split(key, len(_HIDDEN_GROUPS) + 2)
-    which_B1 = jax.random.bernoulli(key_which, _ANY_PROBABILITY, (batch_size, 1))
-    hidden_BC = which_B1 & jax.random.bernoulli(key_any, _ANY_SHARE, (batch_size, COORDINATE_COUNT))
+    which = jax.random.bernoulli(key_which, _ANY_PROBABILITY)
+    hidden_C = which & jax.random.bernoulli(key_any, _ANY_SHARE, (COORDINATE_COUNT,))
     for (names, probability), key_group in zip(_HIDDEN_GROUPS, key_groups, strict=True):
         member_C = np.zeros(COORDINATE_COUNT, bool)
         member_C[[INDEX[name] for name in names]] = True
-        hidden_BC |= jax.random.bernoulli(key_group, probability, (batch_size, 1)) & member_C
-    return hidden_BC
+        hidden_C |= jax.random.bernoulli(key_group, probability) & member_C
+    return hidden_C

@@ -39,13 +39,13 @@ class Checkpoints:
     """The checkpoints of one run. Saves are asynchronous, one at a time.
 
     Args:
-        directory: where they lie; made when the first is saved.
+        directory: where they lie; made when the first is saved. None: nothing is saved.
         identity: nested dict of JSON values that a checkpoint must share with the run that resumes from it.
         keep_last: how many to keep.
     """
 
-    def __init__(self, directory: str | Path, identity: dict[str, Any], keep_last: int) -> None:
-        self._directory = Path(directory).resolve()
+    def __init__(self, directory: str | Path | None, identity: dict[str, Any], keep_last: int) -> None:
+        self._directory = None if directory is None else Path(directory).resolve()
         self._identity = identity
         self._keep_last = max(1, keep_last)
         self._orbax = _orbax()
@@ -63,33 +63,35 @@ class Checkpoints:
             RuntimeError: the save before this one failed.
         """
         self.wait()
+        if self._directory is None:
+            return
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"{_PREFIX}{step:08d}"
         if (path / MANIFEST).exists():
             return  # already committed
         cut_off = path.exists()  # the save of a run that was killed meanwhile
         self._orbax.save(path, args=ocp.args.PyTreeSave(state), force=cut_off)
-        self._commit = threading.Thread(target=self._finish, args=(path, step), name="checkpoint")
+        self._commit = threading.Thread(target=self._finish, args=(self._directory, path, step), name="checkpoint")
         self._commit.start()
 
-    def _finish(self, path: Path, step: int) -> None:
+    def _finish(self, directory: Path, path: Path, step: int) -> None:
         try:
             self._orbax.wait_until_finished()  # every process has written, and Orbax has committed
             if jax.process_index() == 0:
                 _write_json(path / METADATA, {"step": step, "identity": self._identity})
                 _write_json(path / MANIFEST, _manifest(path))
-                self._retain()
+                self._retain(directory)
         except BaseException as error:  # raised in the thread that trains, by the next check
             self._error = error
 
-    def _retain(self) -> None:
+    def _retain(self, directory: Path) -> None:
         """Delete all but the newest committed steps; the newest was hashed from disk a moment ago."""
-        committed = [path for path in _steps(self._directory) if (path / MANIFEST).exists()]
+        committed = [path for path in _steps(directory) if (path / MANIFEST).exists()]
         for path in committed[self._keep_last :]:
             (path / MANIFEST).unlink()  # first: a half-deleted step must not look committed
             shutil.rmtree(path)
         if committed:
-            for path in _steps(self._directory):
+            for path in _steps(directory):
                 if path < committed[0] and not (path / MANIFEST).exists():
                     shutil.rmtree(path, ignore_errors=True)  # cut off long ago
 
@@ -130,6 +132,8 @@ class Checkpoints:
         Raises:
             InputError: the checkpoint belongs to another model, tokenizer, data, seed, batch or optimizer.
         """
+        if self._directory is None:
+            return None
         return restore(self._directory, abstract, self._identity, quarantine=True)
 
 

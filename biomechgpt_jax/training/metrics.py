@@ -5,7 +5,7 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import tensorboardX
 
@@ -14,22 +14,26 @@ class MetricsLog:
     """Appends to metrics.jsonl and to `tensorboard/<stem>` beside it; a context manager.
 
     Args:
-        path: of metrics.jsonl.
+        path: of metrics.jsonl; None: nothing is written.
         restored_step: the step that the run continues from; later lines belong to work that was lost and are
             cut away, so that the file is that of an undisturbed run.
     """
 
-    def __init__(self, path: str | Path, restored_step: int) -> None:
-        self._path = Path(path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [entry for entry in read(self._path) if entry["step"] <= restored_step]
-        self._earlier_seconds = max((entry.get("wall_seconds", 0.0) for entry in kept), default=0.0)
-        temporary = self._path.with_name(self._path.name + ".partial")
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
-        temporary.rename(self._path)
-        self._file = self._path.open("a")
+    def __init__(self, path: str | Path | None, restored_step: int) -> None:
         self._started = time.monotonic()
-        events = self._path.parent / "tensorboard" / self._path.stem
+        self._earlier_seconds = 0.0
+        self._file: IO[str] | None = None
+        if path is None:
+            return
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [entry for entry in read(path) if entry["step"] <= restored_step]
+        self._earlier_seconds = max((entry.get("wall_seconds", 0.0) for entry in kept), default=0.0)
+        temporary = path.with_name(path.name + ".partial")
+        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+        temporary.rename(path)
+        self._file = path.open("a")
+        events = path.parent / "tensorboard" / path.stem
         self._events = tensorboardX.SummaryWriter(str(events), purge_step=restored_step + 1)
 
     @property
@@ -39,26 +43,28 @@ class MetricsLog:
 
     def write(self, step: int, values: dict[str, float]) -> dict[str, Any]:
         """Append one line (NaN and infinity become null) and return it."""
-        entry: dict[str, Any] = {"step": step}
-        for name, value in values.items():
-            entry[name] = value if math.isfinite(value) else None
-            if math.isfinite(value):
-                self._events.add_scalar(name, value, step)
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        entry: dict[str, Any] = {"step": step, **dict.fromkeys(values), **finite}
         entry["wall_seconds"] = round(self.wall_seconds, 3)
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            for name, value in finite.items():
+                self._events.add_scalar(name, value, step)
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
         return entry
 
     def sync(self) -> None:
         """Put every line on disk: called before a checkpoint is saved."""
-        os.fsync(self._file.fileno())
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._events.close()
+        if self._file is not None:
+            self._file.close()
+            self._events.close()
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
@@ -74,37 +80,30 @@ def read(path: str | Path) -> list[dict[str, Any]]:
 
 
 class Meter:
-    """Tokens per second since the last reading; the first step, which compiles, does not count."""
+    """Amounts of work per second since the last reading; the first step, which compiles, does not count."""
 
-    def __init__(self, tokens_per_step: int) -> None:
-        self._tokens_per_step = tokens_per_step
+    def __init__(self) -> None:
         self._since: float | None = None
-        self._steps, self._answer, self._nonpadding = 0, 0.0, 0
+        self._amounts: dict[str, float] = {}
 
-    def add(self, answer_tokens: float, nonpadding_tokens: int) -> None:
+    def add(self, amounts: dict[str, float]) -> None:
         """Count one finished step."""
         if self._since is None:
             self._since = time.monotonic()
             return
-        self._steps += 1
-        self._answer += answer_tokens
-        self._nonpadding += nonpadding_tokens
+        self._amounts = {name: self._amounts.get(name, 0.0) + amount for name, amount in amounts.items()}
 
     def read(self) -> dict[str, float]:
-        """Rates since the last reading; empty before the second step."""
-        if self._since is None or not self._steps:
+        """Rates since the last reading, `<name>_per_second`; empty before the second step."""
+        if self._since is None or not self._amounts:
             return {}
         now = time.monotonic()
         seconds = max(now - self._since, 1e-9)
-        rates = {
-            "answer_tokens_per_second": self._answer / seconds,
-            "tokens_per_second": self._steps * self._tokens_per_step / seconds,
-            "nonpadding_tokens_per_second": self._nonpadding / seconds,
-        }
-        self._since, self._steps, self._answer, self._nonpadding = now, 0, 0.0, 0
-        return {name: round(rate, 2) for name, rate in rates.items()}
+        rates = {f"{name}_per_second": round(amount / seconds, 2) for name, amount in self._amounts.items()}
+        self._since, self._amounts = now, {}
+        return rates
 
     def pause(self) -> None:
         """Start anew: what follows a validation or a save is not slowed by it."""
         self._since = time.monotonic() if self._since is not None else None
-        self._steps, self._answer, self._nonpadding = 0, 0.0, 0
+        self._amounts = {}

@@ -1,8 +1,8 @@
-"""The training step: one jitted function from (state, batch) to (state, metrics).
+"""What every training step shares: the state, and an update that a guard may refuse on the device.
 
-State: {"params", "opt_state", "step": i32[], "guard": {"norm_mean": f32[], "accepted", "skipped": i32[]}}.
-The guard skips a step whose loss or gradient norm is not finite, or whose gradient norm is a spike, on the
-device: parameters, optimizer and running mean stay as they were, and the step advances.
+State: {"params", "opt_state", "step": i32[], "guard": {"norm_mean": f32[], "accepted", "skipped": i32[]}}, and what
+else a task trains (the codec's "codebook"). The guard skips a step whose loss or gradient norm is not finite, or
+whose gradient norm is a spike, on the device: all but the step and the count of skips stays as it was.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,44 +13,18 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from biomechgpt_jax import config
-from biomechgpt_jax.model import decoder
-from biomechgpt_jax.training import loss, optimizer
-
 State = dict[str, Any]
 Batch = Mapping[str, jax.Array]
-StepFunction = Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]
+Metrics = dict[str, jax.Array]
+StepFunction = Callable[[State, Batch], tuple[State, Metrics]]
 
 NORM_MEMORY = 0.98  # of the running mean of the gradient norm
 NORM_SETTLED = 20  # accepted steps before a spike can be told from a start
 
 
-def init_state(key: jax.Array, experiment: config.Experiment, vocabulary_size: int, mesh: Mesh) -> State:
-    """The state before the first step, born sharded."""
-    params = decoder.init(key, experiment.model, vocabulary_size, mesh)
-    shardings = state_shardings(experiment, vocabulary_size, mesh)
-    transform = optimizer.make(experiment.optimizer)
-
-    def rest(params: Any) -> State:
-        guard = {"norm_mean": jnp.float32(0), "accepted": jnp.int32(0), "skipped": jnp.int32(0)}
-        return {"opt_state": transform.init(params), "step": jnp.int32(0), "guard": guard}
-
-    rest_shardings = {name: value for name, value in shardings.items() if name != "params"}
-    return {"params": params, **jax.jit(rest, out_shardings=rest_shardings)(params)}
-
-
-def abstract_state(experiment: config.Experiment, vocabulary_size: int, mesh: Mesh) -> State:
-    """The state as `jax.ShapeDtypeStruct` with shardings: what a restore asks for. Computes nothing."""
-    params = decoder.abstract(experiment.model, vocabulary_size)
-    scalar_f32, scalar_i32 = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
-    shapes = {
-        "params": params,
-        "opt_state": jax.eval_shape(optimizer.make(experiment.optimizer).init, params),
-        "step": scalar_i32,
-        "guard": {"norm_mean": scalar_f32, "accepted": scalar_i32, "skipped": scalar_i32},
-    }
-
-    return jax.tree.map(placed, shapes, state_shardings(experiment, vocabulary_size, mesh))
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """The layout of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def placed(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
@@ -58,88 +32,93 @@ def placed(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.S
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def state_shardings(experiment: config.Experiment, vocabulary_size: int, mesh: Mesh) -> State:
-    """Shardings of the state: Adam's moments lie as their parameters, scalars on every device.
+def abstract_state(
+    params: Any, shardings: Any, transform: optax.GradientTransformation, mesh: Mesh, **others: Any
+) -> State:
+    """The state as `jax.ShapeDtypeStruct` with shardings: what a restore asks for. Computes nothing.
 
-    Raises:
-        InputError: a size that the mesh does not divide.
-    """
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    params = decoder.param_shardings(mesh, experiment.model, vocabulary_size)
-    transform = optimizer.make(experiment.optimizer)
-    opt_state = optax.tree_utils.tree_map_params(
-        transform,
-        lambda _, sharding: sharding,
-        jax.eval_shape(transform.init, decoder.abstract(experiment.model, vocabulary_size)),
-        params,
-        transform_non_params=lambda _: everywhere,
-    )
-    guard = {"norm_mean": everywhere, "accepted": everywhere, "skipped": everywhere}
-    return {"params": params, "opt_state": opt_state, "step": everywhere, "guard": guard}
-
-
-def loss_sums(params: Any, batch: Batch, cfg: config.Model, chunk: int, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
-    """(sum of weight * loss, sum of weights) of a batch of packed rows, over the global batch.
-
-    `loss_weights[i]` belongs to `tokens[i]` as a target, predicted from row index i - 1; the last hidden
-    state of a row predicts nothing.
-    """
-    hidden_BLD = decoder.hidden(params, batch, cfg)
-    targets_BL = jnp.roll(batch["tokens"], -1, axis=1)
-    weights_BL = jnp.roll(batch["loss_weights"], -1, axis=1).at[:, -1].set(0.0)
-    head_DV = decoder.head(params)
-    return loss.cross_entropy(hidden_BLD, head_DV, targets_BL, weights_BL, chunk, mesh, cfg.logit_soft_cap)
-
-
-def make_step(experiment: config.Experiment, vocabulary_size: int, mesh: Mesh, steps: int) -> StepFunction:
-    """The jitted training step; the state is donated.
+    Adam's moments lie as their parameters; scalars and `others` on every device.
 
     Args:
-        experiment: model, optimizer and the guard's spike factor.
-        vocabulary_size: V.
-        mesh: the mesh; call the step inside `jax.set_mesh(mesh)`.
-        steps: total steps, for the schedule.
+        params: tree of `jax.ShapeDtypeStruct`.
+        shardings: the same tree of NamedSharding.
+        transform: the optimizer.
+        mesh: the mesh.
+        others: further entries, trees of `jax.ShapeDtypeStruct`.
+    """
+    whole = everywhere(mesh)
+    rest = others | jax.eval_shape(_beginning)
+    abstract = {name: jax.tree.map(lambda leaf: placed(leaf, whole), entry) for name, entry in rest.items()}
+    abstract["params"] = jax.tree.map(placed, params, shardings)
+    abstract["opt_state"] = optax.tree_utils.tree_map_params(
+        transform,
+        placed,
+        jax.eval_shape(transform.init, params),
+        shardings,
+        transform_non_params=lambda leaf: placed(leaf, whole),
+    )
+    return abstract
+
+
+def fresh_state(params: Any, transform: optax.GradientTransformation, layout: State, **others: Any) -> State:
+    """The state before the first step; `layout` is the abstract state, `others` lie as they are to lie."""
+
+    def rest(params: Any) -> State:
+        return {"opt_state": transform.init(params)} | _beginning()
+
+    born = {name: shardings_of(layout[name]) for name in ("opt_state", "step", "guard")}
+    return {"params": params, **others, **jax.jit(rest, out_shardings=born)(params)}
+
+
+def shardings_of(abstract: Any) -> Any:
+    """The shardings of a tree of `jax.ShapeDtypeStruct`."""
+    return jax.tree.map(lambda leaf: leaf.sharding, abstract)
+
+
+def _beginning() -> State:
+    guard = {"norm_mean": jnp.float32(0), "accepted": jnp.int32(0), "skipped": jnp.int32(0)}
+    return {"step": jnp.int32(0), "guard": guard}
+
+
+def advance(
+    state: State,
+    value: jax.Array,
+    gradients: Any,
+    transform: optax.GradientTransformation,
+    learning_rate: jax.Array,
+    spike_factor: float,
+    **others: Any,
+) -> tuple[State, Metrics]:
+    """Apply the gradients if the guard agrees.
+
+    Args:
+        state: before the step.
+        value: the loss f32[], global.
+        gradients: a tree like `state["params"]`, of the global batch.
+        transform: from `optimizer.make`.
+        learning_rate: f32[] of this step.
+        spike_factor: as in `config.Train`.
+        others: what further entries of the state become if the step is kept.
 
     Returns:
-        step(state, batch) -> (state, metrics). Metrics are device scalars: loss (nats per answer token),
-        answer_tokens (sum of loss weights), nonpadding_tokens, grad_norm (before clipping), learning_rate,
-        skipped (1 where this step was), skipped_total.
+        the state after it, and the metrics loss, grad_norm (before clipping), learning_rate, skipped (1 where this
+        step was) and skipped_total.
     """
-    cfg = experiment.model
-    transform = optimizer.make(experiment.optimizer)
-    learning_rate = optimizer.schedule(experiment.optimizer, steps)
+    norm = optax.tree.norm(gradients)
+    updates, opt_state = transform.update(gradients, state["opt_state"], state["params"])
+    params = jax.tree.map(lambda p, u: p - learning_rate * u, state["params"], updates)
 
-    def mean_loss(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        weighted_loss, weight = loss_sums(params, batch, cfg, experiment.train.loss_chunk, mesh)
-        return loss.mean(weighted_loss, weight), weight
-
-    def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        (value, weight), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state["params"], batch)
-        norm = optax.tree.norm(gradients)
-        rate = learning_rate(state["step"])
-        updates, opt_state = transform.update(gradients, state["opt_state"], state["params"])
-        params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
-
-        good, guard = _judge(state["guard"], value, norm, experiment.train.spike_factor)
-        kept = jax.tree.map(
-            lambda new, old: jnp.where(good, new, old),
-            {"params": params, "opt_state": opt_state},
-            {"params": state["params"], "opt_state": state["opt_state"]},
-        )
-        metrics = {
-            "loss": value,
-            "answer_tokens": weight,
-            "nonpadding_tokens": jnp.count_nonzero(batch["segments"]),
-            "grad_norm": norm,
-            "learning_rate": rate,
-            "skipped": 1 - good.astype(jnp.int32),
-            "skipped_total": guard["skipped"],
-        }
-        return {**kept, "step": state["step"] + 1, "guard": guard}, metrics
-
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    shardings = state_shardings(experiment, vocabulary_size, mesh)
-    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, everywhere))
+    good, guard = _judge(state["guard"], value, norm, spike_factor)
+    moved = {"params": params, "opt_state": opt_state} | others
+    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), moved, {name: state[name] for name in moved})
+    metrics = {
+        "loss": value,
+        "grad_norm": norm,
+        "learning_rate": learning_rate,
+        "skipped": 1 - good.astype(jnp.int32),
+        "skipped_total": guard["skipped"],
+    }
+    return {**kept, "step": state["step"] + 1, "guard": guard}, metrics
 
 
 def _judge(
@@ -157,12 +136,3 @@ def _judge(
         "accepted": guard["accepted"] + kept,
         "skipped": guard["skipped"] + 1 - kept,
     }
-
-
-def make_evaluation(experiment: config.Experiment, mesh: Mesh) -> Callable[[Any, Batch], tuple[jax.Array, jax.Array]]:
-    """Jitted (params, batch) -> (sum of weight * loss, sum of weights)."""
-
-    def evaluate(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return loss_sums(params, batch, experiment.model, experiment.train.loss_chunk, mesh)
-
-    return jax.jit(evaluate)

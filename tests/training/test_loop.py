@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.training import loop, metrics
+from biomechgpt_jax.training import language, loop, metrics
 
 STEPS = 11
 
 
 def run(toy, workdir: Path, experiment=None, steps=STEPS, progress=lambda step, values: None):
-    return loop.train(
+    return language.train(
         experiment or toy.experiment,
         toy.sequences,
         workdir / "checkpoints",
@@ -63,7 +63,7 @@ def test_undisturbed_run(toy, undisturbed) -> None:
     # Complete: it returns at once, with the same parameters, and without touching the record.
     before = (workdir / "metrics.jsonl").read_bytes()
     assert equal(run(toy, workdir), params) and (workdir / "metrics.jsonl").read_bytes() == before
-    assert equal(loop.load_params(workdir / "checkpoints", toy.experiment, toy.vocabulary), params)
+    assert equal(language.load_params(workdir / "checkpoints", toy.experiment, toy.vocabulary), params)
 
 
 def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(toy, undisturbed, tmp_path) -> None:
@@ -121,7 +121,7 @@ def test_a_resume_with_other_settings_is_refused(toy, undisturbed, change, named
         run(toy, undisturbed[0], change(toy.experiment))
     if "model" in named:
         with pytest.raises(InputError, match=named):
-            loop.load_params(undisturbed[0] / "checkpoints", change(toy.experiment), toy.vocabulary)
+            language.load_params(undisturbed[0] / "checkpoints", change(toy.experiment), toy.vocabulary)
 
 
 def test_logging_and_checkpoint_policy_may_change(toy, undisturbed) -> None:

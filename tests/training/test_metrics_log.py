@@ -30,17 +30,20 @@ def test_lines_past_the_restored_step_are_cut_away(tmp_path) -> None:
 def test_rates(monkeypatch) -> None:
     clock = iter([100.0, 102.0, 103.0, 110.0, 110.5])
     monkeypatch.setattr(metrics.time, "monotonic", lambda: next(clock))
-    meter = metrics.Meter(tokens_per_step=1000)
-    meter.add(5, 900)  # at 100 s: the step that compiled does not count
+    meter = metrics.Meter()
+    meter.add({"answers": 5, "tokens": 900})  # at 100 s: the step that compiled does not count
     assert meter.read() == {}
-    meter.add(10, 800)
-    meter.add(10, 800)
-    assert meter.read() == {  # 2 s
-        "answer_tokens_per_second": 10.0,
-        "tokens_per_second": 1000.0,
-        "nonpadding_tokens_per_second": 800.0,
-    }
+    meter.add({"answers": 10, "tokens": 800})
+    meter.add({"answers": 10, "tokens": 800})
+    assert meter.read() == {"answers_per_second": 10.0, "tokens_per_second": 800.0}  # 2 s
     meter.pause()  # at 103 s
     meter.pause()  # at 110 s: a validation
-    meter.add(10, 900)
+    meter.add({"answers": 10, "tokens": 1000})
     assert meter.read()["tokens_per_second"] == 2000.0
+
+
+def test_without_a_path_nothing_is_written() -> None:
+    with metrics.MetricsLog(None, 0) as log:
+        entry = log.write(3, {"loss": 1.5, "norm": float("inf")})
+        log.sync()
+    assert (entry["step"], entry["loss"], entry["norm"]) == (3, 1.5, None)

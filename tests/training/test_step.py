@@ -14,7 +14,7 @@ from biomechgpt_jax.data import loader
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.parallel import sharding
-from biomechgpt_jax.training import optimizer
+from biomechgpt_jax.training import language, optimizer
 from biomechgpt_jax.training import step as steps_lib
 
 STEPS = 11  # as in test_loop: compiled once
@@ -25,14 +25,14 @@ def prepared(toy):
     mesh = meshes.make(toy.experiment.mesh)
     layout = functools.partial(sharding.batch_sharding, mesh)
     rows = loader.open_loader(toy.sequences, "train", toy.experiment.train.batch_size, 0, layout)
-    jitted = steps_lib.make_step(toy.experiment, toy.vocabulary.size, mesh, STEPS)
+    jitted = language.make_step(toy.experiment, toy.vocabulary.size, mesh, STEPS)
 
     def step(state, batch):
         with jax.set_mesh(mesh):
             return jitted(state, batch)
 
     def fresh():
-        return steps_lib.init_state(jax.random.key(0), toy.experiment, toy.vocabulary.size, mesh)
+        return language.init_state(jax.random.key(0), toy.experiment, toy.vocabulary.size, mesh)
 
     return mesh, rows, step, fresh
 
