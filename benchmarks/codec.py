@@ -20,8 +20,8 @@ from biomechgpt_jax.biomechanics.features import start_pose
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.cohort.simulate import participant_trials
 from biomechgpt_jax.evaluation import reconstruction
-from biomechgpt_jax.tokenizer import training
-from biomechgpt_jax.tokenizer.codec import Codec
+from biomechgpt_jax.tokenizer import dct, training
+from biomechgpt_jax.tokenizer.backends import MotionCodec
 
 # The longest that the language model is shown at once would be 32 s.
 LONGEST_S = 32.0
@@ -30,6 +30,8 @@ BACK_ENDS = {
     "vq": config.Tokenizer(quantizer="vq", codebook_size=1000),
     "rvq": config.Tokenizer(quantizer="vq", codebook_size=512, codebooks=4),
     "fsq groups": config.Tokenizer(levels=("8x5x5x5",) * 4),
+    "dct": config.Tokenizer(quantizer="dct", codebook_size=2048),
+    "dct groups": config.Tokenizer(quantizer="dct", codebook_size=1024, codebooks=4),
 }
 
 
@@ -46,7 +48,7 @@ def _cut(trial: Trial) -> Trial:
     return dataclasses.replace(trial, trajectory=shown)
 
 
-def reconstructed(codec: Codec, trials: list[Trial]) -> list[np.ndarray]:
+def reconstructed(codec: MotionCodec, trials: list[Trial]) -> list[np.ndarray]:
     """Decoded movements, each begun where the movement begins."""
     shown = [trial.trajectory.coordinates for trial in trials]
     starts = [np.asarray(start_pose(movement[:1])) for movement in shown]
@@ -57,7 +59,7 @@ def _mean(parts: list[np.ndarray]) -> float:
     return float(np.concatenate(parts).mean())
 
 
-def judge_clean(name: str, codec: Codec, trials: list[Trial]) -> dict[str, Figure]:
+def judge_clean(name: str, codec: MotionCodec, trials: list[Trial]) -> dict[str, Figure]:
     """Figures of a codec trained on the clean cohort, on held-out participants of it."""
     back = reconstructed(codec, trials)
     errors = [
@@ -97,7 +99,7 @@ def judge_clean(name: str, codec: Codec, trials: list[Trial]) -> dict[str, Figur
     }
 
 
-def judge_noisy(name: str, codec: Codec, noisy: list[Trial], clean: list[Trial]) -> dict[str, Figure]:
+def judge_noisy(name: str, codec: MotionCodec, noisy: list[Trial], clean: list[Trial]) -> dict[str, Figure]:
     """Error against the clean trajectory beside that of the noisy input itself."""
     back = reconstructed(codec, noisy)
     ours, inputs = [], []
@@ -109,7 +111,7 @@ def judge_noisy(name: str, codec: Codec, noisy: list[Trial], clean: list[Trial])
     return {f"{name}: with noise, error against clean": Figure(_mean(ours), "deg", _mean(inputs), note=note)}
 
 
-def judge_real(name: str, codec: Codec, data: Path) -> dict[str, Figure]:
+def judge_real(name: str, codec: MotionCodec, data: Path) -> dict[str, Figure]:
     """Median joint-angle error of real files, none of which was trained on."""
     files = sorted((data / "opencap_subject4").glob("*.mot"))
     if not files:
@@ -126,7 +128,7 @@ def judge_real(name: str, codec: Codec, data: Path) -> dict[str, Figure]:
     }
 
 
-def throughput(name: str, codec: Codec, trials: list[Trial]) -> dict[str, Figure]:
+def throughput(name: str, codec: MotionCodec, trials: list[Trial]) -> dict[str, Figure]:
     """Seconds of movement encoded in a second."""
     shown, masks = [t.trajectory.coordinates for t in trials], [t.trajectory.observed for t in trials]
     codec.encode(shown, masks)
@@ -156,7 +158,7 @@ def main() -> None:
     for name in options.only.split(","):
         cfg = dataclasses.replace(BACK_ENDS[name], steps=steps)
         codecs = {
-            noise: training.train(
+            noise: (dct.fit if cfg.quantizer == "dct" else training.train)(
                 cfg, [(t.trajectory.coordinates, t.trajectory.observed) for t in trials], lambda step, losses: None
             )
             for noise, trials in training_sets.items()

@@ -49,16 +49,20 @@ class Cohort:
 class Tokenizer:
     """The motion codec (a 1-D convolutional VQ-VAE) and the text tokenizer."""
 
-    quantizer: Literal["fsq", "vq"] = "fsq"
+    quantizer: Literal["fsq", "vq", "dct"] = "fsq"
     # FSQ: one string per code of a token, the levels of the code's dimensions; the number of codes is their product.
     levels: tuple[str, ...] = ("8x5x5x5",)
-    codebooks: int = 1  # VQ: codes of a token, each of what the ones before left over
+    # VQ: codes of a token, each of what the ones before left over. DCT: of a token, that follow one another.
+    codebooks: int = 1
     layer_dropout: float = 0.2  # share of training windows whose last layers are left out, so that the first hold most
-    codebook_size: int = 512  # VQ only
+    codebook_size: int = 512  # VQ and DCT
     code_size: int = 64  # VQ only: size of a code vector
     ema_decay: float = 0.99  # VQ only
     commitment_weight: float = 0.25  # VQ only
     reset_below: float = 0.03  # VQ only: a code used less than this (EMA count per batch) is reset
+    dct_frames: int = 120  # DCT only: frames of a block
+    dct_rate: float = 10.0  # DCT only: tokens a second of training movement, on average, that may not be passed
+    dct_step: float = 0.0  # DCT only: step of the spectra in units of tokenizer/loss.py; 0: as fine as the rate allows
     width: int = 128
     depth: int = 2  # residual blocks per resolution
     stride: int = 4
@@ -81,6 +85,13 @@ class Tokenizer:
             self.window_frames % self.stride == 0,
             f"tokenizer.window_frames {self.window_frames} is not a multiple of tokenizer.stride {self.stride}",
         )
+        _require(2 <= self.dct_frames <= 512, f"tokenizer.dct_frames is {self.dct_frames}; give 2 to 512")
+        _require(self.dct_rate > 0, f"tokenizer.dct_rate is {self.dct_rate}; give a positive number")
+        _require(self.dct_step >= 0, f"tokenizer.dct_step is {self.dct_step}; give 0 or more")
+        _require(
+            self.quantizer != "dct" or 64 <= self.codebook_size <= 65_536,
+            f"tokenizer.codebook_size is {self.codebook_size}; DCT needs 64 to 65536",
+        )
         for one in self.levels:
             sizes = one.split("x")
             known = all(size.isdecimal() and int(size) >= 2 for size in sizes)
@@ -97,6 +108,16 @@ class Tokenizer:
     def grid(self) -> tuple[tuple[int, ...], ...]:
         """FSQ's levels as numbers: of each layer, those of its dimensions."""
         return tuple(tuple(map(int, one.split("x"))) for one in self.levels)
+
+    @property
+    def granularity(self) -> int:
+        """The codec keeps a multiple of so many frames: those of a token; with DCT all of them."""
+        return 1 if self.quantizer == "dct" else self.stride
+
+    @property
+    def frames_per_token(self) -> float:
+        """Frames of movement that a token stands for; with DCT where much happens, which takes half as many again."""
+        return CANONICAL_RATE_HZ / (1.5 * self.dct_rate) if self.quantizer == "dct" else self.stride
 
     @property
     def layers(self) -> int:

@@ -216,7 +216,8 @@ def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress, beam: S
 def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
     from biomechgpt_jax.data import movements
     from biomechgpt_jax.questions import registry
-    from biomechgpt_jax.tokenizer import fidelity, training, vocabulary
+    from biomechgpt_jax.tokenizer import dct, fidelity, training, vocabulary
+    from biomechgpt_jax.tokenizer.backends import MotionCodec
     from biomechgpt_jax.tokenizer.text import TextTokenizer
     from biomechgpt_jax.training.loop import Places
 
@@ -230,9 +231,13 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
     train = pairs("train")
     if not train:
         raise InputError("no participant is in the training split; simulate more (cohort.participants)")
-    places = Places(work.checkpoints_codec, work.metrics_codec)
-    policy = dataclasses.replace(cfg.train, keep_last=1)
-    codec = training.train(cfg.tokenizer, train, report, policy, cfg.mesh, places)
+    codec: MotionCodec
+    if cfg.tokenizer.quantizer == "dct":
+        codec = dct.fit(cfg.tokenizer, train, report)
+    else:
+        places = Places(work.checkpoints_codec, work.metrics_codec)
+        policy = dataclasses.replace(cfg.train, keep_last=1)
+        codec = training.train(cfg.tokenizer, train, report, policy, cfg.mesh, places)
     text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)

@@ -46,12 +46,12 @@ class Crop:
 def longest_frames(cfg: config.Experiment, rate_hz: float) -> int:
     """Longest crop whose trunk leaves room for questions in a row, in whole tokens."""
     tokens = max(cfg.pack.row_length - ROOM_FOR_QUESTIONS - 1, 1)
-    return _whole_tokens(int(min(tokens * cfg.tokenizer.stride, cfg.pack.longest_crop_s * rate_hz)), cfg)
+    return _whole_tokens(int(min(tokens * cfg.tokenizer.frames_per_token, cfg.pack.longest_crop_s * rate_hz)), cfg)
 
 
 def _whole_tokens(frames: int, cfg: config.Experiment) -> int:
     """Frames that make whole tokens: a truth must not rest on frames that the codec drops."""
-    return frames // cfg.tokenizer.stride * cfg.tokenizer.stride
+    return frames // cfg.tokenizer.granularity * cfg.tokenizer.granularity
 
 
 def _score_span(trial: Trial) -> tuple[int, int] | None:
@@ -93,7 +93,7 @@ def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, tel
         after = int(rng.integers(0, max(min(frames - span[1], margin - before), 0) + 1))
         start = span[0] - before
         # Up to a whole token, so that rounding does not cut the test.
-        length = min(_whole_tokens(span[1] + after - start + cfg.tokenizer.stride - 1, cfg), longest)
+        length = min(_whole_tokens(span[1] + after - start + cfg.tokenizer.granularity - 1, cfg), longest)
         start = min(start, frames - length)
     elif not telling and rng.random() < WHOLE_SHARE:
         length = longest
@@ -101,7 +101,7 @@ def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, tel
     else:
         shortest = min(longest, int(np.ceil(cfg.pack.shortest_crop_s * rate)))
         drawn = int(np.exp(rng.uniform(np.log(shortest), np.log(longest + 1))))
-        length = min(_whole_tokens(drawn + cfg.tokenizer.stride - 1, cfg), longest)
+        length = min(_whole_tokens(drawn + cfg.tokenizer.granularity - 1, cfg), longest)
         start = int(rng.integers(0, frames - length + 1))
         if telling and len(trial.defining):
             start, length = _around_defining(trial, cfg, length, longest, rng)
@@ -120,7 +120,7 @@ def _around_defining(
     first = np.floor(trial.defining[:, 0] * rate).astype(int)
     last = np.ceil(trial.defining[:, 1] * rate).astype(int) + 1
     shortest = int((last - first).min())
-    length = max(length, min(_whole_tokens(shortest + cfg.tokenizer.stride - 1, cfg), longest))
+    length = max(length, min(_whole_tokens(shortest + cfg.tokenizer.granularity - 1, cfg), longest))
     chosen = int(rng.choice(np.flatnonzero(last - first <= max(length, shortest))))
     lowest = np.clip(last[chosen] - length, 0, frames - length)
     highest = np.clip(first[chosen], lowest, frames - length)

@@ -13,7 +13,7 @@ from biomechgpt_jax.data import crops, movements, packing, store
 from biomechgpt_jax.data.packing import Branch, Item
 from biomechgpt_jax.questions.registry import QUESTIONS, Question
 from biomechgpt_jax.questions.truth import truths
-from biomechgpt_jax.tokenizer.codec import Codec
+from biomechgpt_jax.tokenizer.backends import MotionCodec
 from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 Progress = Callable[[str, int, int], None]
@@ -63,7 +63,11 @@ def choose(names: Sequence[str], count: int, rng: np.random.Generator) -> list[s
 
 
 def _items(
-    shown: Sequence[_Shown], codec: Codec, vocabulary: Vocabulary, cfg: config.Experiment, rng: np.random.Generator
+    shown: Sequence[_Shown],
+    codec: MotionCodec,
+    vocabulary: Vocabulary,
+    cfg: config.Experiment,
+    rng: np.random.Generator,
 ) -> tuple[list[Item], int]:
     """Items that fit a row, and the number of questions left out because they did not."""
     codes = codec.encode([s.coordinates for s in shown], [s.observed for s in shown])
@@ -94,7 +98,7 @@ def pack(
     movements_dir: Path,
     out: Path,
     out_text_only: Path,
-    codec: Codec,
+    codec: MotionCodec,
     vocabulary: Vocabulary,
     cfg: config.Experiment,
     progress: Progress,

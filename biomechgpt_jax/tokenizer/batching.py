@@ -15,6 +15,7 @@ _ROWS = (1, 4, 16, 64)
 _FRAMES_AT_ONCE = 32 * 1024  # bounds the memory of one batch
 
 _features = jax.jit(features_lib.features)
+_coordinates = jax.jit(features_lib.coordinates_from_features)
 
 
 def bucket(frames: int) -> int:
@@ -96,3 +97,23 @@ def features_of(movements: Sequence[np.ndarray], observed: Sequence[np.ndarray])
         for row, i in enumerate(chosen):
             result[i] = np.where(mask_BC[row], found_BTC[row, : lengths[i]], np.float32(0))
     return result
+
+
+def movements_of(features: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+    """Movements f32[T_i, 40] of features f32[T_i, 40] at 30 Hz: the path is summed over the whole movement.
+
+    Args:
+        starts: world x, z (metres) and heading (radians) of each first frame; if absent, the origin, facing forward.
+    """
+    movements = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in features]
+    for chosen, rows, frames in batches([len(movement) for movement in features]):
+        features_BTC = np.zeros((rows, frames, COORDINATE_COUNT), np.float32)
+        starts_B = np.zeros((rows, 3), np.float32)
+        for row, i in enumerate(chosen):
+            features_BTC[row, : len(features[i])] = features[i]
+            if starts is not None:
+                starts_B[row] = starts[i]
+        q_BTC = np.asarray(_coordinates(features_BTC, starts_B))
+        for row, i in enumerate(chosen):
+            movements[i] = q_BTC[row, : len(features[i])]
+    return movements

@@ -3,12 +3,7 @@
 Shapes: B batch, T frames, C features (40), S tokens, Q layers (codes of a token), N codes of a layer, K latent.
 """
 
-import dataclasses
 import functools
-import hashlib
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +15,10 @@ import numpy as np
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import features as features_lib
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES
-from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer import batching, codes
-from biomechgpt_jax.tokenizer.files import write_atomically
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.tokenizer import batching, codes, stored
 from biomechgpt_jax.tokenizer.network import networks, reach
 from biomechgpt_jax.tokenizer.scaling import Scaling
-
-ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
-# The fields of the configuration that decide what a token means; the rest only say how it was trained.
-_NETWORK_FIELDS = ("quantizer", "levels", "codebooks", "codebook_size", "code_size", "width", "depth", "stride")
 
 Params = Mapping[str, Any]
 
@@ -43,7 +32,7 @@ class Codec:
         self.scaling = scaling
         self.params: Params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), dict(params))
         self.codebook = None if codebook is None else np.asarray(codebook, np.float32)
-        self.digest = _digest(cfg, self._arrays())
+        self.digest = stored.digest(cfg, self._arrays())
 
     @property
     def codes(self) -> int:
@@ -92,11 +81,7 @@ class Codec:
         Raises:
             InputError: a code is not one of this codec's.
         """
-        for number, found in enumerate(tokens):
-            if len(found) and not 0 <= np.min(found) <= np.max(found) < self.codes:
-                raise InputError(f"decode: movement {number} has codes outside 0..{self.codes - 1}; use its own codec")
-            if np.ndim(found) != 2 or np.shape(found)[1] != self.layers:
-                raise InputError(f"decode: movement {number} has not {self.layers} codes a token; use its own codec")
+        codes.check(tokens, self.codes, self.layers)
         live = [len(found) * self.stride for found in tokens]
         cut = batching.pieces(live, reach(self.config))
         decoded = [np.zeros((0, COORDINATE_COUNT), np.float32)] * len(cut)
@@ -111,7 +96,7 @@ class Codec:
             for row, i in enumerate(chosen):
                 decoded[i] = features_BTC[row, cut[i].keep]
         features = _joined(cut, decoded, len(live), np.zeros((0, COORDINATE_COUNT), np.float32))
-        return _integrated(features, starts)
+        return batching.movements_of(features, starts)
 
     def code_vectors(self) -> np.ndarray:
         """A description f32[Q, N, D] of each code in which similar codes are near: to initialise embeddings from."""
@@ -119,18 +104,7 @@ class Codec:
 
     def save(self, directory: Path | str) -> None:
         """Write `codec.npz` and `codec.json`; the second, written last, holds the digest of the first."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        with write_atomically(directory / ARRAYS_FILE) as file:
-            np.savez(file, allow_pickle=False, **self._arrays())
-        description = {
-            "digest": self.digest,
-            "config": dataclasses.asdict(self.config),
-            "coordinates": COORDINATES,
-            "rate_hz": config.CANONICAL_RATE_HZ,
-        }
-        with write_atomically(directory / DESCRIPTION_FILE) as file:
-            file.write(json.dumps(description, indent=1).encode())
+        stored.write(directory, self.config, self._arrays())
 
     @classmethod
     def load(cls, directory: Path | str) -> "Codec":
@@ -139,29 +113,16 @@ class Codec:
         Raises:
             InputError: a file is missing, damaged, of another program version or does not match the digest.
         """
-        directory = Path(directory)
-        mend = "make it again with `biomechgpt tokenizer`"
-        try:
-            description = json.loads((directory / DESCRIPTION_FILE).read_text())
-            wanted = description["digest"]
-            fields = dict(description["config"])
-            cfg = config.Tokenizer(**(fields | {"levels": tuple(fields["levels"])}))
-            if tuple(description["coordinates"]) != COORDINATES:
-                raise InputError(f"{directory / DESCRIPTION_FILE}: codec of other coordinates or another order; {mend}")
-            with np.load(directory / ARRAYS_FILE, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            found = _digest(cfg, arrays)
-            if found != wanted:
-                raise InputError(f"{directory}: the codec has digest {found}, its description says {wanted}; {mend}")
-            params = flax.traverse_util.unflatten_dict(
-                {tuple(name.split("/")[1:]): value for name, value in arrays.items() if name.startswith("params/")}
-            )
-            return cls(cfg, Scaling(arrays["center"], arrays["spread"]), params, arrays.get("codebook"))
-        except FileNotFoundError as error:
-            raise InputError(f"{error.filename}: no motion codec here; {mend}") from error
-        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{directory}: the motion codec is damaged ({reason}); {mend}") from error
+        with stored.refusing(directory):
+            return cls.of(*stored.read(directory))
+
+    @classmethod
+    def of(cls, cfg: config.Tokenizer, arrays: stored.Arrays) -> "Codec":
+        """The codec of a configuration and the arrays that `save` wrote."""
+        params = flax.traverse_util.unflatten_dict(
+            {tuple(name.split("/")[1:]): value for name, value in arrays.items() if name.startswith("params/")}
+        )
+        return cls(cfg, Scaling(arrays["center"], arrays["spread"]), params, arrays.get("codebook"))
 
     def _parts(self) -> "_Parts":
         return _Parts(self.params, self.scaling.center, self.scaling.spread, self.codebook)
@@ -171,17 +132,6 @@ class Codec:
         arrays = {f"params/{name}": np.asarray(value) for name, value in flat.items()}
         arrays |= {"center": self.scaling.center, "spread": self.scaling.spread}
         return arrays if self.codebook is None else arrays | {"codebook": self.codebook}
-
-
-def _digest(cfg: config.Tokenizer, arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over all that decides what a token means."""
-    meaning = {name: getattr(cfg, name) for name in _NETWORK_FIELDS}
-    head = json.dumps([meaning, COORDINATES, features_lib.FEATURES, config.CANONICAL_RATE_HZ])
-    digest = hashlib.sha256(head.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
 
 
 class _Parts(NamedTuple):
@@ -212,25 +162,6 @@ def _decode(cfg: config.Tokenizer, parts: _Parts, codes_BSQ: jax.Array, lengths_
     _, decoder = networks(cfg)
     scaled_BTC: Any = decoder.apply({"params": parts.params["decoder"]}, z_BSK, lengths_B)
     return scaled_BTC * parts.spread + parts.center
-
-
-_coordinates = jax.jit(features_lib.coordinates_from_features)
-
-
-def _integrated(features: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None) -> list[np.ndarray]:
-    """Coordinates f32[T_i, 40] of features f32[T_i, 40]: the path is summed over the whole movement."""
-    movements = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in features]
-    for chosen, rows, frames in batching.batches([len(movement) for movement in features]):
-        features_BTC = np.zeros((rows, frames, COORDINATE_COUNT), np.float32)
-        starts_B = np.zeros((rows, 3), np.float32)
-        for row, i in enumerate(chosen):
-            features_BTC[row, : len(features[i])] = features[i]
-            if starts is not None:
-                starts_B[row] = starts[i]
-        q_BTC = np.asarray(_coordinates(features_BTC, starts_B))
-        for row, i in enumerate(chosen):
-            movements[i] = q_BTC[row, : len(features[i])]
-    return movements
 
 
 def _joined(

@@ -7,6 +7,7 @@ last layers of some windows may be left out, so that the first ones hold what ma
 Shapes: ... any leading axes, K size of a latent, Q layers, N codes of a layer, B batch, S tokens.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from biomechgpt_jax import config
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import quantizers
 from biomechgpt_jax.tokenizer.quantizers import Codebook
 
@@ -34,6 +36,19 @@ class Quantized(NamedTuple):
     commitment: jax.Array
     inputs: jax.Array | None
     chosen: jax.Array | None
+
+
+def check(tokens: Sequence[np.ndarray], codes: int, layers: int) -> None:
+    """Refuse codes i32[n_i, Q] that are none of so many codes in so many layers.
+
+    Raises:
+        InputError: naming the movement.
+    """
+    for number, found in enumerate(tokens):
+        if len(found) and not 0 <= np.min(found) <= np.max(found) < codes:
+            raise InputError(f"decode: movement {number} has codes outside 0..{codes - 1}; use its own codec")
+        if np.ndim(found) != 2 or np.shape(found)[1] != layers:
+            raise InputError(f"decode: movement {number} has not {layers} codes a token; use its own codec")
 
 
 def size(cfg: config.Tokenizer) -> int:

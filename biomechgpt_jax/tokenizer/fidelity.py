@@ -7,13 +7,13 @@ import numpy as np
 from biomechgpt_jax.biomechanics.features import start_pose
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
-from biomechgpt_jax.tokenizer.codec import Codec
+from biomechgpt_jax.tokenizer.backends import MotionCodec
 
 _FIRST_ANGLE = INDEX["pelvis_rotation"] + 1  # the joint angles follow the pelvis; its heading is integrated, not coded
 _MOVING_DEG = 1.0  # coordinates whose standard deviation in a trial lies above this are counted
 
 
-def reconstruction_error(codec: Codec, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def reconstruction_error(codec: MotionCodec, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
     """Error after encoding and decoding.
 
     Args:

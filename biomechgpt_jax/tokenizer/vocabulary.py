@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer.codec import Codec
+from biomechgpt_jax.tokenizer import backends
+from biomechgpt_jax.tokenizer.backends import MotionCodec
 from biomechgpt_jax.tokenizer.files import write_atomically
 from biomechgpt_jax.tokenizer.text import TextTokenizer
 
@@ -81,13 +82,13 @@ class Vocabulary:
             file.write(json.dumps(description, indent=1).encode())
 
 
-def save(directory: Path | str, codec: Codec, vocabulary: Vocabulary) -> None:
+def save(directory: Path | str, codec: MotionCodec, vocabulary: Vocabulary) -> None:
     """Write codec and vocabulary; `vocabulary.json` last, so that its presence means that all is there."""
     codec.save(directory)
     vocabulary.save(directory)
 
 
-def load(directory: Path | str) -> tuple[Codec, Vocabulary]:
+def load(directory: Path | str) -> tuple[MotionCodec, Vocabulary]:
     """Read what `save` wrote.
 
     Raises:
@@ -95,7 +96,7 @@ def load(directory: Path | str) -> tuple[Codec, Vocabulary]:
     """
     path = Path(directory) / VOCABULARY_FILE
     mend = "make the tokenizer again with `biomechgpt tokenizer`"
-    codec, text = Codec.load(directory), TextTokenizer.load(directory)
+    codec, text = backends.load(directory), TextTokenizer.load(directory)
     vocabulary = Vocabulary(text, codec.codes, codec.digest, codec.layers)
     try:
         wanted = json.loads(path.read_text())["digest"]

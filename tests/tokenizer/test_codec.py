@@ -12,9 +12,10 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, NECK_AND_WRISTS, observed_without
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import batching, network
-from biomechgpt_jax.tokenizer.codec import ARRAYS_FILE, DESCRIPTION_FILE, Codec
+from biomechgpt_jax.tokenizer.codec import Codec
 from biomechgpt_jax.tokenizer.fidelity import reconstruction_error
 from biomechgpt_jax.tokenizer.scaling import Scaling
+from biomechgpt_jax.tokenizer.stored import ARRAYS_FILE, DESCRIPTION_FILE
 
 ALL = np.ones(COORDINATE_COUNT, bool)
 
