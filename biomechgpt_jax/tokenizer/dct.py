@@ -76,7 +76,7 @@ class DctCodec:
         masks = [np.asarray(seen, bool) for seen in observed]
         spectra = [
             _quantized(spectrum, self.step, self.config.dct_frames)[:, self.order]
-            for spectrum in _spectra(coordinates, masks, self.center, self.config.dct_frames)
+            for spectrum in _spectra(features_of(coordinates, masks), masks, self.center, self.config.dct_frames)
         ]
         streams = [symbols.written(spectrum, self.config.dct_frames) for spectrum in spectra]
         return [_tokens(found, self.layers) for found in self._pairs.encode(streams)]
@@ -144,7 +144,7 @@ def fit(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[str
     masks = [np.asarray(seen, bool) for _, seen in trials[::every]]
     features = features_of(shown, masks)
     center = fit_scaling(features, [features_lib.feature_mask(seen) for seen in masks]).center
-    spectra = _spectra(shown, masks, center, cfg.dct_frames)
+    spectra = [one for one in _spectra(features, masks, center, cfg.dct_frames) if len(one)]
     held_out = max(1, round(_HELD_OUT * len(spectra))) if len(spectra) > 1 else 0
     root = float(np.sqrt(cfg.dct_frames))
     low, high = _FINEST * root, _COARSEST * root
@@ -164,12 +164,17 @@ def fit(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[str
             low = step
     streams, order_C = _streams(cfg, spectra, cfg.dct_step or high)
     pairs = BytePairs.train(streams, symbols.COUNT, symbols.END, cfg.codes)
-    return DctCodec(cfg, center, (cfg.dct_step or high) * units().astype(np.float64), order_C, pairs.model)
+    return DctCodec(cfg, center, _sizes(cfg.dct_step or high), order_C, pairs.model)
+
+
+def _sizes(step: float) -> np.ndarray:
+    """Sizes f64[40] of a step in units."""
+    return step * units().astype(np.float64)
 
 
 def _streams(cfg: config.Tokenizer, spectra: Sequence[np.ndarray], step: float) -> tuple[list[np.ndarray], np.ndarray]:
     """Symbols i64[n_i] of spectra at a step in units, and the order i64[40] of the features, the busiest first."""
-    values = [_quantized(spectrum, step * units(), cfg.dct_frames) for spectrum in spectra]
+    values = [_quantized(spectrum, _sizes(step), cfg.dct_frames) for spectrum in spectra]
     used_C = sum((np.count_nonzero(one, axis=0) for one in values), np.zeros(COORDINATE_COUNT, int))
     order_C = np.argsort(-used_C, kind="stable")
     return [symbols.written(one[:, order_C], cfg.dct_frames) for one in values], order_C
@@ -181,17 +186,16 @@ def _rate(cfg: config.Tokenizer, spectra: Sequence[np.ndarray], held_out: int, s
     pairs = BytePairs.train(streams[: len(streams) - held_out], symbols.COUNT, symbols.END, cfg.codes)
     tokens = np.array([len(_tokens(found, cfg.layers)) for found in pairs.encode(streams)])
     seconds = np.array([len(one) for one in spectra]) / config.CANONICAL_RATE_HZ
-    return float(
-        max(tokens[first:].sum() / seconds[first:].sum() for first in ({0, len(streams) - held_out} - {len(streams)}))
-    )
+    parts = (0, len(streams) - held_out) if held_out else (0,)
+    return float(max(tokens[first:].sum() / seconds[first:].sum() for first in parts))
 
 
 def _error(cfg: config.Tokenizer, spectra: Sequence[np.ndarray], step: float) -> float:
     """Root mean square error in units of rounding at a step in units (Parseval: of spectra as of features)."""
     square = 0.0
     for spectrum_TC in spectra:
-        value_TC = _quantized(spectrum_TC, step * units(), cfg.dct_frames)
-        step_TC = _steps(step * units(), symbols.lengths(len(spectrum_TC), cfg.dct_frames), cfg.dct_frames)
+        value_TC = _quantized(spectrum_TC, _sizes(step), cfg.dct_frames)
+        step_TC = _steps(_sizes(step), symbols.lengths(len(spectrum_TC), cfg.dct_frames), cfg.dct_frames)
         square += float((((spectrum_TC - value_TC * step_TC) / units()) ** 2).sum())
     return float(np.sqrt(square / sum(map(len, spectra)) / COORDINATE_COUNT))
 
@@ -202,11 +206,11 @@ def _tokens(found: np.ndarray, layers: int) -> np.ndarray:
 
 
 def _spectra(
-    coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray], center: np.ndarray, block: int
+    features: Sequence[np.ndarray], observed: Sequence[np.ndarray], center: np.ndarray, block: int
 ) -> list[np.ndarray]:
-    """Spectra f64[T_i, 40] of the centered features of movements, block after block; zero where not observed."""
+    """Spectra f64[T_i, 40] of centered features f32[T_i, 40], block after block; zero where not observed."""
     found = []
-    for raw, seen in zip(features_of(coordinates, observed), observed, strict=True):
+    for raw, seen in zip(features, observed, strict=True):
         centered_TC = np.where(features_lib.feature_mask(seen), raw.astype(np.float64) - center, 0.0)
         found.append(_by_block(centered_TC, symbols.lengths(len(raw), block), inverse=False))
     return found
