@@ -16,7 +16,6 @@ from figures import Figure, parser, publish
 
 from biomechgpt_jax import config, formats
 from biomechgpt_jax.biomechanics import preprocess
-from biomechgpt_jax.biomechanics.features import start_pose
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.cohort.simulate import participant_trials
 from biomechgpt_jax.evaluation import reconstruction
@@ -48,26 +47,24 @@ def _cut(trial: Trial) -> Trial:
     return dataclasses.replace(trial, trajectory=shown)
 
 
-def reconstructed(codec: MotionCodec, trials: list[Trial]) -> list[np.ndarray]:
-    """Decoded movements, each begun where the movement begins."""
-    shown = [trial.trajectory.coordinates for trial in trials]
-    starts = [np.asarray(start_pose(movement[:1])) for movement in shown]
-    return codec.decode(codec.encode(shown, [trial.trajectory.observed for trial in trials]), starts)
-
-
-def _mean(parts: list[np.ndarray]) -> float:
-    return float(np.concatenate(parts).mean())
+def reconstructed(codec: MotionCodec, trials: list[Trial]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Codes of trials, and what they decode to."""
+    return reconstruction.through(
+        codec, [trial.trajectory.coordinates for trial in trials], [trial.trajectory.observed for trial in trials]
+    )
 
 
 def judge_clean(name: str, codec: MotionCodec, trials: list[Trial]) -> dict[str, Figure]:
     """Figures of a codec trained on the clean cohort, on held-out participants of it."""
-    back = reconstructed(codec, trials)
+    tokens, back = reconstructed(codec, trials)
     errors = [
         reconstruction.angles(trial.trajectory.coordinates, movement, trial.trajectory.observed)
         for trial, movement in zip(trials, back, strict=True)
     ]
     by_health = {
-        well: _mean([e.median for e, t in zip(errors, trials, strict=True) if (t.diagnosis == "healthy") == well])
+        well: reconstruction.mean(
+            [e.median for e, t in zip(errors, trials, strict=True) if (t.diagnosis == "healthy") == well]
+        )
         for well in (True, False)
     }
     roots = [
@@ -79,21 +76,22 @@ def judge_clean(name: str, codec: MotionCodec, trials: list[Trial]) -> dict[str,
         (t.trajectory, b) for t, b in zip(trials, back, strict=True) if t.trajectory.metadata.activity == "walking"
     ]
     gait = reconstruction.walks([t for t, _ in walked], [b for _, b in walked])
-    tokens = codec.encode([t.trajectory.coordinates for t in trials], [t.trajectory.observed for t in trials])
-    used = np.mean([len(np.unique(layer)) / codec.codes for layer in np.concatenate(tokens).T])
+    used = (reconstruction.counts(tokens, codec.codes) > 0).mean()
     seconds = sum(trial.trajectory.seconds for trial in trials)
     per_second = sum(map(len, tokens)) / seconds
     bits = per_second * codec.layers * np.log2(codec.codes)
     note = f"{gait.failures} of {gait.walks} walks not read"
     return {
-        f"{name}: joint-angle error": Figure(_mean([e.median for e in errors]), "deg", 1.0),
-        f"{name}: joint-angle error, p95": Figure(_mean([e.p95 for e in errors]), "deg"),
-        f"{name}: joint-angle error, hip, knee and ankle": Figure(_mean([e.lower_limb for e in errors]), "deg"),
+        f"{name}: joint-angle error": Figure(reconstruction.mean([e.median for e in errors]), "deg", 1.0),
+        f"{name}: joint-angle error, p95": Figure(reconstruction.mean([e.p95 for e in errors]), "deg"),
+        f"{name}: joint-angle error, hip, knee and ankle": Figure(
+            reconstruction.mean([e.median for e in errors], reconstruction.LOWER_LIMB), "deg"
+        ),
         f"{name}: impaired over healthy": Figure(by_health[False] / by_health[True], "", 1.15, note="all activities"),
         f"{name}: root over 4 s": Figure(float(np.median(roots)), "cm", 4.0),
-        f"{name}: cadence": Figure(float(np.mean(gait.errors["cadence"])), "steps/min", 1.0, note=note),
-        f"{name}: walking speed": Figure(float(np.mean(gait.errors["walking_speed"])), "m/s", 0.02),
-        f"{name}: step-time asymmetry": Figure(float(np.mean(gait.errors["step_time_asymmetry"])), "points", 2.0),
+        f"{name}: cadence": Figure(float(np.nanmean(gait.errors["cadence"])), "steps/min", 1.0, note=note),
+        f"{name}: walking speed": Figure(float(np.nanmean(gait.errors["walking_speed"])), "m/s", 0.02),
+        f"{name}: step-time asymmetry": Figure(float(np.nanmean(gait.errors["step_time_asymmetry"])), "points", 2.0),
         f"{name}: codes used": Figure(100.0 * float(used), "%", 90.0, "above"),
         f"{name}: tokens": Figure(per_second, "1/s", 10.0, note=f"{bits:.0f} bits/s"),
     }
@@ -101,14 +99,18 @@ def judge_clean(name: str, codec: MotionCodec, trials: list[Trial]) -> dict[str,
 
 def judge_noisy(name: str, codec: MotionCodec, noisy: list[Trial], clean: list[Trial]) -> dict[str, Figure]:
     """Error against the clean trajectory beside that of the noisy input itself."""
-    back = reconstructed(codec, noisy)
+    _, back = reconstructed(codec, noisy)
     ours, inputs = [], []
     for seen, true, movement in zip(noisy, clean, back, strict=True):
         mask = seen.trajectory.observed
         ours.append(reconstruction.angles(true.trajectory.coordinates, movement, mask).median)
         inputs.append(reconstruction.angles(true.trajectory.coordinates, seen.trajectory.coordinates, mask).median)
-    note = f"the noisy input's own error is {_mean(inputs):.2f} deg"
-    return {f"{name}: with noise, error against clean": Figure(_mean(ours), "deg", _mean(inputs), note=note)}
+    note = f"the noisy input's own error is {reconstruction.mean(inputs):.2f} deg"
+    return {
+        f"{name}: with noise, error against clean": Figure(
+            reconstruction.mean(ours), "deg", reconstruction.mean(inputs), note=note
+        )
+    }
 
 
 def judge_real(name: str, codec: MotionCodec, data: Path) -> dict[str, Figure]:
@@ -117,14 +119,13 @@ def judge_real(name: str, codec: MotionCodec, data: Path) -> dict[str, Figure]:
     if not files:
         return {}
     read = [preprocess.canonical(formats.read(file)) for file in files]
-    starts = [np.asarray(start_pose(one.coordinates[:1])) for one in read]
-    back = codec.decode(codec.encode([one.coordinates for one in read], [one.observed for one in read]), starts)
+    _, back = reconstruction.through(codec, [one.coordinates for one in read], [one.observed for one in read])
     errors = [
         reconstruction.angles(one.coordinates, movement, one.observed).median
         for one, movement in zip(read, back, strict=True)
     ]
     return {
-        f"{name}: real files": Figure(float(np.median(np.concatenate(errors))), "deg", 2.5, note=f"{len(files)} files")
+        f"{name}: real files": Figure(float(np.nanmedian(np.stack(errors))), "deg", 2.5, note=f"{len(files)} files")
     }
 
 

@@ -15,7 +15,7 @@ from biomechgpt_jax.errors import InputError
 _STAGES = {
     "run": ("evaluate", "every stage below that is not done yet, in order"),
     "simulate": ("simulate", "make a synthetic cohort: the `movements` dataset"),
-    "tokenizer": ("tokenizer", "train the motion codec and the text tokenizer"),
+    "tokenizer": ("tokenizer", "train the motion codec and the text tokenizer; --report writes a page about it"),
     "pack": ("pack", "movements and questions into packed sequences"),
     "train": ("train", "train the language model; resumes by itself"),
     "evaluate": ("evaluate", "answer every question about held-out participants; writes report.html"),
@@ -31,7 +31,7 @@ exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run
 Research software, not a medical device."""
 
 # Options of a stage verb that are not fields of the configuration.
-_STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner")
+_STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner", "--report")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
                 "--runner",
                 help="let Apache Beam simulate: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner, ...; options "
                 "of the runner follow after --, as in --runner DirectRunner -- --direct_num_workers=2",
+            )
+        if verb == "tokenizer":
+            stage.add_argument(
+                "--report",
+                action="store_true",
+                help="write tokenizer/report.html and tokenizer/fidelity.json: what the codec keeps of held-out people",
             )
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
     ask = verbs.add_parser("ask", help="answer a question about a motion file", allow_abbrev=False)
@@ -148,6 +154,8 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
 
     _keep_compilations(workdir)
     outcome = pipeline.run(experiment, workdir, _STAGES[options.verb][0], beam=_beam_options(options))
+    if getattr(options, "report", False):
+        outcome = outcome | {"fidelity": pipeline.report_codec(experiment, workdir)}
     if options.verb in ("run", "evaluate"):
         found = json.loads((workdir / "evaluation" / "metrics.json").read_text())
         if options.json:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ STAGES = ("simulate", "tokenizer", "pack", "train", "evaluate")
 TEXT_ONLY = "text_only"
 # Longer cohorts are written by Apache Beam.
 IN_MEMORY_HOURS = 200.0
+# Held-out trials that the tokenizer stage measures its codec on; `--report` takes all.
+_STAGE_TRIALS = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,14 @@ class Workdir:
     @property
     def evaluation(self) -> Path:
         return self.root / "evaluation"
+
+    @property
+    def codec_report(self) -> Path:
+        return self.tokenizer / "report.html"
+
+    @property
+    def codec_fidelity(self) -> Path:
+        return self.tokenizer / "fidelity.json"
 
     def marker(self, stage: str) -> Path:
         return self.root / "stages" / f"{stage}.json"
@@ -215,22 +226,22 @@ def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress, beam: S
 
 def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
     from biomechgpt_jax.data import movements
+    from biomechgpt_jax.evaluation import reconstruction
+    from biomechgpt_jax.evaluation.predictions import write_json
     from biomechgpt_jax.questions import registry
-    from biomechgpt_jax.tokenizer import dct, fidelity, training, vocabulary
+    from biomechgpt_jax.tokenizer import dct, training, vocabulary
     from biomechgpt_jax.tokenizer.backends import MotionCodec
     from biomechgpt_jax.tokenizer.text import TextTokenizer
     from biomechgpt_jax.training.loop import Places
-
-    def pairs(split: str) -> list[tuple[Any, Any]]:
-        return [(t.trajectory.coordinates, t.trajectory.observed) for t in movements.read(work.movements, split)]
 
     def report(step: int, logged: dict[str, Any]) -> None:
         loss = logged.get("loss")
         progress.update(step, cfg.tokenizer.steps, f"step {step}" + (f", loss {loss:.4f}" if loss is not None else ""))
 
-    train = pairs("train")
+    train = [(t.trajectory.coordinates, t.trajectory.observed) for t in movements.read(work.movements, "train")]
     if not train:
         raise InputError("no participant is in the training split; simulate more (cohort.participants)")
+    work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
     codec: MotionCodec
     if cfg.tokenizer.quantizer == "dct":
         codec = dct.fit(cfg.tokenizer, train, report)
@@ -242,10 +253,48 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
     shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # a codec that is done is never resumed
-    measured = fidelity.reconstruction_error(codec, pairs("test")[:80]) if pairs("test") else {}
-    _write_json(work.tokenizer / "fidelity.json", measured)
+    test = list(itertools.islice(movements.read(work.movements, "test"), _STAGE_TRIALS))
+    measured = reconstruction.measure(
+        codec,
+        [trial.trajectory.coordinates for trial in test],
+        [trial.trajectory.observed for trial in test],
+        [trial.diagnosis == "healthy" if trial.diagnosis else None for trial in test],
+    )
+    write_json(work.codec_fidelity, measured)
     progress.done(f"{made.codes} motion codes, {text.size} pieces; " + _words(measured))
     return {"digest": made.digest, "fidelity": measured}
+
+
+def report_codec(cfg: config.Experiment, workdir: Path, show: bool = True) -> dict[str, Any]:
+    """Write `tokenizer/report.html` and `tokenizer/fidelity.json` about the stored codec, on the test participants.
+
+    Returns:
+        The figures, as of `evaluation.codec_figures.figures`.
+
+    Raises:
+        InputError: nobody is in the test split, or there is no codec or no data set.
+    """
+    from biomechgpt_jax.data import movements, store
+    from biomechgpt_jax.evaluation import codec_report
+    from biomechgpt_jax.tokenizer import vocabulary
+
+    work = Workdir(workdir)
+    codec, _ = vocabulary.load(work.tokenizer)
+    facts = store.metadata(work.movements)
+    noise = cfg.cohort.noise if facts.get("synthetic", True) else ""
+    trials = movements.read(work.movements, "test")
+    with Progress("codec report", show) as progress:
+        found = codec_report.write(
+            work.tokenizer,
+            codec,
+            trials,
+            codec_report.Origin(cfg.name, facts.get("synthetic", True), noise, facts["participants"], facts["trials"]),
+            cfg.evaluation.bootstrap,
+            cfg.evaluation.seed,
+            lambda done, whole: progress.update(done, whole, f"{done} of {whole} trials"),
+        )
+        progress.done(f"{found['data']['participants']} held-out participants, {work.codec_report}")
+    return found
 
 
 def _words(measured: Mapping[str, float]) -> str:

@@ -101,3 +101,48 @@ def test_words_after_a_verb_are_told_apart() -> None:
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     cli._print_json({"a": [float("nan"), 1.5], "b": (float("inf"),)})
     assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
+
+
+TINY = """
+from biomechgpt_jax import config as c
+
+def config():
+    return c.Experiment(
+        name="tiny",
+        cohort=c.Cohort(participants=10, hours=0.02, noise="none", activities=("chair_rise", "tug")),
+        tokenizer=c.Tokenizer(steps=20, width=16, depth=1),
+        evaluation=c.Evaluation(bootstrap=20),
+    )
+"""
+
+
+def test_tokenizer_report_is_made_also_when_the_stage_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    (tmp_path / "tiny.py").write_text(TINY)
+    stage = ("tokenizer", str(tmp_path / "tiny.py"), "--workdir", str(tmp_path / "run"))
+    tokenizer = tmp_path / "run" / "tokenizer"
+
+    said = _run(*stage)
+    assert said.returncode == 0, said.stderr
+    quick = json.loads((tokenizer / "fidelity.json").read_text())
+    assert not (tokenizer / "report.html").exists()
+
+    said = _run(*stage, "--report", "--json")
+    assert said.returncode == 0, said.stderr
+    assert said.stderr.count("done before") == 2
+    found = json.loads((tokenizer / "fidelity.json").read_text())
+    assert json.loads(said.stdout)["fidelity"] == found
+    # The held-out trials are so few that the stage measured all of them.
+    shared = [name for name in quick if not name.startswith(("healthy", "impaired", "by_group"))]
+    assert {name: found[name] for name in shared} == pytest.approx({name: quick[name] for name in shared}, rel=1e-3)
+    text = (tokenizer / "report.html").read_text()
+    assert found["digest"] in text and "without measurement noise" in text and "noisy input" not in text
+
+    said = _run(*stage, "--tokenizer.seed", "1")
+    assert said.returncode == 0, said.stderr
+    assert not (tokenizer / "report.html").exists(), "it would tell of another codec"
+
+
+def test_report_is_of_the_tokenizer_alone() -> None:
+    said = _run("train", "configs/quickstart.py", "--report")
+    assert said.returncode == 2 and "--report" in said.stderr

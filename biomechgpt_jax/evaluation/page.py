@@ -1,4 +1,8 @@
-"""The style sheet and the script of the report: plain CSS and JavaScript, nothing fetched from anywhere."""
+"""The frame, style sheet and script of a report: plain HTML, CSS and JavaScript, nothing fetched from anywhere."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
 
 STYLE = """
 :root { --ink: #1c2733; --muted: #566371; --line: #e2e6ea; --paper: #ffffff; --wash: #f6f8f9; --blue: #0072b2;
@@ -100,6 +104,10 @@ figure { margin: 0; min-width: 0; } figcaption { font-size: 13.5px; line-height:
 .bars .fill i { height: 100%; background: var(--blue); } .bars .fill i + i { background: #7fbfe0; }
 .bars .fill i + i + i { background: var(--vermilion); }
 .bars .amount { color: var(--muted); text-align: right; white-space: nowrap; }
+details { margin-top: 18px; } summary { cursor: pointer; color: var(--blue); font-size: 14px; padding: 4px 0; }
+.example + .example { margin-top: 40px; } .example h3 { margin-bottom: 10px; }
+.codes { display: grid; grid-template-columns: repeat(auto-fill, minmax(158px, 1fr)); gap: 24px 18px; }
+.codes figcaption { margin: 4px 0 0; font-size: 12.5px; line-height: 1.35; }
 ul { padding-left: 20px; margin: 0; max-width: 74ch; } li { margin-bottom: 9px; }
 footer { padding-top: 28px; padding-bottom: 56px; margin-top: 40px; border-top: 1px solid var(--line); }
 :focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
@@ -221,3 +229,37 @@ function figure(box) {
 }
 document.querySelectorAll(".clip").forEach(figure);
 """
+
+
+class Section(NamedTuple):
+    """A part of a page: its anchor, heading, lead sentence and HTML."""
+
+    identity: str
+    title: str
+    lead: str
+    body: str
+
+
+def document(
+    title: str, heading: str, head: str, sections: Sequence[Section], notes: Sequence[str], made: str, tiles: str = ""
+) -> str:
+    """A whole page.
+
+    Args:
+        title, heading, made: plain text; `made` says at the end what the page was made with.
+        head, notes, tiles: HTML.
+    """
+    links = "".join(f'<a href="#{part.identity}">{part.title}</a>' for part in sections)
+    body = "".join(
+        f'<section id="{part.identity}"><h2>{part.title}</h2><p class="lead">{part.lead}</p>{part.body}</section>'
+        for part in sections
+    )
+    listed = "".join(f"<li>{note}</li>" for note in notes)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"<header><h1>{escape(heading)}</h1>{head}<nav>{links}</nav>{tiles}</header>"
+        f'<main>{body}<section id="notes"><h2>How to read this</h2><p></p><ul>{listed}</ul></section></main>'
+        f'<footer class="small">{escape(made)}</footer><script>{SCRIPT}</script></body></html>\n'
+    )

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from biomechgpt_jax.biomechanics import gait, kinematics
+from biomechgpt_jax.biomechanics import gait
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.evaluation.plots import BLUE, INK, MUTED, STYLE, VERMILION
+from biomechgpt_jax.evaluation import bodies
+from biomechgpt_jax.evaluation.plots import INK, MUTED, STYLE
 
-_COLOUR = {"r": VERMILION, "l": BLUE, "": INK}
 _FIGURES = 9  # stick figures over the movement
 # Rows of panels: coordinates of the right side and the middle by name, with what a clinician calls them.
 _PANELS = (
@@ -76,22 +76,10 @@ def _draw(trajectory: Trajectory) -> Figure:
 
 def _sticks(axes: Axes, trajectory: Trajectory) -> None:
     """Bodies seen from their right side, set apart along time."""
-    height = trajectory.metadata.height_m
-    height = height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
     frames = np.unique(np.linspace(0, trajectory.frames - 1, _FIGURES).round().astype(int))
-    points = np.asarray(kinematics.points_jit(trajectory.coordinates[frames].astype(np.float32), height))
-    across = points[:, kinematics.POINT_INDEX["hip_r"]] - points[:, kinematics.POINT_INDEX["hip_l"]]
-    forward = np.stack([across[:, 2], -across[:, 0]], axis=1)  # up x right
-    forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-9)
-    pelvis = points[:, kinematics.POINT_INDEX["pelvis"]]
-    for place, (body, facing, origin) in enumerate(zip(points, forward, pelvis, strict=True)):
-        along = (body[:, [0, 2]] - origin[[0, 2]]) @ facing + 0.62 * height * place
-        for a, b in kinematics.BONES:
-            name = kinematics.POINTS[b]
-            side = name[-1] if name.endswith(("_r", "_l")) else ""
-            axes.plot(along[[a, b]], body[[a, b], 1], color=_COLOUR[side], linewidth=1.6)
-        head = kinematics.POINT_INDEX["head"]
-        axes.plot(along[head], body[head, 1], "o", color=INK, markersize=6)
+    height = bodies.height_of(trajectory.metadata.height_m)
+    for place, body in enumerate(bodies.from_the_right(trajectory.coordinates[frames], height)):
+        bodies.draw(axes, body + np.array([0.62 * height * place, 0.0]))
         seconds = frames[place] / trajectory.rate_hz
         axes.annotate(f"{seconds:.1f} s", (0.62 * height * place, 0), (0, -14), textcoords="offset points", ha="center")
     axes.set_aspect("equal")
@@ -120,7 +108,7 @@ def _angle(axes: Axes, trajectory: Trajectory, name: str, words: str) -> None:
     for side in ("r", "l") if f"{name}_r" in INDEX else ("",):
         index = INDEX[f"{name}_{side}" if side else name]
         if trajectory.observed[index]:
-            axes.plot(time, np.degrees(trajectory.coordinates[:, index]), color=_COLOUR[side], linewidth=1.3)
+            axes.plot(time, np.degrees(trajectory.coordinates[:, index]), color=bodies.COLOURS[side], linewidth=1.3)
             drawn = True
     if not drawn:
         axes.set_yticks([])
@@ -131,6 +119,6 @@ def _strikes(axes: Axes, contacts: Contacts) -> None:
     for foot, side in ((RIGHT, "r"), (LEFT, "l")):
         times = contacts.strike_time[contacts.strike_foot == foot]
         axes.plot(
-            times, np.zeros(len(times)), "o", color=_COLOUR[side], markersize=4, clip_on=False,
+            times, np.zeros(len(times)), "o", color=bodies.COLOURS[side], markersize=4, clip_on=False,
             transform=axes.get_xaxis_transform(),
         )  # fmt: skip

@@ -26,10 +26,6 @@ _NOTES = (
 )
 
 
-def _section(identity: str, title: str, lead: str, body: str) -> str:
-    return f'<section id="{identity}"><h2>{title}</h2><p class="lead">{lead}</p>{body}</section>'
-
-
 def html(material: Material) -> str:
     """The page as text."""
     people = material.metrics["test_participants"]
@@ -92,21 +88,18 @@ def html(material: Material) -> str:
         ),
         ("time", "Time", "Wall time of each stage of the run.", sections.seconds(material)),
     ]
-    links = "".join(f'<a href="#{identity}">{title}</a>' for identity, title, _, _ in parts)
-    notes = "".join(f"<li>{note}</li>" for note in _NOTES)
-    made = escape(" · ".join(f"{name} {value}" for name, value in material.made.items()))
-    body = "".join(_section(*part) for part in parts)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(material.name)}: questions about "
-        f"movement</title><style>{page.STYLE}</style></head><body>"
-        f"<header><h1>What the model reads from movement</h1><p>Run “{escape(material.name)}”: {answers:,} "
-        f"questions about "
-        f"the movement of {people} participants it was not trained on, answered from motion tokens alone.</p>"
-        f"<nav>{links}</nav>{sections.tiles(material)}</header>"
-        f'<main>{body}<section id="notes"><h2>How to read this</h2><p></p><ul>{notes}</ul></section></main>'
-        f'<footer class="small">{made}</footer><script>{page.SCRIPT}</script></body></html>\n'
+    head = (
+        f"<p>Run “{escape(material.name)}”: {answers:,} questions about the movement of {people} participants it was "
+        "not trained on, answered from motion tokens alone.</p>"
+    )
+    return page.document(
+        f"{material.name}: questions about movement",
+        "What the model reads from movement",
+        head,
+        [page.Section(*part) for part in parts],
+        _NOTES,
+        " · ".join(f"{name} {value}" for name, value in material.made.items()),
+        sections.tiles(material),
     )
 
 

@@ -1,7 +1,5 @@
 """The evaluate stage: answers of the model and of every control, their metrics, and the report."""
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax import __version__, config
+from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.data import crops
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.evaluation import bars, baselines, fidelity, metrics, predict, report, stick
+from biomechgpt_jax.evaluation import bars, baselines, metrics, predict, reconstruction, report, stick
 from biomechgpt_jax.evaluation.baselines import Asked
 from biomechgpt_jax.evaluation.predictions import Prediction, clean, name_of, write_json, write_lines
 from biomechgpt_jax.evaluation.sections import Material
+from biomechgpt_jax.evaluation.versions import versions
 from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.questions.truth import truths
 from biomechgpt_jax.training.metrics import read as read_log
@@ -112,7 +111,7 @@ def _measure_codec(codec: Any, asked: Sequence[Asked]) -> dict[str, Any]:
     chosen = list({id(item.coordinates): item for item in asked if item.question == "diagnosis"}.values())
     step = max(1, len(chosen) // MOST_CODEC_CROPS)
     chosen = chosen[::step][:MOST_CODEC_CROPS]
-    return fidelity.measure(
+    return reconstruction.measure(
         codec,
         [item.coordinates for item in chosen],
         [item.observed for item in chosen],
@@ -145,16 +144,6 @@ def _clips(
         height = heights.get(item.trial, float("nan"))
         made.append(stick.clip(title, item.coordinates, item.rate_hz, height, [said[i] for i in members]))
     return made
-
-
-def _versions(extra: Mapping[str, str]) -> dict[str, str]:
-    found = {"biomechgpt_jax": __version__, "Python": platform.python_version()}
-    for package in ("jax", "flax", "optax", "scikit-learn"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found | dict(extra)
 
 
 def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: Progress) -> dict[str, Any]:
@@ -221,7 +210,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
             fidelity=found["codec"],
             clips=_clips(test, predictions["model"], heights, cfg.evaluation.stick_figures),
             orders={name_of(row): QUESTIONS[row["question"]].options for row in predictions["model"]},
-            made=_versions(inputs.made),
+            made=versions(inputs.made),
         ),
     )
     found["wall_seconds"]["evaluate"] = round(time.monotonic() - started, 1)

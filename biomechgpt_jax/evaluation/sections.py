@@ -24,7 +24,7 @@ class Material:
         predictions: by source, "model" and the controls.
         curves: logged training steps by run, such as "main" and "text only".
         cohort: one object per diagnosis: diagnosis, train, validation, test (participants), trials, hours.
-        fidelity: from `fidelity.measure`; empty where it was not measured.
+        fidelity: from `reconstruction.measure`; empty where it was not measured.
         clips: trials to draw.
         orders: options of each closed question in their usual order.
         made: what the run was made with, for the last line: versions, devices, revision.
@@ -308,7 +308,7 @@ def training(material: Material) -> str:
     return f'<div class="panels">{"".join(made)}</div>' if made else "<p>Nothing was logged.</p>"
 
 
-def _bar(label: str, parts: Sequence[float], whole: float, amount: str) -> str:
+def bar(label: str, parts: Sequence[float], whole: float, amount: str) -> str:
     fill = "".join(f'<i style="width:{100 * part / whole if whole else 0:.2f}%"></i>' for part in parts)
     return f'<div>{escape(label)}</div><div class="fill">{fill}</div><div class="amount">{escape(amount)}</div>'
 
@@ -321,7 +321,7 @@ def cohort(material: Material) -> str:
         return "<p>The data set was not described.</p>"
     whole = max(sum(row[split] for split in splits) for row in rows)
     made = [
-        _bar(
+        bar(
             str(row["diagnosis"]),
             [row[split] for split in splits],
             whole,
@@ -352,7 +352,7 @@ def fidelity(material: Material) -> str:
         return "<p>The codec was not measured.</p>"
     groups: Mapping[str, float] = found["by_group_deg"]
     whole = max([*groups.values(), 1e-9])
-    bars = "".join(_bar(name, [value], whole, f"{value:.2f}°") for name, value in groups.items())
+    bars = "".join(bar(name, [value], whole, f"{value:.2f}°") for name, value in groups.items())
     names = ("median_deg", "p95_deg", "healthy_median_deg", "impaired_median_deg")
     half, tail, healthy, impaired = (f"{naming.value_text(found[name])}°" for name in names)
     lead = (
@@ -371,7 +371,7 @@ def seconds(material: Material) -> str:
     if not wall:
         return "<p>Times were not recorded.</p>"
     bars = "".join(
-        _bar(name.replace("_", " "), [value], max(wall.values()), f"{value:.0f} s") for name, value in wall.items()
+        bar(name.replace("_", " "), [value], max(wall.values()), f"{value:.0f} s") for name, value in wall.items()
     )
     total = sum(wall.values())
     return f'<p>{total / 60:.1f} minutes in all.</p><div class="bars">{bars}</div>'

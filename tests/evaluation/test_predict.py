@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from toy_language import CFG, LETTERS, QUESTIONS, Vocabulary
 
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.evaluation import baselines, fidelity, predict
+from biomechgpt_jax.evaluation import baselines, predict
 from biomechgpt_jax.model import decoder
 
 
@@ -149,24 +149,3 @@ def test_windows_cover_a_movement_and_their_answers_are_combined():
     labels.append(baselines.prediction(asked[1], "no", 0.9) | {"options": {"yes": 0.1, "no": 0.9}})
     both = predict.combine(labels)
     assert both["answer"] == "no" and both["probability"] == pytest.approx(0.65)
-
-
-def test_fidelity_of_a_codec_that_loses_a_known_amount():
-    class Codec:
-        codes = 16
-
-        def encode(self, coordinates, observed):
-            return [np.arange(len(c) // 4)[:, None] % 4 for c in coordinates]
-
-        def decode(self, tokens):
-            return [movement[: 4 * len(t)] + np.radians(2.0) for t in tokens]
-
-    movement = np.zeros((82, COORDINATE_COUNT), np.float32)
-    movement[:, [INDEX["knee_angle_r"], INDEX["arm_flex_l"]]] = np.sin(np.arange(82))[:, None]
-    found = fidelity.measure(Codec(), [movement] * 2, [np.ones(COORDINATE_COUNT, bool)] * 2, [True, False])
-    assert found["median_deg"] == pytest.approx(2.0, abs=1e-4)
-    assert found["by_group_deg"] == {
-        "knee": pytest.approx(2.0, abs=1e-4),
-        "shoulder": pytest.approx(2.0, abs=1e-4),
-    }
-    assert (found["codes"], found["codes_used"]) == (16, 4) and found["perplexity"] == pytest.approx(4.0)

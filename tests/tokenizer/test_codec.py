@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from small_codecs import SMALL_FSQ, smooth, untrained
 
-from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, NECK_AND_WRISTS, observed_without
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer import batching, network
 from biomechgpt_jax.tokenizer.codec import Codec
-from biomechgpt_jax.tokenizer.fidelity import reconstruction_error
 from biomechgpt_jax.tokenizer.scaling import Scaling
 from biomechgpt_jax.tokenizer.stored import ARRAYS_FILE, DESCRIPTION_FILE
 
@@ -133,20 +131,3 @@ def test_code_vectors_tell_codes_apart_and_place_neighbours_near(codec: Codec) -
     if codec.config.quantizer == "fsq":
         steps = np.linalg.norm(vectors[1:8] - vectors[0], axis=1)  # the first level goes from 0 to 7
         assert (np.diff(steps) > 0).all()
-
-
-def test_reconstruction_error_of_a_perfect_codec_is_zero() -> None:
-    movements = [smooth(64, seed) for seed in range(3)]
-
-    class Perfect:
-        stride, codes, layers, config = 4, 8, 1, config.Tokenizer()
-
-        def encode(self, coordinates: list[np.ndarray], observed: list[np.ndarray]) -> list[np.ndarray]:
-            return [np.arange(16)[:, None] % 2 for _ in coordinates]
-
-        def decode(self, tokens: list[np.ndarray], starts: list[np.ndarray]) -> list[np.ndarray]:
-            return [movement + np.radians(3.0) for movement in movements]
-
-    found = reconstruction_error(Perfect(), [(movement, ALL) for movement in movements])  # type: ignore[arg-type]
-    assert found["median_deg"] == pytest.approx(3.0, abs=1e-3) and found["p95_deg"] == pytest.approx(3.0, abs=1e-3)
-    assert found["code_usage"] == 0.25 and found["speed_error"] < 1e-4 and found["tokens"] == 48
