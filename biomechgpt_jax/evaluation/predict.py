@@ -53,6 +53,8 @@ class VocabularyLike(Protocol):
     def pad(self) -> int: ...
     @property
     def layers(self) -> int: ...
+    @property
+    def motion_offset(self) -> int: ...
     def motion(self, codes: np.ndarray) -> np.ndarray: ...
     def encode_text(self, text: str) -> list[int]: ...
     def decode_text(self, ids: Sequence[int]) -> str: ...
@@ -121,13 +123,14 @@ def _score(model: LanguageModel, pieces: Sequence[_Piece], progress: Progress) -
     rows = packing.assign(lengths, length)
     count = max(1, min(model.batch_size, len(rows)))
     layers = pieces[0].item.trunk.shape[1]
+    text = model.vocabulary.motion_offset  # as in training, the softmax of an answer runs over text ids
     found: dict[int, dict[str, float]] = {}
     for first in range(0, len(rows), count):
         members = rows[first : first + count]
         members += [[]] * (count - len(members))  # empty rows: every batch has one shape
         laid = [packing.lay_out([pieces[i].item for i in row], length, model.vocabulary.pad, layers) for row in members]
         batch = {name: np.stack([row[name] for row in laid]) for name in laid[0]}
-        logprobs = np.asarray(generation.branch_logprobs(model.params, batch, model.cfg), np.float64)
+        logprobs = np.asarray(generation.branch_logprobs(model.params, batch, model.cfg, text), np.float64)
         for row, chosen in enumerate(members):
             for segment, index in enumerate(chosen, 1):
                 for number, (owner, option) in enumerate(pieces[index].labels, 1):
@@ -211,6 +214,7 @@ def _numbers(
         bucket=ROUNDING,
         batch_size=model.batch_size,
         allowed=allowed,
+        ids=vocabulary.motion_offset,
     )
     answers = dict(zip(prompts, decoded, strict=True))
     found = {}

@@ -104,9 +104,14 @@ def ids(batch: Batch) -> jax.Array:
     return jnp.stack([batch[name] for name in ("tokens", *further)], axis=-1) if further else batch["tokens"]
 
 
-def head(params: Params) -> jax.Array:
-    """The output matrix f32[D, V]: the embedding's transpose where the two are tied."""
-    return params["head"] if "head" in params else params["embedding"].T
+def head(params: Params, ids: int | None = None) -> jax.Array:
+    """The output matrix f32[D, V]: the embedding's transpose where the two are tied.
+
+    Args:
+        params: from `init`.
+        ids: only the first so many columns: a softmax over them alone; None: all.
+    """
+    return params["head"][:, :ids] if "head" in params else params["embedding"][:ids].T
 
 
 def logits(hidden_D: jax.Array, head_DV: jax.Array, cfg: config.Model) -> jax.Array:

@@ -18,8 +18,10 @@ from biomechgpt_jax.model import attention, decoder, layers
 LOGITS_TOKENS = 4096  # rows of logits that exist at one time in branch_logprobs
 
 
-@functools.partial(jax.jit, static_argnames="cfg")
-def branch_logprobs(params: decoder.Params, batch: decoder.Batch, cfg: config.Model) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("cfg", "ids"))
+def branch_logprobs(
+    params: decoder.Params, batch: decoder.Batch, cfg: config.Model, ids: int | None = None
+) -> jax.Array:
     """Log-probability of tokens[:, i] as predicted from index i - 1, f32[B, L]; 0 where loss_weights is 0.
 
     With the options of a question as branches of one trunk, the sum over a branch scores its option. Logits
@@ -29,9 +31,11 @@ def branch_logprobs(params: decoder.Params, batch: decoder.Batch, cfg: config.Mo
         params: from `decoder.init`.
         batch: tokens, positions, segments, branches i32[B, L] and loss_weights f32[B, L].
         cfg: the model (static).
+        ids: the softmax runs over the first so many ids alone (static); None: over all. Every weighted token must be
+            one of them.
     """
     x_BLD = decoder.hidden(params, batch, cfg)
-    head_DV = decoder.head(params)
+    head_DV = decoder.head(params, ids)
     rows, length = batch["tokens"].shape
     chunk = max(1, min(length, LOGITS_TOKENS // rows))
     spare = -length % chunk
@@ -62,7 +66,7 @@ class _State(NamedTuple):
     logprobs_BN: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames=("cfg", "max_new", "end_id"))
+@functools.partial(jax.jit, static_argnames=("cfg", "max_new", "end_id", "ids"))
 def _decode(
     params: decoder.Params,
     prompts_BT: jax.Array,
@@ -71,6 +75,7 @@ def _decode(
     cfg: config.Model,
     max_new: int,
     end_id: int,
+    ids: int | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Tokens i32[B, max_new] (end_id after the end) and their log-probabilities f32[B, max_new].
 
@@ -78,7 +83,7 @@ def _decode(
     """
     rows, width = prompts_BT.shape[:2]
     module = layers.Decoder(cfg, params["embedding"].shape[0], decoder.compute_dtype(cfg), return_cache=True)
-    head_DV = decoder.head(params)
+    head_DV = decoder.head(params, ids)
 
     # Prefill. New tokens share one column per step whatever the prompt's length; positions tell them apart.
     column_S = jnp.arange(width + max_new)
@@ -150,6 +155,7 @@ def greedy(
     bucket: int = 64,
     batch_size: int = 32,
     allowed: np.ndarray | None = None,
+    ids: int | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Continue every prompt with its most probable tokens, with a KV cache.
 
@@ -166,10 +172,11 @@ def greedy(
         bucket: multiple to which prompts are padded.
         batch_size: prompts decoded together.
         allowed: bool[V], the tokens that may be chosen (let it hold `end_id`); None: all.
+        ids: the softmax runs over the first so many ids alone, and only they are chosen from; None: over all.
 
     Returns:
         For each prompt its new tokens i32[m], the end token included where it came, and their
-        log-probabilities f32[m] under the model without the constraint.
+        log-probabilities f32[m] under the model without the constraint of `allowed`.
 
     Raises:
         InputError: an empty prompt, ids outside the vocabulary, or a mask that allows nothing.
@@ -188,7 +195,11 @@ def greedy(
                 f"encode it with the model's own tokenizer"
             )
     mask = np.ones(vocabulary, bool) if allowed is None else np.asarray(allowed, bool)
-    if mask.shape != (vocabulary,) or not mask.any():
+    if ids is not None and not end_id < ids <= vocabulary:
+        raise InputError(
+            f"greedy: ids is {ids}; give more than end_id {end_id}, at most the vocabulary of {vocabulary}"
+        )
+    if mask.shape != (vocabulary,) or not mask[:ids].any():
         raise InputError(f"greedy: allowed must be bool[{vocabulary}] with at least one token; it is {mask.shape}")
 
     by_width: dict[int, list[int]] = {}
@@ -204,7 +215,7 @@ def greedy(
             for row, index in enumerate(chosen):
                 lengths[row] = len(prompts[index])
                 padded[row, : lengths[row]] = prompts[index]
-            tokens, logprobs = jax.device_get(_decode(params, padded, lengths, mask, cfg, max_new, end_id))
+            tokens, logprobs = jax.device_get(_decode(params, padded, lengths, mask[:ids], cfg, max_new, end_id, ids))
             for row, index in enumerate(chosen):
                 ends = np.flatnonzero(tokens[row] == end_id)
                 count = int(ends[0]) + 1 if len(ends) else max_new

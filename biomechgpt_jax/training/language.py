@@ -111,7 +111,7 @@ class Language:
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
         """The jitted step."""
-        return make_step(self._experiment, self._vocabulary.size, mesh, steps)
+        return make_step(self._experiment, self._vocabulary.size, mesh, steps, self._vocabulary.motion_offset)
 
     def batches(self, mesh: Mesh, start: int, stop: int) -> data.Prefetch:
         """Packed rows of the training split, sent ahead."""
@@ -119,7 +119,7 @@ class Language:
 
     def make_validation(self, mesh: Mesh) -> Callable[[State], dict[str, float]]:
         """Loss on the first rows of the validation split; nothing where there is no such split."""
-        evaluate = make_evaluation(self._experiment, mesh)
+        evaluate = make_evaluation(self._experiment, mesh, self._vocabulary.motion_offset)
         try:
             loader = self._rows(mesh, "validation")
         except InputError:
@@ -205,20 +205,30 @@ def abstract_state(experiment: config.Experiment, vocabulary_size: int, mesh: Me
     return steps_lib.abstract_state(params, shardings, optimizer.make(experiment.optimizer), mesh)
 
 
-def loss_sums(params: Any, batch: Batch, cfg: config.Model, chunk: int, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
+def loss_sums(
+    params: Any, batch: Batch, cfg: config.Model, chunk: int, mesh: Mesh, ids: int | None = None
+) -> tuple[jax.Array, jax.Array]:
     """(sum of weight * loss, sum of weights) of a batch of packed rows, over the global batch.
 
     `loss_weights[i]` belongs to `tokens[i]` as a target, predicted from row index i - 1; the last hidden
     state of a row predicts nothing.
+
+    Answers are text: with `ids` = `Vocabulary.motion_offset` the softmax runs over text and special ids ALONE, as if
+    the logits of motion codes were -inf, and the many codes cost nothing. Answering normalises over the same ids
+    (`generation`). A weighted token beyond them makes the loss NaN, so that the step is skipped.
     """
     hidden_BLD = decoder.hidden(params, batch, cfg)
     targets_BL = jnp.roll(batch["tokens"], -1, axis=1)
     weights_BL = jnp.roll(batch["loss_weights"], -1, axis=1).at[:, -1].set(0.0)
-    head_DV = decoder.head(params)
-    return loss.cross_entropy(hidden_BLD, head_DV, targets_BL, weights_BL, chunk, mesh, cfg.logit_soft_cap)
+    head_DV = decoder.head(params, ids)
+    total, weight = loss.cross_entropy(hidden_BLD, head_DV, targets_BL, weights_BL, chunk, mesh, cfg.logit_soft_cap)
+    outside = jnp.any((targets_BL >= head_DV.shape[1]) & (weights_BL > 0))
+    return jnp.where(outside, jnp.nan, total), weight
 
 
-def make_step(experiment: config.Experiment, vocabulary_size: int, mesh: Mesh, steps: int) -> StepFunction:
+def make_step(
+    experiment: config.Experiment, vocabulary_size: int, mesh: Mesh, steps: int, ids: int | None = None
+) -> StepFunction:
     """The jitted training step; the state is donated.
 
     Args:
@@ -226,6 +236,7 @@ def make_step(experiment: config.Experiment, vocabulary_size: int, mesh: Mesh, s
         vocabulary_size: V.
         mesh: the mesh; call the step inside `jax.set_mesh(mesh)`.
         steps: total steps, for the schedule.
+        ids: that the softmax runs over, as in `loss_sums`; None: all.
 
     Returns:
         step(state, batch) -> (state, metrics). Metrics are device scalars: those of `step.advance` (the loss in nats
@@ -236,7 +247,7 @@ def make_step(experiment: config.Experiment, vocabulary_size: int, mesh: Mesh, s
     learning_rate = optimizer.schedule(experiment.optimizer, steps)
 
     def mean_loss(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        weighted_loss, weight = loss_sums(params, batch, cfg, experiment.train.loss_chunk, mesh)
+        weighted_loss, weight = loss_sums(params, batch, cfg, experiment.train.loss_chunk, mesh, ids)
         return loss.mean(weighted_loss, weight), weight
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -254,10 +265,12 @@ def make_step(experiment: config.Experiment, vocabulary_size: int, mesh: Mesh, s
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, steps_lib.everywhere(mesh)))
 
 
-def make_evaluation(experiment: config.Experiment, mesh: Mesh) -> Callable[[Any, Batch], tuple[jax.Array, jax.Array]]:
-    """Jitted (params, batch) -> (sum of weight * loss, sum of weights)."""
+def make_evaluation(
+    experiment: config.Experiment, mesh: Mesh, ids: int | None = None
+) -> Callable[[Any, Batch], tuple[jax.Array, jax.Array]]:
+    """Jitted (params, batch) -> (sum of weight * loss, sum of weights); `ids` as in `loss_sums`."""
 
     def evaluate(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return loss_sums(params, batch, experiment.model, experiment.train.loss_chunk, mesh)
+        return loss_sums(params, batch, experiment.model, experiment.train.loss_chunk, mesh, ids)
 
     return jax.jit(evaluate)

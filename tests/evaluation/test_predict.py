@@ -49,12 +49,13 @@ apply = jax.jit(decoder.apply, static_argnames="cfg")
 
 
 def logits_of(model, tokens):
-    """Of one sequence alone in its row (padded, so that it compiles once), f64[n, V]."""
+    """Of one sequence alone in its row (padded, so that it compiles once), f64[n, V]; motion codes are impossible."""
     row = np.zeros((1, PADDED), np.int32)
     row[0, : len(tokens)] = tokens
     here = (np.arange(PADDED) < len(tokens)).astype(np.int32)[None]
     batch = {"tokens": row, "positions": np.arange(PADDED)[None], "segments": here, "branches": 0 * here}
     logits = np.asarray(apply(model.params, batch, cfg=model.cfg)[0, : len(tokens)], np.float64)
+    logits[:, Vocabulary.motion_offset :] = -np.inf
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 

@@ -14,8 +14,10 @@ class Vocabulary:
     size, layers = 128, 1
     pad, trunk, question, answer, end = range(len(LETTERS), len(LETTERS) + 5)
 
+    motion_offset = len(LETTERS) + 5
+
     def motion(self, codes):
-        return codes + len(LETTERS) + 5
+        return codes + self.motion_offset
 
     def encode_text(self, text):
         return [LETTERS.index(letter) for letter in text.lower()]

@@ -103,6 +103,27 @@ def test_bad_prompts_are_refused(params):
     assert generation.greedy(params, CFG, [], 4, END) == []
 
 
+def test_over_the_first_ids_alone_the_rest_might_as_well_be_at_minus_infinity(params):
+    ids, first = 40, np.arange(VOCABULARY) < 40
+    asked = prompts(4)
+    plain = generation.greedy(params, CFG, asked, 8, END, allowed=first)
+    for prompt, (tokens, logprobs), (other, _) in zip(
+        asked, generation.greedy(params, CFG, asked, 8, END, ids=ids), plain, strict=True
+    ):
+        np.testing.assert_array_equal(tokens, other)
+        row = np.concatenate([prompt, tokens])[None].astype(np.int32)
+        index = np.arange(row.shape[1])[None].astype(np.int32)
+        batch = {"tokens": row, "positions": index, "segments": 0 * index + 1, "branches": 0 * index}
+        logits = np.asarray(decoder.apply(params, batch, CFG)).astype(float)[0, len(prompt) - 1 : -1, :ids]
+        want = (logits - np.log(np.exp(logits).sum(-1, keepdims=True)))[np.arange(len(tokens)), tokens]
+        np.testing.assert_allclose(logprobs, want, atol=1e-4)
+        batch["loss_weights"] = (index >= len(prompt)).astype(np.float32)
+        scores = np.asarray(generation.branch_logprobs(params, batch, CFG, ids))[0, len(prompt) :]
+        np.testing.assert_allclose(scores, want, atol=1e-4)
+    with pytest.raises(InputError, match="ids is 3"):
+        generation.greedy(params, CFG, asked, 4, END, ids=END)
+
+
 def test_branch_scores_equal_a_full_softmax(params, monkeypatch):
     random = np.random.default_rng(0)
     length = 50

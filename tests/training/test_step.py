@@ -134,3 +134,29 @@ def test_norms_and_embeddings_do_not_decay(toy) -> None:
     mask = optimizer.decayed(decoder.abstract(toy.experiment.model, toy.vocabulary.size))
     flags = {jax.tree_util.keystr(path): flag for path, flag in jax.tree_util.tree_leaves_with_path(mask)}
     assert all(flag == ("kernel" in name) for name, flag in flags.items()) and any(flags.values())
+
+
+def test_a_softmax_over_text_ids_is_the_plain_one_with_motion_at_minus_infinity(prepared, toy) -> None:
+    mesh, rows, _, fresh = prepared
+    batch, params, ids = rows.device_batch(0), fresh()["params"], toy.vocabulary.motion_offset
+
+    def ours(params):
+        return jnp.divide(*language.loss_sums(params, batch, toy.experiment.model, 16, mesh, ids))
+
+    def plain(params):
+        logits = decoder.apply(params, batch, toy.experiment.model)[:, :-1]
+        logits = jnp.where(jnp.arange(toy.vocabulary.size) < ids, logits, -jnp.inf)
+        ce = optax.softmax_cross_entropy_with_integer_labels(logits, batch["tokens"][:, 1:])
+        weights = batch["loss_weights"][:, 1:]
+        return jnp.sum(jnp.where(weights > 0, ce * weights, 0.0)) / jnp.sum(weights)
+
+    with jax.set_mesh(mesh):
+        value, gradients = jax.jit(jax.value_and_grad(ours))(params)
+        want, want_gradients = jax.jit(jax.value_and_grad(plain))(params)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    for got, wanted in zip(jax.tree.leaves(gradients), jax.tree.leaves(want_gradients), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+    assert value < jnp.divide(*language.loss_sums(params, batch, toy.experiment.model, 16, mesh)) - 0.1
+
+    motion = {**batch, "loss_weights": jnp.ones_like(batch["loss_weights"])}
+    assert jnp.isnan(language.loss_sums(params, motion, toy.experiment.model, 16, mesh, ids)[0])
