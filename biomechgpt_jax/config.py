@@ -99,7 +99,7 @@ class Tokenizer:
         _require(len(self.levels) > 0, 'tokenizer.levels is empty; give one string per code, such as "8x5x5x5"')
         products = sorted({math.prod(levels) for levels in self.grid})
         _require(len(products) == 1, f"tokenizer.levels gives layers of {products} codes; each must have as many")
-        _require(1 <= self.codebooks <= 8, f"tokenizer.codebooks is {self.codebooks}; give 1 to 8")
+        _require(1 <= self.codebooks <= 32, f"tokenizer.codebooks is {self.codebooks}; give 1 to 32")
         _require(
             0 <= self.layer_dropout <= 1, f"tokenizer.layer_dropout is {self.layer_dropout}; give a share of 0 to 1"
         )

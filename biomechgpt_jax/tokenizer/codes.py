@@ -20,6 +20,7 @@ from biomechgpt_jax.tokenizer import quantizers
 from biomechgpt_jax.tokenizer.quantizers import Codebook
 
 Vectors = jax.Array | np.ndarray | None
+_LLOYD_ITERATIONS = 8  # of k-means, for the first codebook; training moves it on
 
 
 class Quantized(NamedTuple):
@@ -103,13 +104,30 @@ def quantized(
 
 
 def first_codebook(cfg: config.Tokenizer, z_MK: jax.Array, key: jax.Array) -> Codebook:
-    """Codes that are latents of a first batch f32[M, K], and what they leave over of it."""
+    """A codebook for latents f32[M, K]: in each layer the k-means of what the layers before leave over of them."""
+    cluster = jax.jit(_k_means, static_argnums=1)
     found = []
     for key_layer in jax.random.split(key, cfg.layers):
-        chosen = jax.random.choice(key_layer, len(z_MK), (cfg.codes,), replace=cfg.codes > len(z_MK))
-        found.append(z_MK[chosen])
-        z_MK = z_MK - found[-1][quantizers.vq_index(z_MK, found[-1])]
-    return jax.vmap(quantizers.codebook_from)(jnp.stack(found))
+        vectors, share = cluster(z_MK, cfg.codes, key_layer)
+        found.append(quantizers.codebook_from(vectors, share * cfg.batch_size * cfg.window_frames / cfg.stride))
+        z_MK = z_MK - vectors[quantizers.vq_index(z_MK, vectors)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+
+
+def _k_means(z_MK: jax.Array, size: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Centres f32[size, K] by Lloyd's iterations, and the share f32[size] of the points that each has."""
+    key_start, key_empty = jax.random.split(key)
+    start_NK = z_MK[jax.random.choice(key_start, len(z_MK), (size,), replace=size > len(z_MK))]
+
+    def iterate(number: jax.Array, centres_NK: jax.Array) -> jax.Array:
+        index_M = quantizers.vq_index(z_MK, centres_NK)
+        counts_N = jnp.zeros(size).at[index_M].add(1.0)
+        sums_NK = jnp.zeros_like(centres_NK).at[index_M].add(z_MK)
+        spare_NK = z_MK[jax.random.randint(jax.random.fold_in(key_empty, number), (size,), 0, len(z_MK))]
+        return jnp.where(counts_N[:, None] > 0, sums_NK / jnp.maximum(counts_N, 1.0)[:, None], spare_NK)
+
+    centres_NK = jax.lax.fori_loop(0, _LLOYD_ITERATIONS, iterate, start_NK)
+    return centres_NK, jnp.zeros(size).at[quantizers.vq_index(z_MK, centres_NK)].add(1.0) / len(z_MK)
 
 
 def moved(

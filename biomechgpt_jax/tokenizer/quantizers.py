@@ -82,9 +82,10 @@ class Codebook(NamedTuple):
     sums: jax.Array
 
 
-def codebook_from(vectors: jax.Array) -> Codebook:
-    """A codebook f32[N, K] whose codes have been used once a batch each."""
-    return Codebook(vectors, jnp.ones(vectors.shape[0]), vectors.copy())  # a copy: both buffers may be donated
+def codebook_from(vectors: jax.Array, counts: jax.Array) -> Codebook:
+    """A codebook f32[N, K] whose codes have taken so many latents of a batch each, f32[N]."""
+    counts = jnp.maximum(counts, _SMALL)
+    return Codebook(vectors, counts, vectors * counts[:, None])
 
 
 def vq_index(z: jax.Array, vectors: jax.Array) -> jax.Array:

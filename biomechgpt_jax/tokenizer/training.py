@@ -23,7 +23,7 @@ from biomechgpt_jax.tokenizer import codes, quantizers, windows
 from biomechgpt_jax.tokenizer.batching import features_of
 from biomechgpt_jax.tokenizer.codec import Codec
 from biomechgpt_jax.tokenizer.loss import Scale, reconstruction, units, weights
-from biomechgpt_jax.tokenizer.network import from_components, initial_parameters, networks
+from biomechgpt_jax.tokenizer.network import from_components, initial_parameters, linear_latents, networks
 from biomechgpt_jax.tokenizer.scaling import fit_scaling
 from biomechgpt_jax.tokenizer.windows import Batch
 from biomechgpt_jax.training import loop, optimizer
@@ -92,16 +92,16 @@ class CodecTask:
         return _abstract_state(self._cfg, mesh)
 
     def fresh_state(self, mesh: Mesh) -> State:
-        """Principal components of the movement; a VQ codebook starts as latents of the first batch."""
+        """Principal components of the movement, and for VQ the k-means of them."""
         cfg, layout = self._cfg, self.abstract_state(mesh)
         importance = weights() * (self._scaling.spread / units()) ** 2
-        start = from_components(cfg, initial_parameters(cfg, cfg.seed), windows.patches(self._windows), importance)
+        patches = windows.patches(self._windows, cfg.seed)
+        start = from_components(cfg, initial_parameters(cfg, cfg.seed), patches, importance)
         params = jax.device_put(start, steps_lib.shardings_of(layout["params"]))
         others = {}
         if cfg.quantizer == "vq":
-            with jax.set_mesh(mesh):
-                first = jax.jit(_first_codebook, static_argnums=0, out_shardings=steps_lib.everywhere(mesh))
-                others["codebook"] = first(cfg, params, self._draws(mesh).device_batch(0))
+            first = codes.first_codebook(cfg, linear_latents(start, patches), jax.random.key(cfg.seed))
+            others["codebook"] = jax.device_put(first, steps_lib.everywhere(mesh))
         return steps_lib.fresh_state(params, optimizer.make(optimizer_of(cfg)), layout, **others)
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
@@ -166,14 +166,9 @@ def _abstract_state(cfg: config.Tokenizer, mesh: Mesh) -> State:
     others = {}
     if cfg.quantizer == "vq":
         vectors = jax.ShapeDtypeStruct((cfg.layers, cfg.codes, cfg.code_size), jnp.float32)
-        others["codebook"] = jax.eval_shape(jax.vmap(quantizers.codebook_from), vectors)
+        counts = jax.ShapeDtypeStruct(vectors.shape[:2], jnp.float32)
+        others["codebook"] = jax.eval_shape(jax.vmap(quantizers.codebook_from), vectors, counts)
     return steps_lib.abstract_state(params, layout, optimizer.make(optimizer_of(cfg)), mesh, **others)
-
-
-def _first_codebook(cfg: config.Tokenizer, params: Any, drawn: steps_lib.Batch) -> quantizers.Codebook:
-    key_rows, key_codes = jax.random.split(jax.random.key(cfg.seed))
-    z_BSK = _latents(cfg, params, windows.altered(drawn, cfg.stride, key_rows))
-    return codes.first_codebook(cfg, z_BSK.reshape(-1, cfg.code_size), key_codes)
 
 
 def _latents(cfg: config.Tokenizer, params: Any, batch: Batch) -> jax.Array:

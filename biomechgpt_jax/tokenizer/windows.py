@@ -28,6 +28,9 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.tokenizer.scaling import Scaling
 
 MIRROR_PROBABILITY = 0.5
+# Of a window whose trunk and arms are those of another: real people combine what the training people do not.
+MIX_PROBABILITY = 0.5
+UPPER_BODY = slice(INDEX["lumbar_extension"], COORDINATE_COUNT)
 _PATCHES = 50_000
 # How often each group of coordinates is hidden in a window.
 _HIDDEN_GROUPS = ((NECK_AND_WRISTS, 0.4), (OFTEN_ARTEFACTS, 0.2), (HORIZONTAL_ROOT, 0.15))
@@ -117,11 +120,15 @@ def gather(
     )
 
 
-def patches(windows: Windows) -> np.ndarray:
-    """The frames of a token at evenly spread places, and their mirror images, f32[P, stride, 40]."""
+def patches(windows: Windows, seed: int) -> np.ndarray:
+    """The frames of a token at evenly spread places, altered as the windows of a batch are, f32[P, stride, 40]."""
+    rng = np.random.default_rng(seed)
     _, starts = windows.starts(np.arange(0, len(windows), max(1, len(windows) // _PATCHES)))
     found = windows.scaled_NC[starts[:, None] + np.arange(windows.stride)]
-    return np.concatenate([found, found[..., MIRROR_PERMUTATION] * MIRROR_SIGN])
+    mixed = rng.random(len(found)) < MIX_PROBABILITY
+    found[mixed, :, UPPER_BODY] = rng.permutation(found)[mixed, :, UPPER_BODY]
+    mirrored = (rng.random(len(found)) < MIRROR_PROBABILITY)[:, None, None]
+    return np.where(mirrored, found[..., MIRROR_PERMUTATION] * MIRROR_SIGN, found)
 
 
 class Draws:
@@ -154,8 +161,17 @@ class Draws:
         """
         # A generator that counts: its key is the place, so nothing needs to have been drawn before.
         key = np.array([self._seed % 2**64, step], np.uint64)
-        drawn = np.random.Philox(key=key).random_raw(self._batch_size)[rows] % np.uint64(len(self._windows))
-        movement, starts = self._windows.starts(drawn.astype(np.int64))
+        raw = np.random.Philox(key=key).random_raw((3, self._batch_size))[:, rows]
+        drawn = (raw[:2] % np.uint64(len(self._windows))).astype(np.int64)
+        own, other = (self._window(which) for which in drawn)
+        mixed = np.flatnonzero(raw[2] < np.uint64(MIX_PROBABILITY * 2.0**64))
+        own["scaled"][mixed, :, UPPER_BODY] = other["scaled"][mixed, :, UPPER_BODY]
+        own["observed"][mixed, UPPER_BODY] = other["observed"][mixed, UPPER_BODY]
+        own["frames"][mixed] = np.minimum(own["frames"], other["frames"])[mixed]
+        return own
+
+    def _window(self, which: np.ndarray) -> dict[str, np.ndarray]:
+        movement, starts = self._windows.starts(which)
         return {
             "scaled": self._windows.scaled_NC.take(starts[:, None] + np.arange(self._windows.window), axis=0),
             "observed": self._windows.observed_RC[movement],

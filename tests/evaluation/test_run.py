@@ -27,7 +27,7 @@ class Codec:
     def encode(self, coordinates, observed):
         return [np.arange(len(c) // 4, dtype=np.int32)[:, None] % 60 for c in coordinates]
 
-    def decode(self, tokens):
+    def decode(self, tokens, starts=None):
         return [np.zeros((4 * len(t), COORDINATE_COUNT), np.float32) for t in tokens]
 
 

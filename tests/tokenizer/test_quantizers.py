@@ -46,7 +46,7 @@ def test_vq_takes_the_nearest_code() -> None:
 
 
 def test_vq_moves_codes_by_a_moving_average() -> None:
-    codebook = lib.codebook_from(jnp.array([[0.0, 0.0], [10.0, 10.0]]))
+    codebook = lib.codebook_from(jnp.array([[0.0, 0.0], [10.0, 10.0]]), jnp.ones(2))
     z = jnp.array([[1.0, 0.0], [3.0, 2.0], [9.0, 8.0], [50.0, 50.0]])
     counted = jnp.array([True, True, True, False])  # the last is padding
     index = lib.vq_index(z, codebook.vectors)
