@@ -27,8 +27,16 @@ LONGEST_S = 32.0
 BACK_ENDS = {
     "fsq": config.Tokenizer(),
     "vq": config.Tokenizer(quantizer="vq", codebook_size=1000),
-    "rvq": config.Tokenizer(quantizer="vq", codebook_size=512, codebooks=4),
-    "fsq groups": config.Tokenizer(levels=("8x5x5x5",) * 4),
+    "rvq": config.Tokenizer(
+        quantizer="vq",
+        codebooks=12,
+        codebook_size=1024,
+        stride=8,
+        ema_decay=0.999,
+        reset_below=0.003,
+        learning_rate=5e-4,
+    ),
+    "fsq groups": config.Tokenizer(levels=("8x5x5x5",) * 6),
     "dct": config.Tokenizer(quantizer="dct", codebook_size=2048),
     "dct groups": config.Tokenizer(quantizer="dct", codebook_size=1024, codebooks=4),
 }
