@@ -22,9 +22,9 @@ from biomechgpt_jax.tokenizer import training
 from biomechgpt_jax.training import loop
 
 STEPS = 10
-small = config.Tokenizer(width=16, depth=1, window_frames=32, batch_size=8, steps=STEPS, learning_rate=2e-3)
+small = config.Tokenizer(width=16, depth=1, window_frames=32, batch_size=8, steps=STEPS, learning_rate=1e-2)
 residual = dataclasses.replace(
-    small, quantizer="vq", codebooks=2, codebook_size=24, code_size=8, ema_decay=0.7, reset_below=0.2)
+    small, quantizer="vq", codebooks=2, codebook_size=24, code_size=8, ema_decay=0.5, reset_below=0.5)
 everything = np.ones(40, bool)
 trials = [(smooth(length, seed), everything) for seed, length in enumerate((90, 30, 120))]
 POLICY = config.Train(log_every=1, checkpoint_every=5, keep_last=1)
