@@ -57,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument(
             "config",
             nargs="?",
-            help="configuration file, such as configs/quickstart.py; without it, the run's own",
+            help="configuration file, such as configs/quickstart.py or, of one size, configs/sizes.py:10m; "
+            "without it, the run's own",
         )
         stage.add_argument("--workdir", default="runs/quickstart", help="where the run lies (%(default)s)")
         stage.add_argument("--json", action="store_true", help="print the outcome as JSON on standard output")
@@ -131,7 +132,7 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
         if word.startswith("--"):
             taken = ours if word.partition("=")[0] in _STAGE_OPTIONS else overrides
         # An override may take several values, so only its ending tells a configuration file from one more.
-        (ours if word.endswith(".py") else taken).append(word)
+        (ours if word.endswith(".py") or ".py:" in word else taken).append(word)
     return ours, overrides
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 import difflib
 import importlib.util
+import inspect
 import io
+import re
 import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -17,14 +19,18 @@ from biomechgpt_jax.errors import InputError
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment of a configuration file with overrides such as `--train.steps 100`.
 
+    Args:
+        path: the file; in `configs/sizes.py:1b` what follows the colon is handed to its `config()`.
+
     Raises:
         InputError: the file has no usable `config()`, or an override names no field or has a wrong type.
     """
-    experiment = _from_file(Path(path))
+    name, *argument = re.split(r"(?<=\.py):", str(path), maxsplit=1)
+    experiment = _from_file(Path(name), *argument)
     return apply(experiment, overrides) if overrides else experiment
 
 
-def _from_file(path: Path) -> Experiment:
+def _from_file(path: Path, *argument: str) -> Experiment:
     if path.is_dir():
         raise InputError(f"{path} is a directory; give a configuration file such as configs/quickstart.py")
     if not path.is_file():
@@ -37,7 +43,9 @@ def _from_file(path: Path) -> Experiment:
         spec.loader.exec_module(module)
         if not callable(getattr(module, "config", None)):
             raise InputError("there is no function config() in it; write one that returns an Experiment")
-        made = module.config()
+        if argument and not inspect.signature(module.config).parameters:
+            raise InputError(f"its config() takes no argument; leave ':{argument[0]}' out")
+        made = module.config(*argument)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way

@@ -47,6 +47,7 @@ def test_help_needs_no_heavy_import() -> None:
         (("inspect", "tests"), "is a directory"),
         (("run", "nowhere.py"), "no such configuration file"),
         (("run", "--workdir", "no/such/run"), "no configuration file is given"),
+        (("run", "--train.steps", "3", "configs/sizes.py:10"), "unknown size '10'"),
         (("run", "configs/quickstart.py", "stray"), "unrecognized arguments: stray"),
         (("run", "configs/quickstart.py", "--train.step", "3"), "--train.steps"),
         (("run", "--train.steps", "many", "configs/quickstart.py"), "--train.steps takes int"),

@@ -92,6 +92,16 @@ def test_configuration_files_that_cannot_be_used(tmp_path: Path, text: str | Non
     assert str(path) in str(refused.value)
 
 
+def test_what_follows_the_colon_goes_to_the_configuration() -> None:
+    sizes = ROOT / "configs" / "sizes.py"
+    assert overrides.load(f"{sizes}:1b", ["--train.steps", "9"]).name == "1b"
+    assert overrides.load(sizes).name == "10m"
+    with pytest.raises(InputError, match="unknown size '2b'; give one of 1m, 10m, 100m, 300m, 1b, 8b"):
+        overrides.load(f"{sizes}:2b")
+    with pytest.raises(InputError, match=r"quickstart.py: its config\(\) takes no argument; leave ':1b' out"):
+        overrides.load(f"{ROOT / 'configs' / 'quickstart.py'}:1b")
+
+
 def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a directory"):
         overrides.load(tmp_path)

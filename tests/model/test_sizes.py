@@ -1,0 +1,36 @@
+"""The sizes hold as many parameters as their names say, and suit matrix units."""
+
+import math
+from pathlib import Path
+
+import jax
+import pytest
+
+from biomechgpt_jax import overrides
+from biomechgpt_jax.model import decoder
+
+SIZES = Path(__file__).parents[2] / "configs" / "sizes.py"
+LLAMA_VOCABULARY = 128_256
+
+
+def count(tree: dict) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters"),
+    [("1m", 1e6), ("10m", 10e6), ("100m", 100e6), ("300m", 300e6), ("1b", 1e9), ("8b", 7e9)],
+)
+def test_the_layers_of_a_size_have_its_parameters(size, parameters):
+    made = overrides.load(f"{SIZES}:{size}")
+    cfg = made.model
+    shapes = decoder.abstract(cfg, 1024)
+    assert count(shapes["layers"]) == pytest.approx(parameters, rel=0.05)
+    assert cfg.model_size % 128 == cfg.hidden_size % 128 == 0
+    assert cfg.head_size in (64, 128)
+    assert made.pack.row_length % 128 == 0
+
+
+def test_8b_is_llama_3_8b():
+    # 8,030,261,248 parameters: the sum over the published checkpoint's tensors.
+    assert count(decoder.abstract(overrides.load(f"{SIZES}:8b").model, LLAMA_VOCABULARY)) == 8_030_261_248
