@@ -8,6 +8,7 @@ that of configs/cohort_30h.py with fewer participants.
 """
 
 import dataclasses
+import sys
 import time
 from pathlib import Path
 
@@ -172,10 +173,13 @@ def main() -> None:
             )
             for noise, trials in training_sets.items()
         }
-        figures |= judge_clean(name, codecs["none"], test_sets["none"])
-        figures |= judge_noisy(name, codecs["markerless"], test_sets["markerless"], test_sets["none"])
-        figures |= judge_real(name, codecs["markerless"], options.data)
-        figures |= throughput(name, codecs["none"], test_sets["none"])
+        found = judge_clean(name, codecs["none"], test_sets["none"])
+        found |= judge_noisy(name, codecs["markerless"], test_sets["markerless"], test_sets["none"])
+        found |= judge_real(name, codecs["markerless"], options.data)
+        found |= throughput(name, codecs["none"], test_sets["none"])
+        for figure, one in found.items():  # what is known already, if the rest is not waited for
+            print(f"{figure}: {one.value:.4g} {one.unit} {one.note}".rstrip(), file=sys.stderr, flush=True)
+        figures |= found
     publish("codec", figures, options.json)
 
 

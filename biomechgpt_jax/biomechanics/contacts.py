@@ -10,14 +10,15 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 
-# A foot is set down when its lower point is below this height above the floor ...
-CONTACT_HEIGHT_M = 0.03
-# ... and that point slows down to this.
-CONTACT_SPEED_M_S = 0.5
-# It has left when that point is higher, or faster than this: the ball rolls forward while it still bears weight.
-RELEASE_SPEED_M_S = 1.0
-# Positions are smoothed over this long (standard deviation) before speeds are taken: about a 5 Hz low-pass filter.
-SMOOTHING_S = 0.025
+# A foot is set down when its lower point is below this height above the floor, and slows down to this speed; it has left
+# when that point is higher or faster. In that moment a foot loses metres per second within a tenth of a second, so that
+# errors of a few degrees, which move the ankle by centimetres, hardly move the event.
+CONTACT_HEIGHT_M = 0.06
+CONTACT_SPEED_M_S = 1.0
+# A foot that slows down to that speed touches the floor this much later.
+STRIKE_DELAY_S = 0.02
+# Positions are smoothed over this long (standard deviation) before speeds are taken: about a 3 Hz low-pass filter.
+SMOOTHING_S = 0.05
 # The floor under a point is this percentile of its height over this long about each moment: a foot is down for more
 # than a third of any stride, stairs rise, and the floor of a recording may drift.
 FLOOR_PERCENTILE, FLOOR_WINDOW_S = 15, 2.0
@@ -66,14 +67,10 @@ def contacts_from_points(heel: np.ndarray, ball: np.ndarray, rate_hz: float) -> 
     strikes, places, offs = [], [], []
     for foot in (RIGHT, LEFT):
         points = [_height_and_speed(point[:, foot], rate_hz) for point in (heel, ball)]
-        landing, leaving = (
-            np.max([_margin(height, speed, limit) for height, speed in points], axis=0)
-            for limit in (CONTACT_SPEED_M_S, RELEASE_SPEED_M_S)
-        )
-        shortest = max(2, round(SHORTEST_S * rate_hz))
-        on, _ = crossings(without_flicker(landing > 0, shortest), landing, rate_hz)
-        _, off = crossings(without_flicker(leaving > 0, shortest), leaving, rate_hz)
-        on, off = _paired(on, off)
+        margin = np.max([_margin(height, speed) for height, speed in points], axis=0)
+        down = without_flicker(margin > 0, max(2, round(SHORTEST_S * rate_hz)))
+        on, off = crossings(down, margin, rate_hz)
+        on = np.minimum(on + STRIKE_DELAY_S, frames[-1])
         settled = np.minimum(on + SETTLED_S, frames[-1])
         places.append(np.stack([np.interp(settled, frames, heel[:, foot, axis]) for axis in (0, 2)], axis=1))
         strikes.append(on)
@@ -113,16 +110,6 @@ def without_flicker(down: np.ndarray, shortest: int) -> np.ndarray:
     return down
 
 
-def _paired(on: np.ndarray, off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Landings and leavings that take turns: the first landing after each leaving, and the last leaving before it."""
-    time, lands = np.concatenate([on, off]), np.repeat([True, False], [len(on), len(off)])
-    order = np.argsort(time, kind="stable")
-    time, lands = time[order], lands[order]
-    first = np.diff(lands, prepend=~lands[:1]) != 0
-    last = np.diff(lands, append=~lands[-1:]) != 0
-    return time[lands & first], time[~lands & last]
-
-
 def _height_and_speed(point: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Height of a point of the foot above its local floor (m) and its speed (m/s), each f[T]."""
     smooth = gaussian_filter1d(point, SMOOTHING_S * rate_hz, axis=0, mode="nearest")
@@ -132,6 +119,6 @@ def _height_and_speed(point: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np
     return point[:, 1] - floor, speed
 
 
-def _margin(height: np.ndarray, speed: np.ndarray, limit: float) -> np.ndarray:
+def _margin(height: np.ndarray, speed: np.ndarray) -> np.ndarray:
     """Positive while a point is on the floor: the smaller of its two scaled margins, f[T]."""
-    return np.minimum(1 - height / CONTACT_HEIGHT_M, 1 - speed / limit)
+    return np.minimum(1 - height / CONTACT_HEIGHT_M, 1 - speed / CONTACT_SPEED_M_S)
