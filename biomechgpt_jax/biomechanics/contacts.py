@@ -10,9 +10,9 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 
-# A foot is set down when its lower point is below this height above the floor, and slows down to this speed; it has left
-# when that point is higher or faster. In that moment a foot loses metres per second within a tenth of a second, so that
-# errors of a few degrees, which move the ankle by centimetres, hardly move the event.
+# A foot is set down when its lower point is below this height above the floor, and slows down to this speed; it has
+# left when that point is higher or faster. In that moment a foot loses metres per second within a tenth of a second, so
+# that errors of a few degrees, which move the ankle by centimetres, hardly move the event.
 CONTACT_HEIGHT_M = 0.06
 CONTACT_SPEED_M_S = 1.0
 # A foot that slows down to that speed touches the floor this much later.
