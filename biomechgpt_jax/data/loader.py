@@ -17,9 +17,11 @@ import grain
 import jax
 import numpy as np
 
+from biomechgpt_jax.data import store
 from biomechgpt_jax.errors import InputError
 
 KEYS = ("tokens", "positions", "segments", "branches", "loss_weights")
+FAMILIES = "families"  # an older dataset has no such array
 PREFETCHED = 2  # batches ready on the devices ahead of the step
 _EDGE_BYTES = 1 << 16
 
@@ -58,8 +60,16 @@ def open_rows(directory: str | Path, split: str) -> tuple[Rows, str]:
 
 
 def _keys(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The arrays of a row: those of every dataset, and the further codes of motion tokens that have several."""
-    return (*KEYS, *sorted(key for key in row if key.startswith("codes_")))
+    """The arrays of a row: those of every dataset, the families, and the further codes of a motion token."""
+    return (*KEYS, *sorted(key for key in row if key == FAMILIES or key.startswith("codes_")))
+
+
+def families(directory: str | Path) -> tuple[str, ...]:
+    """Families of the questions in a packed dataset, sorted: the array `families` counts them from 1, 0 is none.
+
+    Empty for a dataset that was packed before rows said of which family a question is.
+    """
+    return tuple(store.metadata(Path(directory)).get(FAMILIES, ())) if store.is_dataset(Path(directory)) else ()
 
 
 def digest(directory: str | Path) -> str:

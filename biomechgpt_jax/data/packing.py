@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-ARRAYS = ("tokens", "positions", "segments", "branches", "loss_weights")
+ARRAYS = ("tokens", "positions", "segments", "branches", "families", "loss_weights")
 # A motion token of several codes has its first in `tokens` and the others in `codes_1`, `codes_2` ...
 NO_CODE = -1
 
@@ -41,10 +41,17 @@ def after(trunk: np.ndarray, text: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Branch:
-    """A question with its answer; `answer_start` is the index of the answer's first token."""
+    """A question with its answer.
+
+    Attributes:
+        tokens: i32[n].
+        answer_start: index of the answer's first token.
+        family: 1 + the index of the question's family in a list that is kept elsewhere; 0: of none.
+    """
 
     tokens: np.ndarray
     answer_start: int
+    family: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,10 +115,11 @@ def _best(count: np.ndarray, free: int) -> list[int]:
 
 
 def lay_out(items: Sequence[Item], row_length: int, pad: int, layers: int = 1) -> dict[str, np.ndarray]:
-    """One row: tokens, positions, segments, branches i32[L], loss_weights f32[L], and the further codes i32[L].
+    """One row: tokens, positions, segments, branches, families i32[L], loss_weights f32[L], further codes i32[L].
 
-    A trunk has positions from 0 and branch 0; each of its branches goes on from the trunk's end. Loss weight is
-    1 on the tokens of an answer and its end, as targets, and 0 elsewhere. Segment 0 is padding.
+    A trunk has positions from 0, branch 0 and family 0; each of its branches goes on from the trunk's end and has its
+    family on all of its tokens. Loss weight is 1 on the tokens of an answer and its end, as targets, and 0 elsewhere.
+    Segment 0 is padding.
     """
     row = {name: np.zeros(row_length, np.int32) for name in ARRAYS}
     row["tokens"][:] = pad
@@ -121,14 +129,15 @@ def lay_out(items: Sequence[Item], row_length: int, pad: int, layers: int = 1) -
     for segment, item in enumerate(items, 1):
         trunk = len(item.trunk)
         deeper[:, at : at + trunk] = item.trunk[:, 1:].T
-        parts = [(item.trunk[:, 0], 0, trunk, 0)]
-        parts += [(b.tokens, trunk, b.answer_start, number) for number, b in enumerate(item.branches, 1)]
-        for tokens, start, answer, branch in parts:
+        parts = [(item.trunk[:, 0], 0, trunk, 0, 0)]
+        parts += [(b.tokens, trunk, b.answer_start, number, b.family) for number, b in enumerate(item.branches, 1)]
+        for tokens, start, answer, branch, family in parts:
             cells = slice(at, at + len(tokens))
             row["tokens"][cells] = tokens
             row["positions"][cells] = start + np.arange(len(tokens))
             row["segments"][cells] = segment
             row["branches"][cells] = branch
+            row["families"][cells] = family
             if branch:
                 row["loss_weights"][at + answer : at + len(tokens)] = 1.0
             at += len(tokens)

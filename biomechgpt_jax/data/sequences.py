@@ -11,12 +11,14 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.data import crops, movements, packing, store
 from biomechgpt_jax.data.packing import Branch, Item
-from biomechgpt_jax.questions.registry import QUESTIONS, Question
+from biomechgpt_jax.questions.registry import FAMILIES, QUESTIONS, Question
 from biomechgpt_jax.questions.truth import truths
 from biomechgpt_jax.tokenizer.backends import MotionCodec
 from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 Progress = Callable[[str, int, int], None]
+
+_FAMILIES = sorted(FAMILIES)  # the array `families` of a row counts them from 1
 
 # How much more often than a gait parameter a question is asked where not all can be: by name, else by family.
 # A trial supports up to six gait parameters, but one or two timed tests and one diagnosis.
@@ -36,7 +38,7 @@ def branch(vocabulary: Vocabulary, question: Question, phrasing: str, value: str
     """Tokens of a question with its answer."""
     asked = [vocabulary.question, *vocabulary.encode_text(phrasing), vocabulary.answer]
     answer = [*vocabulary.encode_text(question.answer_text(value)), vocabulary.end]
-    return Branch(np.array(asked + answer, np.int32), len(asked))
+    return Branch(np.array(asked + answer, np.int32), len(asked), 1 + _FAMILIES.index(question.family))
 
 
 def _show(trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _Shown | None:
@@ -144,6 +146,7 @@ def pack(
     facts = {
         **report,
         "row_length": cfg.pack.row_length,
+        "families": _FAMILIES,
         "codec": codec.digest,
         "vocabulary": vocabulary.digest,
         "movements": store.metadata(movements_dir)["digest"],

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from biomechgpt_jax.data import loader
+from biomechgpt_jax.data import loader, packing, store
 from biomechgpt_jax.errors import InputError
 
 L = 6
@@ -111,6 +111,21 @@ def test_prefetch_hands_over_errors() -> None:
     rows._rows.__class__ = type("Broken", (Memory,), {"__getitems__": lambda self, keys: 1 / 0})
     with pytest.raises(ZeroDivisionError), rows.prefetch(0, 3) as batches:
         next(iter(batches))
+
+
+def test_families_are_read_where_a_dataset_has_them(tmp_path) -> None:
+    """Datasets without the array are read as before."""
+    assert "families" not in make().device_batch(0)
+    features = {key: ((L,), np.float32 if key == "loss_weights" else np.int32) for key in packing.ARRAYS}
+    row = {key: np.arange(L).astype(dtype) for key, (_, dtype) in features.items()}
+    store.write(tmp_path / "new", "new", features, {"train": [("a", row)]}, {"families": ["gait", "timed"]})
+    batch = loader.open_loader(tmp_path / "new", "train", 2, 0).device_batch(0)
+    assert batch["families"].dtype == np.int32 and batch["families"].tolist() == [list(range(L))] * 2
+    assert loader.families(tmp_path / "new") == ("gait", "timed")
+    del features["families"], row["families"]
+    store.write(tmp_path / "old", "old", features, {"train": [("a", row)]}, {})
+    assert "families" not in loader.open_loader(tmp_path / "old", "train", 2, 0).device_batch(0)
+    assert loader.families(tmp_path / "old") == ()
 
 
 def test_bad_directories_are_refused(tmp_path) -> None:

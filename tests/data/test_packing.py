@@ -43,7 +43,7 @@ def test_the_order_is_fixed_and_too_long_an_item_is_refused() -> None:
 
 def item(trunk: int, *branches: tuple[int, int]) -> Item:
     made = (
-        Branch(100 * number + np.arange(length, dtype=np.int32), answer)
+        Branch(100 * number + np.arange(length, dtype=np.int32), answer, 10 * number)
         for number, (length, answer) in enumerate(branches, 1)
     )
     return Item(np.arange(10, 10 + trunk, dtype=np.int32)[:, None], tuple(made))
@@ -55,6 +55,7 @@ def test_a_row_is_laid_out_by_hand() -> None:
     assert row["positions"].tolist() == [0, 1, 2, 3, 4, 5, 6, 3, 4, 5, 0, 1, 0, 0, 0]
     assert row["segments"].tolist() == [1] * 10 + [2] * 2 + [0] * 3
     assert row["branches"].tolist() == [0] * 3 + [1] * 4 + [2] * 3 + [1] * 2 + [0] * 3
+    assert row["families"].tolist() == [0] * 3 + [10] * 4 + [20] * 3 + [10] * 2 + [0] * 3
     assert row["loss_weights"].tolist() == [0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 0, 1, 0, 0, 0]
     assert row["loss_weights"].dtype == np.float32
     assert all(row[name].dtype == np.int32 for name in packing.ARRAYS[:-1])

@@ -113,6 +113,18 @@ def test_every_branch_is_a_question_with_an_answer(packed) -> None:
     assert min(asked[name] for name in gait) > 0.4 * max(asked[name] for name in gait)
 
 
+def test_every_question_says_of_which_family_it_is(packed) -> None:
+    names = loader.families(packed.directory)
+    assert list(names) == sorted(registry.FAMILIES) == list(loader.families(packed.text_only))
+    for row in [*rows_of(packed.directory)[:20], *rows_of(packed.text_only)[:5]]:
+        assert not row["families"][row["branches"] == 0].any()
+        for segment in range(1, int(row["segments"].max()) + 1):
+            for branch in range(1, int(row["branches"][row["segments"] == segment].max()) + 1):
+                here = (row["segments"] == segment) & (row["branches"] == branch)
+                question = registry.match(said(row["tokens"][here])[0])
+                assert set(row["families"][here]) == {1 + names.index(question.family)}
+
+
 def test_answers_are_true_of_the_movement(packed) -> None:
     """Step times of the made-up walks are known: every cadence that is asked must be one of them."""
     cadences = {round(60.0 / (0.5 + 0.1 * np.random.default_rng(i).random())) for i in range(60)}
