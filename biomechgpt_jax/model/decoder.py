@@ -24,9 +24,12 @@ ROW_KEYS = ("positions", "segments", "branches")
 
 
 def compute_dtype(cfg: config.Model) -> Any:
-    """The dtype of activations: `auto` is float32 on CPU, which has no bf16 units, and bfloat16 elsewhere."""
+    """The dtype of activations: `auto` is float32 on CPU, which has no bf16 units, and bfloat16 elsewhere.
+
+    What counts is the device of the active mesh, so that compiling for an absent one gives its program.
+    """
     if cfg.compute_dtype == "auto":
-        return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        return jnp.float32 if sharding.platform() == "cpu" else jnp.bfloat16
     return jnp.dtype(cfg.compute_dtype)
 
 

@@ -116,6 +116,16 @@ def active_mesh() -> AbstractMesh | None:
     return None if mesh.empty else mesh
 
 
+def platform() -> str:
+    """What the computation is for, such as "cpu" or "tpu": the active mesh's devices, else the default backend.
+
+    The two differ where a program is compiled for devices that are not there.
+    """
+    mesh = active_mesh()
+    device = None if mesh is None else mesh.abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
 def constrain(x: jax.Array, axes: LogicalAxes) -> jax.Array:
     """Pin the layout of an activation under the active mesh; without one, return it unchanged.
 

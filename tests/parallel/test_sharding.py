@@ -54,3 +54,14 @@ def test_constrain_is_nothing_without_a_mesh_and_refuses_under_one():
             jax.jit(lambda x: sharding.constrain(x, ("batch", "no such name")))(x)
         with pytest.raises(InputError, match="used by both"):
             jax.jit(lambda x: sharding.constrain(x, ("batch", "embed")))(x)
+
+
+def test_the_platform_is_that_of_the_active_mesh():
+    assert sharding.platform() == jax.default_backend()
+    absent = jax.sharding.AbstractDevice(device_kind="TPU v5p", num_cores=None, platform="tpu")
+    with jax.sharding.use_abstract_mesh(AbstractMesh((8,), ("data",), abstract_device=absent)):
+        assert sharding.platform() == "tpu"
+        assert decoder.compute_dtype(config.Model()) == jnp.bfloat16
+        assert decoder.compute_dtype(config.Model(compute_dtype="float32")) == jnp.float32
+    with jax.set_mesh(mesh.make(config.Mesh())):
+        assert sharding.platform() == jax.default_backend()
