@@ -225,6 +225,33 @@ class Mesh:
 
 
 @dataclass(frozen=True)
+class Distributed:
+    """Several processes as one run. A field at its default takes BIOMECHGPT_<FIELD> of the environment, where set."""
+
+    coordinator: str = ""  # host:port of process 0; empty: found from the cluster, or a single process
+    processes: int = 0  # 0: as the cluster says
+    process_id: int = -1  # -1: as the cluster says
+    start_timeout_s: int = 300  # until the coordinator is reached and all have come
+    heartbeat_timeout_s: int = 100  # a process silent for so long is lost, which ends the others (134)
+    shutdown_timeout_s: int = 300
+    barrier_timeout_s: int = 300  # at the checks of the start and where processes meet between stages
+    stall_s: float = 45.0  # without a finished step: the host that is behind is named and dumps its stacks
+    first_step_stall_s: float = 900.0  # the same for the first steps, which compile
+
+    def __post_init__(self) -> None:
+        for name in ("start_timeout_s", "heartbeat_timeout_s", "shutdown_timeout_s", "barrier_timeout_s"):
+            _require(getattr(self, name) >= 1, f"distributed.{name} is {getattr(self, name)}; give at least 1")
+        for name in ("stall_s", "first_step_stall_s"):
+            _require(getattr(self, name) > 0, f"distributed.{name} is {getattr(self, name)}; give a positive number")
+        _require(self.processes >= 0, f"distributed.processes is {self.processes}; give 0 or more")
+        port = self.coordinator.rpartition(":")[2]
+        _require(
+            not self.coordinator or (":" in self.coordinator and port.isdecimal()),
+            f'distributed.coordinator is "{self.coordinator}"; give host:port, such as "node1:8476"',
+        )
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Evaluation on held-out participants."""
 
@@ -247,4 +274,5 @@ class Experiment:
     train: Train = field(default_factory=Train)
     text_only_steps: int = 150  # training steps of the text-only control
     mesh: Mesh = field(default_factory=Mesh)
+    distributed: Distributed = field(default_factory=Distributed)
     evaluation: Evaluation = field(default_factory=Evaluation)

@@ -1,8 +1,15 @@
-"""The one exception that means "the user's input is wrong"."""
+"""The exceptions that the command line prints as one line."""
 
 
 class InputError(Exception):
     """Bad input: the message is one line that says what, where, and how to mend it.
 
     The command line prints it without a traceback and exits with code 2.
+    """
+
+
+class ClusterError(Exception):
+    """A host is missing, hangs or cannot be reached; the message is one line that names it.
+
+    The command line prints it without a traceback and exits with code 1: starting again may mend it.
     """

@@ -115,7 +115,7 @@ def train(
 
         with (
             jax.set_mesh(mesh),
-            metrics.MetricsLog(places.metrics, done) as log,
+            metrics.MetricsLog(places.metrics if jax.process_index() == 0 else None, done) as log,
             task.batches(mesh, done, steps) as batches,
         ):
 

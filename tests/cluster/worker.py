@@ -1,0 +1,116 @@
+"""One process of a toy training: python worker.py PLAN, a JSON object; see `ground.Ground.start`."""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import ground
+
+from biomechgpt_jax import config
+from biomechgpt_jax.errors import ClusterError, InputError
+from biomechgpt_jax.parallel import distributed
+
+PLAN: dict[str, Any] = json.loads(sys.argv[1])
+WORKDIR = Path(PLAN["workdir"])
+
+
+def experiment() -> config.Experiment:
+    """Two layers of 32, four rows a step, everything logged, a checkpoint every fourth step."""
+    return config.Experiment(
+        model=config.Model(layers=2, model_size=32, heads=2, kv_heads=2, head_size=16, hidden_size=64),
+        optimizer=config.Optimizer(warmup_steps=3, peak_learning_rate=1e-2),
+        train=config.Train(
+            **({"batch_size": ground.BATCH, "log_every": 1, "checkpoint_every": 4, "loss_chunk": 16} | PLAN["train"])
+        ),
+        mesh=config.Mesh(**PLAN["mesh"]),
+    )
+
+
+def befall(step: int, process: int) -> None:
+    """Do what the plan has for this process at this step, once."""
+    for number, fault in enumerate(PLAN["faults"]):
+        done = WORKDIR / f"fault-{number}.done"
+        if fault["process"] != process or step < fault["step"] or done.exists():
+            continue
+        done.write_text(f"{step}\n")
+        print(f"fault: {fault['do']} at step {step}", file=sys.stderr, flush=True)
+        if fault["do"] == "stick":
+            time.sleep(3600)
+        if fault["do"] == "raise":
+            raise RuntimeError("a fault of the plan")
+        os.kill(os.getpid(), {"kill": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}[fault["do"]])
+
+
+def main() -> int:
+    """Train; the exit code as the command line would give it."""
+    cfg = experiment()
+    try:
+        place = distributed.start(cfg.distributed)
+        return train(cfg, place)
+    except (InputError, ClusterError) as error:
+        print(f"biomechgpt: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+
+
+def train(cfg: config.Experiment, place: distributed.Place) -> int:
+    import jax
+    import numpy as np
+
+    from biomechgpt_jax.training import language, loop
+
+    class Recorded(language.Language):
+        """Writes down the rows that this process was given."""
+
+        @contextlib.contextmanager
+        def batches(self, mesh: Any, start: int, stop: int) -> Iterator[Any]:
+            with (
+                super().batches(mesh, start, stop) as inner,
+                (WORKDIR / f"rows-{os.getpid()}.jsonl").open("a") as file,
+            ):
+
+                def recorded() -> Iterator[Any]:
+                    for step, batch in enumerate(inner, start):
+                        for shard in batch["tokens"].addressable_shards:
+                            first = shard.index[0].start or 0
+                            for row, tokens in enumerate(np.asarray(shard.data), first):
+                                entry = [step, row, hashlib.sha256(tokens.tobytes()).hexdigest()[:16]]
+                                file.write(json.dumps(entry) + "\n")
+                        file.flush()
+                        yield batch
+
+                yield recorded()
+
+    vectors = np.random.default_rng(0).normal(size=(ground.CODES, 6)).astype(np.float32)
+    words = SimpleNamespace(size=ground.VOCABULARY, motion_offset=ground.OFFSET, digest="toy")
+    task = Recorded(cfg, PLAN["sequences"], vectors, words)
+    places = loop.Places(WORKDIR / "checkpoints", WORKDIR / "metrics.jsonl")
+
+    def progress(step: int, values: dict[str, Any]) -> None:
+        if "loss" in values:
+            print(f"step {step}", file=sys.stderr, flush=True)
+            befall(step, place.process)
+
+    state = loop.train(task, cfg.train, cfg.mesh, PLAN["steps"], places, progress)
+    mesh = state["step"].sharding.mesh
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    whole = jax.device_get(jax.jit(lambda tree: tree, out_shardings=everywhere)(state["params"]))
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in jax.tree.leaves(whole)))
+    if place.process == 0:
+        found = {"params": digest.hexdigest(), "steps": PLAN["steps"]}
+        found |= {"processes": jax.process_count(), "devices": jax.device_count()}
+        (WORKDIR / "result.json").write_text(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
