@@ -19,6 +19,13 @@ def _require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+def _is_positive(word: str) -> bool:
+    try:
+        return 0 < float(word) < math.inf
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class Cohort:
     """The synthetic clinical cohort."""
@@ -200,6 +207,8 @@ class Train:
 
     steps: int = 700
     batch_size: int = 8  # rows of the global batch
+    # Further packed datasets, "directory=weight" each; the weight is relative to that of the experiment's own, 1.
+    mixture: tuple[str, ...] = ()
     loss_chunk: int = 1024  # tokens per chunk of the cross-entropy, inside each device's shard
     log_every: int = 10
     checkpoint_every: int = 200
@@ -211,6 +220,18 @@ class Train:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "loss_chunk", "log_every", "checkpoint_every", "keep_last"):
             _require(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; give at least 1")
+        for entry in self.mixture:
+            directory, _, weight = entry.rpartition("=")
+            _require(
+                directory != "" and _is_positive(weight),
+                f'train.mixture has "{entry}"; give a directory of packed rows and its weight, such as "DIR=0.5"',
+            )
+
+    @property
+    def mixed(self) -> tuple[tuple[str, float], ...]:
+        """Directory and weight of each dataset that is mixed in."""
+        entries = (entry.rpartition("=") for entry in self.mixture)
+        return tuple((directory, float(weight)) for directory, _, weight in entries)
 
 
 @dataclass(frozen=True)

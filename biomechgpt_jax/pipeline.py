@@ -171,8 +171,12 @@ def _relevant(cfg: config.Experiment, stage: str) -> Any:
         "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.train.batch_size, cfg.train.seed, cfg.text_only_steps],
         "evaluate": [cfg.evaluation],
     }
-    parts = parts_of[stage]
-    return [part if isinstance(part, int) else dataclasses.asdict(part) for part in parts]
+    parts = [part if isinstance(part, int) else dataclasses.asdict(part) for part in parts_of[stage]]
+    if stage == "train" and cfg.train.mixture:
+        from biomechgpt_jax.data import loader
+
+        parts.append([(loader.digest(directory), weight) for directory, weight in cfg.train.mixed])
+    return parts
 
 
 def _intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
@@ -347,9 +351,16 @@ def _train(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[st
     )
     for steps, rows, checkpoints, log, vectors, what in runs:
         report = _training_report(progress, steps, what)
-        language.train(cfg, rows, checkpoints, log, vectors, words, steps, report)
+        part = cfg if rows == work.sequences else _with_twins(cfg)
+        language.train(part, rows, checkpoints, log, vectors, words, steps, report)
     progress.done(f"{cfg.train.steps} steps, text-only control {cfg.text_only_steps} steps")
     return {"digest": _digest([cfg.train.steps, words.digest])}
+
+
+def _with_twins(cfg: config.Experiment) -> config.Experiment:
+    """The experiment with the text-only twins of the datasets that are mixed in: `pack` leaves them beside each."""
+    twins = tuple(f"{directory.rstrip('/')}_{TEXT_ONLY}={weight}" for directory, weight in cfg.train.mixed)
+    return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, mixture=twins))
 
 
 def _training_report(progress: Progress, steps: int, what: str) -> Callable[[int, dict[str, Any]], None]:

@@ -13,29 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import grain
 import jax
 import numpy as np
 
-from biomechgpt_jax.data import store
+from biomechgpt_jax.data import mixture, store
+from biomechgpt_jax.data.mixture import Part, Rows
 from biomechgpt_jax.errors import InputError
 
 KEYS = ("tokens", "positions", "segments", "branches", "loss_weights")
 FAMILIES = "families"  # an older dataset has no such array
 PREFETCHED = 2  # batches ready on the devices ahead of the step
 _EDGE_BYTES = 1 << 16
-
-
-class Rows(Protocol):
-    """A random-access source of rows: dicts of arrays [L]."""
-
-    def __len__(self) -> int: ...
-    def __getitems__(self, keys: Sequence[int]) -> Sequence[dict[str, Any]]: ...
-
-
-def order_seed(seed: int, name: str) -> int:
-    """Seed of a dataset's shuffle: Grain adds the epoch to it, so plain seeds of datasets would collide."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "little")
 
 
 def open_rows(directory: str | Path, split: str) -> tuple[Rows, str]:
@@ -105,8 +93,7 @@ class Loader:
     """Packed rows of one split.
 
     Args:
-        rows: the source; `open_rows` gives one.
-        name: the dataset's name, part of the shuffle's seed.
+        parts: the datasets to draw rows from by weight; `open_parts` gives them. Without shuffle: one after another.
         global_batch: rows B of a step over all processes.
         seed: of the order.
         sharding: of a batch array [B, L]; None: one device.
@@ -116,28 +103,26 @@ class Loader:
 
     def __init__(
         self,
-        rows: Rows,
-        name: str,
+        parts: Sequence[Part],
         global_batch: int,
         seed: int,
         sharding: jax.sharding.Sharding | None = None,
         shuffle: bool = True,
     ) -> None:
-        self._rows = rows
-        self._order: Any = None
-        if shuffle:
-            # Grain orders indices, so that a batch's rows are read from the source in one call.
-            self._order = grain.MapDataset.range(len(rows)).shuffle(seed=order_seed(seed, name)).repeat()
+        self._rows: Rows = parts[0].rows if len(parts) == 1 else mixture.Joined(parts)
+        # Indices are ordered, not rows, so that a batch's rows are read from a source in one call.
+        self._order = mixture.order(parts, seed) if shuffle else None
         self.global_batch = global_batch
-        first = rows.__getitems__([0])[0]
-        self.row_length, self._keys = len(first["tokens"]), _keys(first)
+        firsts = [part.rows.__getitems__([0])[0] for part in parts]
+        self.row_length = len(firsts[0]["tokens"])
+        self._keys = tuple(key for key in _keys(firsts[0]) if all(key in first for first in firsts))
         self._sharding = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
         self._shape = (global_batch, self.row_length)
         indices = self._sharding.addressable_devices_indices_map(self._shape).values()
         self._local = needed_rows(indices, global_batch)
 
     def __len__(self) -> int:
-        """Rows of the split."""
+        """Rows of the split, in all datasets."""
         return len(self._rows)
 
     def rows(self, step: int, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
@@ -180,6 +165,51 @@ def from_rows(
     return jax.make_array_from_callback(shape, sharding, piece)
 
 
+def open_parts(directory: str | Path, split: str, mixed: Sequence[tuple[str, float]] = ()) -> list[Part]:
+    """A packed dataset, of weight 1, and those that are mixed in with it, in an order that only their content decides.
+
+    Args:
+        directory: of the dataset.
+        split: of all of them.
+        mixed: directory and weight of each further dataset.
+
+    Raises:
+        InputError: no such dataset or split; or datasets of other vocabularies, row lengths or families, or one twice.
+    """
+    rows, name = open_rows(directory, split)
+    parts = [Part(rows, name)]
+    if not mixed:
+        return parts
+    own, facts = digest(directory), _must_agree(directory)
+    found: dict[str, Part] = {}
+    for other, weight in mixed:
+        rows, name = open_rows(other, split)
+        content = digest(other)
+        if content == own or content in found:
+            raise InputError(f"train.mixture: the rows of {other} are in the mixture already; name each dataset once")
+        for what, value in _must_agree(other).items():
+            if value != facts[what]:
+                raise InputError(
+                    f"train.mixture: {other} has {what} {value}, {directory} has {facts[what]}; "
+                    "pack both anew with the same tokenizer and pack.row_length"
+                )
+        found[content] = Part(rows, f"{name}/{content}", weight)
+    return parts + [found[content] for content in sorted(found)]
+
+
+def _must_agree(directory: str | Path) -> dict[str, Any]:
+    """What datasets of one mixture must have in common."""
+    facts = store.metadata(Path(directory))
+    names = {"vocabulary": "vocabulary", "row length": "row_length", "families": FAMILIES}
+    return {what: facts.get(key) for what, key in names.items()}
+
+
+def mixture_digest(directory: str | Path, mixed: Sequence[tuple[str, float]] = ()) -> str:
+    """What a run that resumes must find unchanged: the digest of a dataset, then weight and digest of each mixed in."""
+    others = sorted((digest(other), weight) for other, weight in mixed)
+    return " + ".join([digest(directory), *(f"{weight:g} x {content}" for content, weight in others)])
+
+
 def open_loader(
     directory: str | Path,
     split: str,
@@ -187,22 +217,23 @@ def open_loader(
     seed: int,
     sharding_of: Callable[[tuple[int, int]], jax.sharding.Sharding] | None = None,
     shuffle: bool = True,
+    mixed: Sequence[tuple[str, float]] = (),
 ) -> Loader:
-    """A loader of one split of a packed dataset.
+    """A loader of one split of a packed dataset, or of a mixture.
 
     Args:
-        directory: of the dataset.
+        directory, mixed: as for `open_parts`.
         split: `train`, `validation` or `test`.
         global_batch, seed, shuffle: as for `Loader`.
         sharding_of: from the shape (B, L) of a batch to its layout; None: one device.
 
     Raises:
-        InputError: no such dataset or split, or a batch that cannot be laid out.
+        InputError: as `open_parts`, or a batch that cannot be laid out.
     """
-    rows, name = open_rows(directory, split)
-    length = len(rows.__getitems__([0])[0]["tokens"])
+    parts = open_parts(directory, split, mixed)
+    length = len(parts[0].rows.__getitems__([0])[0]["tokens"])
     sharding = None if sharding_of is None else sharding_of((global_batch, length))
-    return Loader(rows, name, global_batch, seed, sharding, shuffle)
+    return Loader(parts, global_batch, seed, sharding, shuffle)
 
 
 class Source(Protocol):

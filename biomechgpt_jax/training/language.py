@@ -89,7 +89,8 @@ class Language:
 
     def identity(self, steps: int) -> dict[str, Any]:
         """What a checkpoint and a run that resumes from it must share."""
-        return identity(self._experiment, self._vocabulary, data.digest(self._sequences), steps)
+        content = data.mixture_digest(self._sequences, self._experiment.train.mixed)
+        return identity(self._experiment, self._vocabulary, content, steps)
 
     def abstract_state(self, mesh: Mesh) -> State:
         """The state with its layout."""
@@ -137,7 +138,9 @@ class Language:
         cfg, layout = self._experiment.train, functools.partial(sharding.batch_sharding, mesh)
         trains = split == "train"
         return data.open_loader(
-            self._sequences, split, cfg.batch_size, cfg.seed if trains else 0, layout, shuffle=trains
+            *(self._sequences, split, cfg.batch_size, cfg.seed if trains else 0, layout),
+            shuffle=trains,
+            mixed=cfg.mixed if trains else (),
         )
 
 

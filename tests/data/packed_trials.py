@@ -4,6 +4,7 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
+from biomechgpt_jax.data import packing, store
 
 RATE_HZ = 30.0
 CODES = 50
@@ -81,3 +82,18 @@ class Vocabulary:
 
     def decode_text(self, ids):
         return "".join(chr(i) for i in ids if i < 128)
+
+
+def write_rows(directory, splits, row_length=6, vocabulary="vocabulary", start=0):
+    """A packed dataset of made-up rows, so many by split, whose tokens are the row's number counted from `start`."""
+    arrays = {key: ((row_length,), np.float32 if key == "loss_weights" else np.int32) for key in packing.ARRAYS}
+    rows, at = {}, start
+    for split, count in splits.items():
+        numbers = range(at, at + count)
+        rows[split] = [
+            (f"{n:07d}", {key: np.full(row_length, n, dtype) for key, (_, dtype) in arrays.items()}) for n in numbers
+        ]
+        at += count
+    facts = {"vocabulary": vocabulary, "row_length": row_length, "families": ["gait", "timed"]}
+    store.write(directory, "sequences", arrays, rows, facts)
+    return directory

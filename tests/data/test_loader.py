@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax.data import loader, packing, store
+from biomechgpt_jax.data.mixture import Part
 from biomechgpt_jax.errors import InputError
 
 L = 6
@@ -30,7 +31,7 @@ def ids(batch) -> list[int]:
 
 
 def make(count=37, batch=8, seed=0, name="sequences", **kwargs) -> loader.Loader:
-    return loader.Loader(Memory(count), name, batch, seed, **kwargs)
+    return loader.Loader([Part(Memory(count), name)], batch, seed, **kwargs)
 
 
 def test_each_epoch_is_a_permutation_and_epochs_differ() -> None:
@@ -81,7 +82,7 @@ def test_the_global_batch_is_the_same_for_any_number_of_processes(processes, axe
 
 def test_a_batch_is_one_read() -> None:
     memory = Memory(37)
-    rows = loader.Loader(memory, "sequences", 8, 0)
+    rows = loader.Loader([Part(memory, "sequences")], 8, 0)
     memory.calls = 0
     rows.batch(3)
     assert memory.calls == 1

@@ -33,7 +33,7 @@ class Rows:
     def __len__(self): return 21
     def __getitems__(self, keys): return [{k: i * 100 + np.arange(L) for k in loader.KEYS} for i in keys]
 
-plain = loader.Loader(Rows(), "rows", B, 0).batch(4)
+plain = loader.Loader([loader.Part(Rows(), "rows")], B, 0).batch(4)
 meshes = [dict(data=8), dict(data=2, fsdp=2, sequence=2), dict(fsdp=2, sequence=2, tensor=2)]
 for sizes in meshes:
     grid = mesh.make(Mesh(**{"data": 1} | sizes))
@@ -54,7 +54,7 @@ for sizes in meshes:
     for a, b in zip(gradients, want_gradients):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
-    batch = loader.Loader(Rows(), "rows", B, 0, rows).device_batch(4)
+    batch = loader.Loader([loader.Part(Rows(), "rows")], B, 0, rows).device_batch(4)
     assert batch["tokens"].sharding == rows and np.array_equal(batch["tokens"], plain["tokens"])
 
 # What one mesh saved, another restores.
