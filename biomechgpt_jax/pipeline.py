@@ -171,7 +171,7 @@ def _relevant(cfg: config.Experiment, stage: str) -> Any:
         "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.train.batch_size, cfg.train.seed, cfg.text_only_steps],
         "evaluate": [cfg.evaluation],
     }
-    parts = [part if isinstance(part, int) else dataclasses.asdict(part) for part in parts_of[stage]]
+    parts: list[Any] = [part if isinstance(part, int) else dataclasses.asdict(part) for part in parts_of[stage]]
     if stage == "train" and cfg.train.mixture:
         from biomechgpt_jax.data import loader
 

@@ -152,17 +152,18 @@ class Loader:
         return Prefetch(self, start, stop)
 
 
+def piece(array: np.ndarray, rows: np.ndarray, index: tuple[slice, ...] | None, shape: tuple[int, ...]) -> np.ndarray:
+    """What a device with this index of an array of this shape holds, from the given rows of it (`needed_rows`)."""
+    assert index is not None  # arrays have at least one dimension
+    here = np.searchsorted(rows, np.arange(*index[0].indices(shape[0])))
+    return array[here][(slice(None), *index[1:])]
+
+
 def from_rows(
     array: np.ndarray, rows: np.ndarray, shape: tuple[int, ...], sharding: jax.sharding.Sharding
 ) -> jax.Array:
     """A global array of this shape and layout, of which this process holds the given rows (`needed_rows`)."""
-
-    def piece(index: tuple[slice, ...] | None) -> np.ndarray:
-        assert index is not None  # arrays have at least one dimension
-        here = np.searchsorted(rows, np.arange(*index[0].indices(shape[0])))
-        return array[here][(slice(None), *index[1:])]
-
-    return jax.make_array_from_callback(shape, sharding, piece)
+    return jax.make_array_from_callback(shape, sharding, lambda index: piece(array, rows, index, shape))
 
 
 def open_parts(directory: str | Path, split: str, mixed: Sequence[tuple[str, float]] = ()) -> list[Part]:

@@ -55,31 +55,6 @@ def test_seeds_of_neighbouring_epochs_do_not_collide() -> None:
     assert ids(make(count=8, seed=1).batch(0)) not in second_epoch
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4, 8])
-@pytest.mark.parametrize("axes", [("data",), ("data", "tensor"), ("tensor", "data"), ("sequence", "data")])
-def test_the_global_batch_is_the_same_for_any_number_of_processes(processes, axes) -> None:
-    """Devices are dealt to processes in order; each reads the rows of its own devices, across epoch ends."""
-    batch, devices = 16, 8
-    sizes = (devices,) if len(axes) == 1 else (2, 4) if axes[0] != "data" else (4, 2)
-    grid = np.arange(devices).reshape(sizes)
-    whole = make(batch=batch)
-    data_axis = axes.index("data")
-    per_row_group = batch // sizes[data_axis]
-    for step in (0, 2, 4, 9):
-        expected, seen = ids(whole.batch(step)), {}
-        for process in range(processes):
-            mine = range(process * devices // processes, (process + 1) * devices // processes)
-            indices = []
-            for device in mine:
-                group = int(np.argwhere(grid == device)[0][data_axis])
-                rows = slice(group * per_row_group, (group + 1) * per_row_group)
-                indices.append((rows, slice(None)))
-            rows = loader.needed_rows(indices, batch)
-            for row, value in zip(rows, ids(make(batch=batch).rows(step, rows)), strict=True):
-                assert seen.setdefault(int(row), value) == value
-        assert [seen[row] for row in range(batch)] == expected
-
-
 def test_a_batch_is_one_read() -> None:
     memory = Memory(37)
     rows = loader.Loader([Part(memory, "sequences")], 8, 0)
