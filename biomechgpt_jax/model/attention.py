@@ -2,114 +2,164 @@
 
 Row index i may see row index j iff they lie in the same segment (0 is padding and sees nothing),
 positions[j] <= positions[i], branches[j] is 0 (the trunk) or branches[i], and, with a window,
-positions[i] - positions[j] < window. The mask is an additive bias that is built once per batch.
+positions[i] - positions[j] < window. No array of T x T exists but in the reference: a `Plan`, made once per batch,
+tells which blocks of keys each block of queries sees, and the rule is applied inside a block.
 
-Shapes: B batch, T queries, S keys, H query heads, G key-value heads, R = H / G, K head size.
+Under a mesh every device computes its own rows, queries and heads (shard_map). Where the sequence is divided, a
+device keeps its queries and gathers keys and values.
+
+Shapes: B batch, T queries, S keys, H query heads, G key-value heads, R = H / G, K head size, N kinds of layers.
 """
 
-import functools
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec
 
-from biomechgpt_jax.parallel.sharding import active_mesh, constrain
-
-HIDDEN = -1e30  # the bias of an invisible key
-FLOOR = -1e20  # a row maximum below this means that the row sees nothing
-TINY = 1e-30  # stands for the denominator of a row that sees nothing
-BLOCK = 64  # queries per block: the fastest of 32..384 on a 2-core CPU at T = 384
-MAX_BLOCKS = 16  # blocks are unrolled: longer rows get larger ones
-SAVED = "attention"  # checkpoint name of what the backward pass needs besides q, k and v
+from biomechgpt_jax.model import blockwise
+from biomechgpt_jax.model.visibility import HIDDEN, Rows, block_visible, visible
+from biomechgpt_jax.parallel.sharding import active_mesh, partition_spec
 
 Path = Literal["auto", "reference", "blockwise"]
 
 
-def visible(
-    positions_BT: jax.Array,
-    segments_BT: jax.Array,
-    branches_BT: jax.Array,
-    positions_BS: jax.Array,
-    segments_BS: jax.Array,
-    branches_BS: jax.Array,
-    window: int = 0,
-) -> jax.Array:
-    """bool[B, T, S]: whether query t sees key s (the rule in the module's docstring).
+class Form(NamedTuple):
+    """What is fixed when the model is compiled: of each kind of layer its window (0: all), and how scores are made."""
+
+    windows: tuple[int, ...] = (0,)
+    scale: float = 1.0  # of products of queries and keys
+    soft_cap: float = 0.0  # scores become cap * tanh(scores / cap); 0: they stay
+
+
+class Plan(NamedTuple):
+    """Rows, and per kind of layer, row and block of queries: the blocks of keys, seen ones first, and their number."""
+
+    rows: Rows
+    order_NBQS: jax.Array
+    count_NBQ: jax.Array
+
+
+def plan(rows: Rows, windows: tuple[int, ...] = (0,)) -> Plan:
+    """What attention needs of a batch, once for all layers.
 
     Args:
-        window: how many positions a query looks back, itself included; 0: all.
+        rows: i32[B, T], as in the module's docstring.
+        windows: of each kind of layer, how many positions a query looks back, itself included; 0: all.
     """
-    back_BTS = positions_BT[:, :, None] - positions_BS[:, None, :]
-    same = (segments_BT[:, :, None] == segments_BS[:, None, :]) & (segments_BT[:, :, None] != 0)
-    branch = (branches_BS[:, None, :] == 0) | (branches_BS[:, None, :] == branches_BT[:, :, None])
-    seen = same & branch & (back_BTS >= 0)
-    return seen & (back_BTS < window) if window else seen
 
+    def local(rows: Rows) -> tuple[jax.Array, jax.Array]:
+        keys = _gathered(rows)
+        seen = jnp.stack([block_visible(rows, keys, window) for window in windows])
+        return jnp.argsort(~seen, axis=-1, stable=True).astype(jnp.int32), jnp.sum(seen, axis=-1, dtype=jnp.int32)
 
-def bias(positions_BT: jax.Array, segments_BT: jax.Array, branches_BT: jax.Array, window: int = 0) -> jax.Array:
-    """f32[B, T, T]: 0 where query t sees key s of the same row, HIDDEN elsewhere."""
-    rows = (positions_BT, segments_BT, branches_BT)
-    return jnp.where(visible(*rows, *rows, window=window), 0.0, HIDDEN).astype(jnp.float32)
+    mesh = active_mesh()
+    if mesh is None or mesh.size == 1:
+        return Plan(rows, *local(rows))
+    batch, length = partition_spec(mesh, ("batch", "length"), rows.positions.shape, "the batch")
+    out = PartitionSpec(None, batch, length, None), PartitionSpec(None, batch, length)
+    return Plan(rows, *_per_device(local, (PartitionSpec(batch, length),), out)(rows))
 
 
 def attention(
     q_BTHK: jax.Array,
     k_BTGK: jax.Array,
     v_BTGK: jax.Array,
-    positions_BT: jax.Array,
-    segments_BT: jax.Array,
-    branches_BT: jax.Array,
+    rows: Rows,
     window: int = 0,
+    soft_cap: float = 0.0,
     path: Path = "auto",
 ) -> jax.Array:
     """Scaled dot-product attention under the trunk-and-branches mask.
 
-    Row order must agree with the mask, as it does in packed rows: nothing visible stands later in the row.
-
     Args:
         q_BTHK: queries; k_BTGK, v_BTGK: keys and values, G divides H.
-        positions_BT, segments_BT, branches_BT: i32, as in the module's docstring.
+        rows: i32[B, T], as in the module's docstring.
         window: how many positions a query looks back, itself included; 0: all.
-        path: "reference" builds all T x T scores; "blockwise" only those up to each block's last row;
-            "auto" takes blockwise unless the active mesh divides the sequence.
+        soft_cap: bound of the scores; 0: none.
+        path: as `attend`.
 
     Returns:
         BTHK in the dtype of the queries; zero for padding.
     """
-    return attend(q_BTHK, k_BTGK, v_BTGK, bias(positions_BT, segments_BT, branches_BT, window), path)
+    form = Form((window,), q_BTHK.shape[-1] ** -0.5, soft_cap)
+    return attend(q_BTHK, k_BTGK, v_BTGK, plan(rows, form.windows), form, path=path)
 
 
 def attend(
-    q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, bias_BTS: jax.Array, path: Path = "auto"
+    q_BTHK: jax.Array,
+    k_BTGK: jax.Array,
+    v_BTGK: jax.Array,
+    plan: Plan,
+    form: Form,
+    kind: int | jax.Array = 0,
+    path: Path = "auto",
 ) -> jax.Array:
-    """`attention` with the mask given as an additive bias (from `bias`)."""
+    """`attention` of one layer.
+
+    Args:
+        q_BTHK: queries; k_BTGK, v_BTGK: keys and values, G divides H.
+        plan: of these rows and `form.windows`.
+        form: the windows of all kinds of layers, and how scores are made.
+        kind: of this layer, an index into the windows; it may be traced.
+        path: "reference" builds all scores; "blockwise" those of visible blocks; "auto" takes what suits the device.
+
+    Returns:
+        BTHK in the dtype of the queries; zero for padding.
+    """
+    q_BTHK = q_BTHK * jnp.asarray(form.scale, q_BTHK.dtype)
+
+    def local(
+        q: jax.Array, k: jax.Array, v: jax.Array, rows: Rows, order: jax.Array, count: jax.Array, kind: jax.Array
+    ) -> jax.Array:
+        k, v, keys = _gathered((k, v, rows))
+        window = form.windows[0] if len(form.windows) == 1 else jnp.asarray(form.windows)[kind]
+        if path == "reference":
+            return reference(q, k, v, visible(rows, keys, window), form.soft_cap)
+        return blockwise.attend(q, k, v, rows, keys, order[kind], count[kind], window, form.soft_cap)
+
+    arrays = q_BTHK, k_BTGK, v_BTGK, *plan, jnp.asarray(kind)
     mesh = active_mesh()
-    divided = mesh is not None and mesh.shape["sequence"] > 1
-    if path == "auto":
-        # Blocks are slices of the row, which a divided row would have to move between devices.
-        path = "reference" if divided else "blockwise"
-    if path == "reference":
-        if divided:  # each device keeps its queries and gathers all keys
-            k_BTGK = constrain(k_BTGK, ("batch", None, "kv_heads", None))
-            v_BTGK = constrain(v_BTGK, ("batch", None, "kv_heads", None))
-        return reference(q_BTHK, k_BTGK, v_BTGK, bias_BTS)
-    groups = k_BTGK.shape[2]
-    scale = q_BTHK.shape[-1] ** -0.5
-    q_BGRTK = rearrange(q_BTHK * jnp.asarray(scale, q_BTHK.dtype), "b t (g r) k -> b g r t k", g=groups)
-    k_BGSK, v_BGSK = (rearrange(x, "b s g k -> b g s k") for x in (k_BTGK, v_BTGK))
-    return rearrange(blockwise(q_BGRTK, k_BGSK, v_BGSK, bias_BTS), "b g r t k -> b t (g r) k")
+    if mesh is None or mesh.size == 1:
+        return local(*arrays)
+    queries = partition_spec(mesh, ("batch", "length", "heads", None), q_BTHK.shape, "queries")
+    keys = partition_spec(mesh, ("batch", "length", "kv_heads", None), k_BTGK.shape, "keys")
+    row, blocks = PartitionSpec(*queries[:2]), PartitionSpec(None, *queries[:2])
+    return _per_device(local, (queries, keys, keys, row, blocks, blocks, PartitionSpec()), queries)(*arrays)
 
 
-def reference(q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, bias_BTS: jax.Array) -> jax.Array:
-    """Attention in the plainest form: all scores, a softmax, a weighted sum. Other paths must equal it."""
-    q_BTGRK = rearrange(q_BTHK, "b t (g r) k -> b t g r k", g=k_BTGK.shape[2])
-    scores = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BTGK, preferred_element_type=jnp.float32)
-    scores = scores * q_BTHK.shape[-1] ** -0.5 + bias_BTS[:, None, None]
-    weights = jax.nn.softmax(scores, axis=-1)
-    weights = jnp.where(bias_BTS[:, None, None] > FLOOR, weights, 0.0).astype(v_BTGK.dtype)
-    return rearrange(jnp.einsum("bgrts,bsgk->btgrk", weights, v_BTGK), "b t g r k -> b t (g r) k")
+def _per_device(local: Callable[..., Any], given: Any, made: Any) -> Callable[..., Any]:
+    """A function of the arrays that one device holds, as a function of the whole ones."""
+    return jax.shard_map(local, in_specs=given, out_specs=made, check_vma=False)
+
+
+def _gathered(arrays: Any) -> Any:
+    """Arrays [B, T, ...] of one device with the parts of the other devices of its row, where the row is divided."""
+    mesh = active_mesh()
+    if mesh is None or mesh.shape["sequence"] == 1:
+        return arrays
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, "sequence", axis=1, tiled=True), arrays)
+
+
+def reference(
+    q_BTHK: jax.Array, k_BSGK: jax.Array, v_BSGK: jax.Array, visible_BTS: jax.Array, soft_cap: float = 0.0
+) -> jax.Array:
+    """Attention in the plainest form: all scores, a softmax, a weighted sum. Other paths must equal it.
+
+    Queries come already scaled.
+    """
+    q_BTGRK = rearrange(q_BTHK, "b t (g r) k -> b t g r k", g=k_BSGK.shape[2])
+    scores = capped(jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK, preferred_element_type=jnp.float32), soft_cap)
+    seen = visible_BTS[:, None, None]
+    weights = jnp.where(seen, jax.nn.softmax(jnp.where(seen, scores, HIDDEN), axis=-1), 0.0).astype(v_BSGK.dtype)
+    return rearrange(jnp.einsum("bgrts,bsgk->btgrk", weights, v_BSGK), "b t g r k -> b t (g r) k")
+
+
+def capped(scores: jax.Array, soft_cap: float) -> jax.Array:
+    """Scores bent into -soft_cap..soft_cap (Gemma 2, arXiv 2408.00118); 0: as they are."""
+    return soft_cap * jnp.tanh(scores / soft_cap) if soft_cap else scores
 
 
 def attend_cached(
@@ -119,6 +169,7 @@ def attend_cached(
     k_BTGK: jax.Array,
     v_BTGK: jax.Array,
     bias_BTN: jax.Array,
+    form: Form,
 ) -> jax.Array:
     """Attention of new tokens over a cache and over themselves, without copying the cache.
 
@@ -126,6 +177,7 @@ def attend_cached(
         q_BTHK, k_BTGK, v_BTGK: the new tokens.
         keys_BSGK, values_BSGK: the cache.
         bias_BTN: additive mask over the N = S + T keys, cache first.
+        form: how scores are made; the mask holds the window.
 
     Returns:
         BTHK.
@@ -136,91 +188,8 @@ def attend_cached(
         jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, keys, preferred_element_type=jnp.float32)
         for keys in (keys_BSGK, k_BTGK)
     ]
-    joined = jnp.concatenate(scores, axis=-1) * q_BTHK.shape[-1] ** -0.5 + bias_BTN[:, None, None]
+    joined = capped(jnp.concatenate(scores, axis=-1) * form.scale, form.soft_cap) + bias_BTN[:, None, None]
     weights = jax.nn.softmax(joined, axis=-1).astype(v_BTGK.dtype)
     out = jnp.einsum("bgrts,bsgk->btgrk", weights[..., :size], values_BSGK)
     out = out + jnp.einsum("bgrts,bsgk->btgrk", weights[..., size:], v_BTGK)
     return rearrange(out, "b t g r k -> b t (g r) k")
-
-
-def blocks(length: int) -> list[tuple[int, int]]:
-    """First and last (exclusive) row of each block of queries."""
-    size = max(BLOCK, -(-length // MAX_BLOCKS))
-    return [(start, min(start + size, length)) for start in range(0, length, size)]
-
-
-def _block_scores(q_BGRTK: jax.Array, k_BGSK: jax.Array, bias_BTS: jax.Array, start: int, stop: int) -> jax.Array:
-    """f32[B, G, R, t, stop]: scores of the queries start..stop with the keys that can be visible to them."""
-    scores = _batched("tk,sk->ts", q_BGRTK[:, :, :, start:stop], k_BGSK[:, :, :stop])
-    return scores + bias_BTS[:, None, None, start:stop, :stop]
-
-
-def _batched(rule: str, left: jax.Array, right_BGSK: jax.Array) -> jax.Array:
-    """A product of [B, G, R, t, .] with [B, G, s, .] that folds R into t: one matrix product per (b, g)."""
-    repeats, rows = left.shape[2:4]
-    folded = left.reshape(*left.shape[:2], repeats * rows, left.shape[-1])
-    inputs, output = rule.split("->")
-    first, second = inputs.split(",")
-    out = jnp.einsum(f"bg{first},bg{second}->bg{output}", folded, right_BGSK, preferred_element_type=jnp.float32)
-    return out.reshape(*left.shape[:2], repeats, rows, out.shape[-1])
-
-
-def _forward(
-    q_BGRTK: jax.Array, k_BGSK: jax.Array, v_BGSK: jax.Array, bias_BTS: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Output BGRTK and the log-sum-exp of the scores, f32[B, G, R, T, 1]."""
-    outs, sums = [], []
-    for start, stop in blocks(q_BGRTK.shape[3]):
-        scores = _block_scores(q_BGRTK, k_BGSK, bias_BTS, start, stop)
-        top = jnp.maximum(jnp.max(scores, axis=-1, keepdims=True), FLOOR)
-        weights = jnp.exp(scores - top)
-        total = jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), TINY)
-        out = _batched("ts,sk->tk", weights.astype(v_BGSK.dtype), v_BGSK[:, :, :stop]) / total
-        outs.append(out.astype(q_BGRTK.dtype))
-        sums.append(top + jnp.log(total))
-    return jnp.concatenate(outs, axis=3), jnp.concatenate(sums, axis=3)
-
-
-@jax.custom_vjp
-def blockwise(q_BGRTK: jax.Array, k_BGSK: jax.Array, v_BGSK: jax.Array, bias_BTS: jax.Array) -> jax.Array:
-    """Attention block by block of queries, over only the keys up to the block's last row.
-
-    The backward pass recomputes the weights from the log-sum-exp (Dao et al., FlashAttention, 2022), so that
-    no T x T array outlives a block. Queries come already scaled. The bias has no gradient.
-    """
-    return _forward(q_BGRTK, k_BGSK, v_BGSK, bias_BTS)[0]
-
-
-Residuals = tuple[jax.Array, ...]
-
-
-def _blockwise_forward(*arrays: jax.Array) -> tuple[jax.Array, Residuals]:
-    out, log_sums = (checkpoint_name(x, SAVED) for x in _forward(*arrays))
-    return out, (*arrays, out, log_sums)
-
-
-def _blockwise_backward(saved: Residuals, d_out_BGRTK: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
-    q_BGRTK, k_BGSK, v_BGSK, bias_BTS, out_BGRTK, log_sums = saved
-    fold = functools.partial(rearrange, pattern="b g r t s -> b g (r t) s")
-    product = functools.partial(jnp.einsum, "bgts,bgtk->bgsk", preferred_element_type=jnp.float32)
-    delta = jnp.sum(d_out_BGRTK.astype(jnp.float32) * out_BGRTK.astype(jnp.float32), axis=-1, keepdims=True)
-    d_queries = []
-    d_keys, d_values = (jnp.zeros(x.shape, jnp.float32) for x in (k_BGSK, v_BGSK))
-    for start, stop in blocks(q_BGRTK.shape[3]):
-        q, d_out = q_BGRTK[:, :, :, start:stop], d_out_BGRTK[:, :, :, start:stop]
-        scores = _block_scores(q_BGRTK, k_BGSK, bias_BTS, start, stop)
-        weights = jnp.exp(scores - log_sums[:, :, :, start:stop])
-        d_weights = _batched("tk,sk->ts", d_out, v_BGSK[:, :, :stop])
-        d_scores = (weights * (d_weights - delta[:, :, :, start:stop])).astype(q.dtype)
-        d_values = d_values.at[:, :, :stop].add(product(fold(weights.astype(q.dtype)), fold(d_out)))
-        d_keys = d_keys.at[:, :, :stop].add(product(fold(d_scores), fold(q)))
-        d_queries.append(_batched("ts,sk->tk", d_scores, k_BGSK[:, :, :stop]).astype(q.dtype))
-    return (
-        jnp.concatenate(d_queries, axis=3),
-        d_keys.astype(k_BGSK.dtype),
-        d_values.astype(v_BGSK.dtype),
-        None,
-    )
-
-
-blockwise.defvjp(_blockwise_forward, _blockwise_backward)

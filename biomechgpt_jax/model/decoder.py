@@ -43,10 +43,21 @@ def _boxed(key: jax.Array, cfg: config.Model, vocabulary_size: int) -> Any:
 
 
 def shared(batch: Batch, cfg: config.Model) -> layers.Shared:
-    """What all layers use, once per batch: rotary tables and the mask's bias."""
-    sin, cos = layers.rope_tables(batch["positions"], cfg.head_size, cfg.rope_theta)
-    bias_BTS = attention.bias(batch["positions"], batch["segments"], batch["branches"], cfg.window)
-    return layers.Shared(sin, cos, sharding.constrain(bias_BTS, ("batch", "length", None)))
+    """What all layers use, once per batch: rotary tables and what the mask lets each block of queries see."""
+    rows = attention.Rows(*(batch[name] for name in ROW_KEYS))
+    return layers.Shared(*layers.rope_tables(rows.positions, cfg), attention.plan(rows, cfg.windows))
+
+
+def shared_with_cache(new: attention.Rows, keys: attention.Rows, cfg: config.Model) -> layers.Shared:
+    """What all layers use where new tokens look at a cache and at themselves.
+
+    Args:
+        new: of the new tokens, i32[B, T].
+        keys: of the cache and then of the new tokens, i32[B, S]; segment 0 for columns that hold nothing.
+    """
+    seen = [attention.visible(new, keys, window) for window in cfg.windows]
+    bias_NBTS = jnp.where(jnp.stack(seen), 0.0, attention.HIDDEN).astype(jnp.float32)
+    return layers.Shared(*layers.rope_tables(new.positions, cfg), bias_NBTS)
 
 
 def _abstract_boxed(cfg: config.Model, vocabulary_size: int) -> Any:

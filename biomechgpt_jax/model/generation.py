@@ -111,18 +111,10 @@ def _decode(
         position_B1 = (lengths_B + state.step)[:, None]
         filled_BS = jnp.pad(prompt_BT, ((0, 0), (0, max_new))) | ((column_S >= width) & (column_S < width + state.step))
         one_B1 = jnp.ones_like(position_B1)
-        seen_BTS = attention.visible(
-            position_B1,
-            one_B1,
-            0 * one_B1,
-            positions_BS,
-            filled_BS.astype(jnp.int32),
-            0 * positions_BS,
-            cfg.window,
-        )
-        bias_BTN = jnp.where(jnp.pad(seen_BTS, ((0, 0), (0, 0), (0, 1)), constant_values=True), 0.0, attention.HIDDEN)
-        tables = layers.rope_tables(position_B1, cfg.head_size, cfg.rope_theta)
-        common = layers.Shared(*tables, bias_BTN.astype(jnp.float32))
+        token = attention.Rows(position_B1, one_B1, 0 * one_B1)
+        cached = attention.Rows(positions_BS, filled_BS.astype(jnp.int32), 0 * positions_BS)
+        keys = attention.Rows(*(jnp.concatenate(pair, axis=1) for pair in zip(cached, token, strict=True)))
+        common = decoder.shared_with_cache(token, keys, cfg)
         x_BTD, new = module.apply({"params": params}, token_B[:, None], common, state.cache)
         column = width + state.step
         return _State(

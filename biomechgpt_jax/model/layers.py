@@ -16,12 +16,16 @@ from jax.ad_checkpoint import checkpoint_name
 
 from biomechgpt_jax import config
 from biomechgpt_jax.model import attention
+from biomechgpt_jax.model.blockwise import SAVED
 from biomechgpt_jax.parallel.sharding import constrain
 
 REMAT_POLICIES = {  # what a layer keeps for its backward pass; the rest is computed again
-    "dots": jax.checkpoint_policies.save_only_these_names("projection", attention.SAVED),
+    "dots": jax.checkpoint_policies.save_only_these_names("projection", SAVED),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+
+
+Kind = int | jax.Array  # of a layer: an index into what differs between layers
 
 
 class Cache(NamedTuple):
@@ -32,18 +36,36 @@ class Cache(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What every layer uses, computed once per batch and outside the scan."""
+    """What the layers use, computed once per batch and outside the scan; N kinds of layers (`config.Model.kinds`)."""
 
-    sin_BTK: jax.Array  # K/2 angles
-    cos_BTK: jax.Array
-    bias_BTS: jax.Array  # 0 where visible; with a cache, S covers the cache and then the new tokens
+    sin_NBTK: jax.Array  # K/2 angles
+    cos_NBTK: jax.Array
+    mask: attention.Plan | jax.Array  # with a cache f32[N, B, T, S], 0 where visible: S is the cache, then new tokens
 
 
-def rope_tables(positions_BT: jax.Array, head_size: int, theta: float) -> tuple[jax.Array, jax.Array]:
-    """Sine and cosine of the rotary angles (Su et al., RoFormer, 2021): two f32[B, T, K/2]."""
-    frequencies = theta ** (-jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size)
-    angles_BTK = positions_BT[..., None].astype(jnp.float32) * frequencies
-    return jnp.sin(angles_BTK), jnp.cos(angles_BTK)
+def rope_frequencies(cfg: config.Model, kind: int = 0) -> jax.Array:
+    """Radians per position of a kind of layer, f32[K/2] (Su et al., RoFormer, 2021).
+
+    Kind 0 is slowed down as configured: linearly (Chen et al., 2023), or by Llama 3's rule, which leaves what turns
+    often within the original length, divides what hardly turns, and goes over smoothly between the two.
+    """
+    theta = cfg.local_rope_theta if kind and cfg.local_rope_theta else cfg.rope_theta
+    plain_K = theta ** (-jnp.arange(0, cfg.head_size, 2, dtype=jnp.float32) / cfg.head_size)
+    if kind or cfg.rope_scaling == "none":
+        return plain_K
+    slow_K = plain_K / cfg.rope_factor
+    if cfg.rope_scaling == "linear":
+        return slow_K
+    turns_K = cfg.rope_length * plain_K / (2 * math.pi)
+    kept_K = jnp.clip((turns_K - cfg.rope_low) / (cfg.rope_high - cfg.rope_low), 0.0, 1.0)
+    return kept_K * plain_K + (1 - kept_K) * slow_K
+
+
+def rope_tables(positions_BT: jax.Array, cfg: config.Model) -> tuple[jax.Array, jax.Array]:
+    """Sine and cosine of the rotary angles of every kind of layer: two f32[N, B, T, K/2]."""
+    frequencies_NK = jnp.stack([rope_frequencies(cfg, kind) for kind in range(len(cfg.windows))])
+    angles_NBTK = positions_BT[..., None].astype(jnp.float32) * frequencies_NK[:, None, None]
+    return jnp.sin(angles_NBTK), jnp.cos(angles_NBTK)
 
 
 def rotate(x_BTHK: jax.Array, sin_BTK: jax.Array, cos_BTK: jax.Array) -> jax.Array:
@@ -109,16 +131,16 @@ def named(init: nn.initializers.Initializer, axes: tuple[str, ...]) -> Callable[
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last axis, in float32 (Zhang and Sennrich, 2019)."""
 
-    epsilon: float
-    axis_name: str = "norm"
+    cfg: config.Model
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        init = named(nn.initializers.ones_init(), (self.axis_name,))
-        scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
+        start = nn.initializers.zeros_init() if self.cfg.unit_norms else nn.initializers.ones_init()
+        scale = self.param("scale", named(start, ("norm",)), (x.shape[-1],), jnp.float32)
         wide = x.astype(jnp.float32)
         mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-        return (wide * jax.lax.rsqrt(mean_square + self.epsilon) * scale).astype(x.dtype)
+        factor = 1.0 + scale if self.cfg.unit_norms else scale
+        return (wide * jax.lax.rsqrt(mean_square + self.cfg.norm_epsilon) * factor).astype(x.dtype)
 
 
 class Projection(nn.Module):
@@ -144,7 +166,9 @@ class Attention(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x_BTD: jax.Array, shared: Shared, cache: Cache | None) -> tuple[jax.Array, Cache]:
+    def __call__(
+        self, x_BTD: jax.Array, shared: Shared, cache: Cache | None, kind: Kind = 0
+    ) -> tuple[jax.Array, Cache]:
         cfg = self.cfg
         d, h, g, k = cfg.model_size, cfg.heads, cfg.kv_heads, cfg.head_size
         q_BTHK = Projection((d,), (h, k), ("embed", "heads", "head_size"), self.dtype, name="query")(x_BTD)
@@ -154,14 +178,18 @@ class Attention(nn.Module):
         k_BTGK = constrain(k_BTGK, ("batch", "length", "kv_heads", None))
         v_BTGK = constrain(v_BTGK, ("batch", "length", "kv_heads", None))
         if cfg.qk_norm:
-            q_BTHK = RMSNorm(cfg.norm_epsilon, name="query_norm")(q_BTHK)
-            k_BTGK = RMSNorm(cfg.norm_epsilon, name="key_norm")(k_BTGK)
-        q_BTHK = rotate(q_BTHK, shared.sin_BTK, shared.cos_BTK)
-        k_BTGK = rotate(k_BTGK, shared.sin_BTK, shared.cos_BTK)
-        if cache is None:
-            o_BTHK = attention.attend(q_BTHK, k_BTGK, v_BTGK, shared.bias_BTS)
+            q_BTHK = RMSNorm(cfg, name="query_norm")(q_BTHK)
+            k_BTGK = RMSNorm(cfg, name="key_norm")(k_BTGK)
+        q_BTHK = rotate(q_BTHK, shared.sin_NBTK[kind], shared.cos_NBTK[kind])
+        k_BTGK = rotate(k_BTGK, shared.sin_NBTK[kind], shared.cos_NBTK[kind])
+        form = attention.Form(cfg.windows, cfg.score_scale, cfg.attention_soft_cap)
+        if isinstance(shared.mask, attention.Plan):
+            o_BTHK = attention.attend(q_BTHK, k_BTGK, v_BTGK, shared.mask, form, kind, cfg.attention)
         else:
-            o_BTHK = attention.attend_cached(q_BTHK, cache.keys, cache.values, k_BTGK, v_BTGK, shared.bias_BTS)
+            if cache is None:
+                raise ValueError("a mask over a cache needs the cache")
+            bias_BTS = shared.mask[kind]
+            o_BTHK = attention.attend_cached(q_BTHK, cache.keys, cache.values, k_BTGK, v_BTGK, bias_BTS, form)
         o_BTHK = constrain(o_BTHK, ("batch", "length", "heads", None))
         gain = (2 * cfg.layers) ** -0.5  # keeps the residual stream's size independent of depth (GPT-2)
         axes = ("heads", "head_size", "embed")
@@ -195,13 +223,20 @@ class Block(nn.Module):
     return_cache: bool = False
 
     @nn.compact
-    def __call__(self, x_BTD: jax.Array, shared: Shared, cache: Cache | None) -> tuple[jax.Array, Cache | None]:
-        eps = self.cfg.norm_epsilon
-        normed = RMSNorm(eps, name="attention_norm")(x_BTD)
-        y_BTD, new = Attention(self.cfg, self.dtype, name="attention")(normed, shared, cache)
+    def __call__(
+        self, x_BTD: jax.Array, shared: Shared, cache: Cache | None, kind: jax.Array | None
+    ) -> tuple[jax.Array, Cache | None]:
+        cfg = self.cfg
+        normed = RMSNorm(cfg, name="attention_norm")(x_BTD)
+        attend = Attention(cfg, self.dtype, name="attention")
+        y_BTD, new = attend(normed, shared, cache, 0 if kind is None else kind)
+        if cfg.post_norms:
+            y_BTD = RMSNorm(cfg, name="attention_post_norm")(y_BTD)
         x_BTD = constrain(x_BTD + y_BTD, ("batch", "length", None))
-        normed = RMSNorm(eps, name="mlp_norm")(x_BTD)
-        x_BTD = constrain(x_BTD + GatedMLP(self.cfg, self.dtype, name="mlp")(normed), ("batch", "length", None))
+        y_BTD = GatedMLP(cfg, self.dtype, name="mlp")(RMSNorm(cfg, name="mlp_norm")(x_BTD))
+        if cfg.post_norms:
+            y_BTD = RMSNorm(cfg, name="mlp_post_norm")(y_BTD)
+        x_BTD = constrain(x_BTD + y_BTD, ("batch", "length", None))
         return x_BTD, new if self.return_cache else None
 
 
@@ -221,11 +256,13 @@ class Stack(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, 0),
+            in_axes=(nn.broadcast, 0, 0),
             length=self.cfg.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        return scanned(self.cfg, self.dtype, self.return_cache, name="block")(x_BTD, shared, cache)
+        # Layers of several kinds share the one body, which is told its kind.
+        kinds = jnp.asarray(self.cfg.kinds, jnp.int32) if len(self.cfg.windows) > 1 else None
+        return scanned(self.cfg, self.dtype, self.return_cache, name="block")(x_BTD, shared, cache, kinds)
 
 
 class Decoder(nn.Module):
@@ -258,4 +295,4 @@ class Decoder(nn.Module):
             x_BTD = x_BTD * jnp.asarray(cfg.model_size**0.5, self.dtype)
         x_BTD = constrain(x_BTD, ("batch", "length", None))
         x_BTD, new = Stack(cfg, self.dtype, self.return_cache, name="layers")(x_BTD, shared, cache)
-        return RMSNorm(cfg.norm_epsilon, name="final_norm")(x_BTD), new
+        return RMSNorm(cfg, name="final_norm")(x_BTD), new

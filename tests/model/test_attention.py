@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax.model import attention
+from biomechgpt_jax.model.visibility import Rows, visible
 
 HEADS, GROUPS, SIZE = 4, 2, 8
 
@@ -64,7 +65,7 @@ def inputs(rows: int, length: int) -> tuple[jax.Array, jax.Array, jax.Array]:
 def test_equals_a_loop_over_queries(path, window):
     q, k, v = inputs(2, 72)
     rows = packed_rows(2, 72, seed=0)
-    got = attention.attention(q, k, v, *rows, window=window, path=path)
+    got = attention.attention(q, k, v, Rows(*rows), window, path=path)
     np.testing.assert_allclose(got, by_hand(*map(np.asarray, (q, k, v)), *rows, window), atol=1e-5)
 
 
@@ -77,12 +78,12 @@ def test_blockwise_gradients_equal_the_reference(length, window):
 
     def value_and_grads(path):
         def loss(arrays):
-            return jnp.sum(weight * jnp.sin(attention.attention(*arrays, *rows, window=window, path=path)))
+            return jnp.sum(weight * jnp.sin(attention.attention(*arrays, Rows(*rows), window, path=path)))
 
         return jax.jit(jax.value_and_grad(loss), compiler_options={"xla_backend_optimization_level": 0})(arrays)
 
     (value, grads), (expected, expected_grads) = value_and_grads("blockwise"), value_and_grads("reference")
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-3)  # a sum whose terms cancel
     for got, want in zip(grads, expected_grads, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-5)
         assert np.isfinite(got).all()
@@ -93,7 +94,7 @@ def test_padding_is_zero_and_gives_no_gradient():
     segments = np.where(np.arange(80) < 50, 1, 0)[None]
     rows = (np.arange(80)[None], segments, np.zeros((1, 80), int))
     for path in ("reference", "blockwise"):
-        run = jax.jit(lambda *arrays, path=path: attention.attention(*arrays, *rows, path=path))
+        run = jax.jit(lambda *arrays, path=path: attention.attention(*arrays, Rows(*rows), path=path))
         out, pull = jax.vjp(run, q, k, v)
         grads = pull(jnp.ones_like(out))
         assert not np.any(out[:, 50:])
@@ -102,5 +103,5 @@ def test_padding_is_zero_and_gives_no_gradient():
 
 def test_nothing_visible_stands_later_in_a_packed_row():
     rows = [jnp.asarray(x) for x in packed_rows(8, 150, seed=2)]
-    seen = attention.visible(*rows, *rows)
+    seen = visible(Rows(*rows), Rows(*rows))
     assert not np.any(np.triu(seen, k=1))
