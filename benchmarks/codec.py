@@ -53,7 +53,7 @@ def cohort(participants: range, noise: str) -> list[Trial]:
 def _cut(trial: Trial) -> Trial:
     most = round(LONGEST_S * trial.trajectory.rate_hz)
     shown = dataclasses.replace(trial.trajectory, coordinates=trial.trajectory.coordinates[:most])
-    return dataclasses.replace(trial, trajectory=shown)
+    return dataclasses.replace(trial, trajectory=shown, clean=trial.clean[:most])
 
 
 def reconstructed(codec: MotionCodec, trials: list[Trial]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -106,14 +106,23 @@ def judge_clean(name: str, codec: MotionCodec, trials: list[Trial]) -> dict[str,
     }
 
 
-def judge_noisy(name: str, codec: MotionCodec, noisy: list[Trial], clean: list[Trial]) -> dict[str, Figure]:
+def fitted(cfg: config.Tokenizer, trials: list[Trial]) -> MotionCodec:
+    """A codec of some trials; where their clean movement is known, it is what the codec learns to give back."""
+    shown = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]
+    if cfg.quantizer == "dct":
+        return dct.fit(cfg, shown, lambda step, losses: None)
+    targets = [trial.true_coordinates for trial in trials] if cfg.denoise else None
+    return training.train(cfg, shown, lambda step, losses: None, targets=targets)
+
+
+def judge_noisy(name: str, codec: MotionCodec, noisy: list[Trial]) -> dict[str, Figure]:
     """Error against the clean trajectory beside that of the noisy input itself."""
     _, back = reconstructed(codec, noisy)
     ours, inputs = [], []
-    for seen, true, movement in zip(noisy, clean, back, strict=True):
-        mask = seen.trajectory.observed
-        ours.append(reconstruction.angles(true.trajectory.coordinates, movement, mask).median)
-        inputs.append(reconstruction.angles(true.trajectory.coordinates, seen.trajectory.coordinates, mask).median)
+    for seen, movement in zip(noisy, back, strict=True):
+        true, mask = seen.clean, seen.trajectory.observed
+        ours.append(reconstruction.angles(true, movement, mask).median)
+        inputs.append(reconstruction.angles(true, seen.trajectory.coordinates, mask).median)
     note = f"the noisy input's own error is {reconstruction.mean(inputs):.2f} deg"
     return {
         f"{name}: with noise, error against clean": Figure(
@@ -167,14 +176,9 @@ def main() -> None:
     figures: dict[str, Figure] = {}
     for name in options.only.split(","):
         cfg = dataclasses.replace(BACK_ENDS[name], steps=steps)
-        codecs = {
-            noise: (dct.fit if cfg.quantizer == "dct" else training.train)(
-                cfg, [(t.trajectory.coordinates, t.trajectory.observed) for t in trials], lambda step, losses: None
-            )
-            for noise, trials in training_sets.items()
-        }
+        codecs = {noise: fitted(cfg, trials) for noise, trials in training_sets.items()}
         found = judge_clean(name, codecs["none"], test_sets["none"])
-        found |= judge_noisy(name, codecs["markerless"], test_sets["markerless"], test_sets["none"])
+        found |= judge_noisy(name, codecs["markerless"], test_sets["markerless"])
         found |= judge_real(name, codecs["markerless"], options.data)
         found |= throughput(name, codecs["none"], test_sets["none"])
         for figure, one in found.items():  # what is known already, if the rest is not waited for

@@ -80,6 +80,7 @@ class Tokenizer:
     velocity_weight: float = 0.5
     path_weight: float = 0.1
     foot_weight: float = 0.2
+    denoise: bool = True  # give back the movement without measurement noise, where the data set knows it; not DCT
     text_pieces: int = 512
     seed: int = 0
 

@@ -218,7 +218,7 @@ def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress, beam: S
         digest = pipelines.write(cfg.cohort, work.movements, made, beam)
     elif cfg.cohort.hours > IN_MEMORY_HOURS:
         raise InputError(
-            f"cohort.hours is {cfg.cohort.hours:g}: one process would hold it all in memory, some 20 MB an hour; let "
+            f"cohort.hours is {cfg.cohort.hours:g}: one process would hold it all in memory, some 40 MB an hour; let "
             "Apache Beam write it: biomechgpt simulate ... --runner DirectRunner (or the runner of your cluster)"
         )
     else:
@@ -242,7 +242,8 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
         loss = logged.get("loss")
         progress.update(step, cfg.tokenizer.steps, f"step {step}" + (f", loss {loss:.4f}" if loss is not None else ""))
 
-    train = [(t.trajectory.coordinates, t.trajectory.observed) for t in movements.read(work.movements, "train")]
+    trials = list(movements.read(work.movements, "train"))
+    train = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]
     if not train:
         raise InputError("no participant is in the training split; simulate more (cohort.participants)")
     work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
@@ -252,7 +253,9 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
     else:
         places = Places(work.checkpoints_codec, work.metrics_codec)
         policy = dataclasses.replace(cfg.train, keep_last=1)
-        codec = training.train(cfg.tokenizer, train, report, policy, cfg.mesh, places)
+        known = cfg.tokenizer.denoise and any(len(trial.clean) for trial in trials)
+        targets = [trial.true_coordinates for trial in trials] if known else None
+        codec = training.train(cfg.tokenizer, train, report, policy, cfg.mesh, places, targets)
     text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
@@ -263,6 +266,7 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
         [trial.trajectory.coordinates for trial in test],
         [trial.trajectory.observed for trial in test],
         [trial.diagnosis == "healthy" if trial.diagnosis else None for trial in test],
+        [trial.true_coordinates for trial in test] if any(len(trial.clean) for trial in test) else None,
     )
     write_json(work.codec_fidelity, measured)
     progress.done(f"{made.codes} motion codes, {text.size} pieces; " + _words(measured))

@@ -100,6 +100,8 @@ class Trial:
         defining: f32[k, 2] intervals in seconds; a crop shows which activity this is only if it holds one whole.
         scores: timed tests by question name.
         falls: falls in the past year; NaN where unknown.
+        clean: f32[T, 40] the same movement without measurement noise; [0, 40] where there is none or it is unknown.
+            Never shown to a model.
     """
 
     trial_id: str
@@ -111,6 +113,12 @@ class Trial:
     defining: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     scores: Mapping[str, Score] = field(default_factory=dict)
     falls: float = math.nan
+    clean: np.ndarray = field(default_factory=lambda: np.zeros((0, COORDINATE_COUNT), np.float32))
+
+    @property
+    def true_coordinates(self) -> np.ndarray:
+        """What a codec is to give back, f32[T, 40]: the clean movement where it is known, else the recorded one."""
+        return self.clean if len(self.clean) else self.trajectory.coordinates
 
     @property
     def participant(self) -> str:

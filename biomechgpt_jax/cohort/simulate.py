@@ -184,8 +184,9 @@ def _trial(
         seen = artefacts.markerless(clean, RATE_HZ, rng, sizes)
         observed = artefacts.observed(rng, sizes)
         seen[:, ~observed] = 0.0
+        known = {"clean": _clipped(clean)}
     else:
-        seen = _clipped(clean)
+        seen, known = _clipped(clean), {}
     metadata = Metadata(
         participant=person.participant,
         activity=performance.activity,
@@ -206,6 +207,7 @@ def _trial(
         defining=np.array(performance.defining, np.float32).reshape(-1, 2),
         scores=scores,
         falls=float(person.falls),
+        **known,
     )
 
 

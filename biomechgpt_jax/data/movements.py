@@ -18,6 +18,7 @@ FEATURES: dict[str, Any] = {
     **dict.fromkeys(_TEXT, "text"),
     **{name: ((), np.float64) for name in _NUMBERS},
     "coordinates": ((None, COORDINATE_COUNT), np.float32),
+    "clean": ((None, COORDINATE_COUNT), np.float32),
     "observed": ((COORDINATE_COUNT,), np.bool_),
     "strike_time": ((None,), np.float32),
     "strike_foot": ((None,), np.int32),
@@ -51,6 +52,7 @@ def record(trial: Trial) -> store.Record:
         "severity": np.float64(trial.severity),
         "falls": np.float64(trial.falls),
         "coordinates": np.asarray(trial.trajectory.coordinates, np.float32),
+        "clean": np.asarray(trial.clean, np.float32),
         "observed": np.asarray(trial.trajectory.observed, bool),
         "strike_time": np.asarray(contacts.strike_time, np.float32),
         "strike_foot": np.asarray(contacts.strike_foot, np.int32),
@@ -93,6 +95,7 @@ def _trial(record: store.Record) -> Trial:
         defining=record["defining"],
         scores={name: Score(*map(float, row)) for name, row in zip(names, record["scores"], strict=True)},
         falls=float(record["falls"]),
+        clean=record["clean"],
     )
 
 
@@ -104,7 +107,7 @@ def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> st
     """Write trials, split by participant; returns the digest.
 
     The metadata gains trials, participants and hours. All records are held in memory until they are written, some
-    20 MB per hour of movement: `beam.write` is the way for a cohort of hundreds of hours.
+    40 MB per hour of movement: `beam.write` is the way for a cohort of hundreds of hours.
 
     Raises:
         InputError: two trials have one id, or somebody is in two splits.

@@ -9,7 +9,7 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics.features import FORWARD, YAW_RATE
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
-from biomechgpt_jax.biomechanics.trajectory import Trial
+from biomechgpt_jax.biomechanics.trajectory import Trial, replace
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 from biomechgpt_jax.evaluation import bootstrap, matching, reconstruction
 from biomechgpt_jax.evaluation.bootstrap import Estimate, Metric
@@ -41,6 +41,7 @@ class Gathered:
     coded_frames: int = 0
     tokens: int = 0
     median: list[np.ndarray] = field(default_factory=list)  # f64[40] degrees
+    own: list[np.ndarray] = field(default_factory=list)  # of what the codec was shown; 0 where nothing is truer
     p95: list[np.ndarray] = field(default_factory=list)
     rates: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in _RATES})
     speed: list[float] = field(default_factory=list)  # m/s, NaN where the root was not seen
@@ -81,7 +82,7 @@ def _add(found: Gathered, codec: MotionCodec, chunk: Sequence[tuple[int, Trial]]
     tokens, back = reconstruction.through(codec, [t.coordinates for t in shown], [t.observed for t in shown])
     first = len(found.index)
     for (number, trial), made in zip(chunk, back, strict=True):
-        true, seen = trial.trajectory.coordinates[: len(made)], trial.trajectory.observed
+        true, seen = trial.true_coordinates[: len(made)], trial.trajectory.observed
         found.index.append(number)
         found.participant.append(trial.participant)
         found.activity.append(trial.trajectory.metadata.activity)
@@ -91,6 +92,7 @@ def _add(found: Gathered, codec: MotionCodec, chunk: Sequence[tuple[int, Trial]]
         error = reconstruction.angles(true, made, seen)
         found.median.append(error.median)
         found.p95.append(error.p95)
+        found.own.append(reconstruction.angles(true, trial.trajectory.coordinates, seen).median)
         rates = reconstruction.rates(true, made, seen)
         for name in _RATES:
             found.rates[name].append(getattr(rates, name))
@@ -103,7 +105,8 @@ def _add(found: Gathered, codec: MotionCodec, chunk: Sequence[tuple[int, Trial]]
         height = INDEX["pelvis_ty"]
         found.height_cm.append(100 * float(np.median(abs(made - true)[:, height])) if seen[height] else np.nan)
     walking = [place for place, one in enumerate(shown) if one.metadata.activity == WALKING]
-    gait = reconstruction.walks([shown[i] for i in walking], [back[i] for i in walking], tuple(GAIT))
+    true_walks = [replace(shown[i], coordinates=chunk[i][1].true_coordinates) for i in walking]
+    gait = reconstruction.walks(true_walks, [back[i] for i in walking], tuple(GAIT))
     for name, values in gait.errors.items():
         found.walks[name] += values.tolist()
     found.walker += [first + walking[number] for number in gait.trial]
@@ -183,6 +186,7 @@ def figures(codec: MotionCodec, found: Gathered, resamples: int, seed: int, most
     return {
         "median_deg": reconstruction.mean(found.median),
         "p95_deg": reconstruction.mean(found.p95),
+        "input_median_deg": reconstruction.mean(found.own),
         "speed_error": _mean(np.array(found.speed_error)),
         "code_usage": float((found.counts > 0).mean()),
         "tokens": found.tokens,

@@ -37,7 +37,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def angle(shown: Shown, name: str, words: str) -> str:
-    """An angle of both sides over time: the input broad and grey, its reconstruction in the colour of the side."""
+    """An angle of both sides over time: the movement broad and grey, its reconstruction in the colour of the side."""
     figure = _figure(3.5, 2.5)
     with matplotlib.rc_context(STYLE):
         axes = figure.add_subplot()
@@ -58,11 +58,11 @@ def angle(shown: Shown, name: str, words: str) -> str:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.margins(x=0.01)
-    return svg(figure, f"{shown.title}: {words.lower()} over time, input and reconstruction")
+    return svg(figure, f"{shown.title}: {words.lower()} over time, movement and reconstruction")
 
 
 def sticks(shown: Shown) -> str:
-    """Bodies from their right side at several moments: the input above, its reconstruction below."""
+    """Bodies from their right side at several moments: the movement above, its reconstruction below."""
     frames = np.unique(np.linspace(0, len(shown.back) - 1, _MOMENTS).round().astype(int))
     height = bodies.height_of(shown.height_m)
     rows = [bodies.from_the_right(movement[frames], height) for movement in (shown.true, shown.back)]
@@ -71,7 +71,7 @@ def sticks(shown: Shown) -> str:
     figure = _figure(7.6, 3.1)
     with matplotlib.rc_context(STYLE):
         axes = figure.add_subplot()
-    for number, (row, words) in enumerate(zip(rows, ("input", "reconstruction"), strict=True)):
+    for number, (row, words) in enumerate(zip(rows, ("movement", "reconstruction"), strict=True)):
         for place, body in enumerate(row):
             at = np.array([step * place, -reach * number - floor[place]])
             if number:
@@ -84,7 +84,7 @@ def sticks(shown: Shown) -> str:
         axes.text(step * place, -reach - 0.12, f"{seconds:.1f} s", ha="center", va="top", color=MUTED, fontsize=7)
     axes.set_aspect("equal")
     axes.set_axis_off()
-    return svg(figure, f"{shown.title}: stick figures of the input and of its reconstruction at {len(frames)} moments")
+    return svg(figure, f"{shown.title}: stick figures, movement and reconstruction, at {len(frames)} moments")
 
 
 def code(movement: np.ndarray, label: str) -> str:

@@ -106,8 +106,8 @@ def examples(codec: MotionCodec, trials: Sequence[Trial], found: codec_figures.G
 
 def _shown(codec: MotionCodec, trial: Trial) -> Shown:
     """The middle seconds of a trial that was decoded as a whole."""
-    true, seen = trial.trajectory.coordinates, trial.trajectory.observed
-    _, (back,) = reconstruction.through(codec, [true], [seen])
+    true, seen = trial.true_coordinates, trial.trajectory.observed
+    _, (back,) = reconstruction.through(codec, [trial.trajectory.coordinates], [seen])
     length = min(len(back), round(_SHOWN_S * CANONICAL_RATE_HZ))
     part = slice((len(back) - length) // 2, (len(back) - length) // 2 + length)
     meta = trial.trajectory.metadata
@@ -143,14 +143,14 @@ def html(
             "movements",
             "Movements and their reconstruction",
             "Of each kind the trial whose hip, knee and ankle error is the median of its kind: neither the best nor "
-            "the worst. The input is broad and grey; the reconstruction is orange for the right side, blue for the "
+            "the worst. The movement is broad and grey; the reconstruction is orange for the right side, blue for the "
             "left.",
             codec_sections.movements(shown),
         ),
         page.Section(
             "gait",
             "Gait parameters",
-            "The gait code on the input against the same code on its reconstruction, for walks with at least "
+            "The gait code on the movement against the same code on its reconstruction, for walks with at least "
             "3 strides a side.",
             codec_sections.gait(figures["gait"]),
         ),
@@ -164,7 +164,7 @@ def html(
             "rates",
             "Velocity and acceleration",
             "Mean absolute error of the first and second differences between frames (30 a second), beside what the "
-            "input itself has: an error as large as that would be no better than standing still.",
+            "movement itself has: an error as large as that would be no better than standing still.",
             codec_sections.rates(figures["rates"]),
         ),
         page.Section(
@@ -210,9 +210,9 @@ def _head(codec: MotionCodec, figures: Mapping[str, Any], origin: Origin) -> str
         else ""
     )
     noisy = (
-        " The error is against the noisy input, for the clean movement is not stored: a codec that leaves noise out "
-        "looks worse here than it is."
-        if origin.synthetic and origin.noise != "none"
+        " The codec was given the movement with noise; every error is against the movement without it. What it was "
+        f"given is itself off by {figures['input_median_deg']:.2f}° (mean of medians)."
+        if figures["input_median_deg"]
         else ""
     )
     what = "The participants are synthetic: what holds here need not hold for people. " if origin.synthetic else ""
@@ -238,9 +238,4 @@ def _notes(origin: Origin, ratio: Mapping[str, Any]) -> list[str]:
         "angles but stand under “Where the body goes”.",
         "A reconstruction begins where the movement begins; frames after the last whole token are left out.",
     ]
-    if origin.synthetic and origin.noise != "none":
-        notes.append(
-            "The movement was given to the codec with markerless noise, and every error here is against that noisy "
-            "input; the clean trajectory is not stored. Velocity and acceleration of the input are mostly noise."
-        )
     return notes

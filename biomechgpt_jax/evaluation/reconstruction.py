@@ -228,6 +228,7 @@ def measure(
     coordinates: Sequence[np.ndarray],
     observed: Sequence[np.ndarray],
     healthy: Sequence[bool | None],
+    true: Sequence[np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Error of joint angles and of speed after encoding and decoding, and the use of the codes.
 
@@ -235,21 +236,23 @@ def measure(
         coordinates: movements f32[T_i, 40] at 30 Hz, of participants the codec was not trained on.
         observed: bool[40] of each.
         healthy: whether each comes from a healthy participant; None where that is unknown.
+        true: f32[T_i, 40] what each was before measurement noise, which errors are then against; None: itself.
 
     Returns:
         median_deg, p95_deg; speed_error (absolute error of `path_speed`, m/s, mean over movements); code_usage (share
         of the codes that occur, mean over layers); tokens; healthy_median_deg, impaired_median_deg, by_group_deg;
-        codes, codes_used and perplexity, these of a token's first code; tokens_per_second. Empty without a movement
-        as long as a token.
+        codes, codes_used and perplexity, these of a token's first code; tokens_per_second; with `true`,
+        input_median_deg, the error of what the codec was shown. Empty without a movement as long as a token.
     """
     tokens, back = through(codec, coordinates, observed)
     kept = [i for i, found in enumerate(tokens) if len(found)]
     if not kept:
         return {}
-    errors = [angles(coordinates[i], back[i], observed[i]) for i in kept]
+    wanted = coordinates if true is None else true
+    errors = [angles(wanted[i], back[i], observed[i]) for i in kept]
     medians = [error.median for error in errors]
     speeds = [
-        abs(path_speed(back[i]) - path_speed(coordinates[i][: len(back[i])])) for i in kept if has_root(observed[i])
+        abs(path_speed(back[i]) - path_speed(wanted[i][: len(back[i])])) for i in kept if has_root(observed[i])
     ]
     by_health = {
         state: [row for i, row in zip(kept, medians, strict=True) if healthy[i] is state] for state in (True, False)
@@ -270,4 +273,12 @@ def measure(
         "codes_used": int((of_code[0] > 0).sum()),
         "perplexity": perplexity(of_code[0]),
         "tokens_per_second": sum(len(tokens[i]) for i in kept) / seconds,
+        **({} if true is None else {"input_median_deg": _own(wanted, coordinates, observed, kept)}),
     }
+
+
+def _own(
+    true: Sequence[np.ndarray], shown: Sequence[np.ndarray], observed: Sequence[np.ndarray], kept: Sequence[int]
+) -> float:
+    """Error in degrees of what the codec is shown."""
+    return mean([angles(true[i], shown[i], observed[i]).median for i in kept])

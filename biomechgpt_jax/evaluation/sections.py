@@ -356,7 +356,8 @@ def fidelity(material: Material) -> str:
     names = ("median_deg", "p95_deg", "healthy_median_deg", "impaired_median_deg")
     half, tail, healthy, impaired = (f"{naming.value_text(found[name])}°" for name in names)
     lead = (
-        "<p>After encoding and decoding, a moving joint angle of a held-out participant is off by up to "
+        "<p>After encoding and decoding, a moving joint angle of a held-out participant differs from what was "
+        "recorded, measurement noise included, by up to "
         f"{half} in half of its frames and by more than {tail} in one of twenty. The median is {healthy} "
         f"for healthy participants and {impaired} for the others. {found['codes_used']} of {found['codes']} "
         f"codes are in use, with a perplexity of {found['perplexity']:.0f}; "

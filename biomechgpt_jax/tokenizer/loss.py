@@ -66,12 +66,12 @@ def reconstruction(
     and turning unbiased), feet (places under the pelvis) and contact (speed over the floor of feet that bear weight).
     """
     weight_BTC = batch.known_BTC * jnp.where(batch.shown_BTC, 1.0, HIDDEN_WEIGHT) * weights()
-    error_BTC = (decoded_BTC - batch.scaled_BTC) * batch.known_BTC * (scale.spread / units())
+    error_BTC = (decoded_BTC - batch.target_BTC) * batch.known_BTC * (scale.spread / units())
     change_BTC = jnp.diff(error_BTC, axis=1) * (config.CANONICAL_RATE_HZ / UNITS_PER_SECOND)
     rates = features_lib.RATES
     path_BT3 = jnp.cumsum(error_BTC[..., rates], axis=1) * (units()[rates] / config.CANONICAL_RATE_HZ / PATH_UNITS)
     feet, contact = _feet(
-        batch, decoded_BTC * scale.spread + scale.center, batch.scaled_BTC * scale.spread + scale.center
+        batch, decoded_BTC * scale.spread + scale.center, batch.target_BTC * scale.spread + scale.center
     )
     parts = {
         "reconstruction": _mean(smooth_l1(error_BTC, BETA), weight_BTC),

@@ -46,6 +46,7 @@ def train(
     policy: config.Train = POLICY,
     mesh: config.Mesh = ALL_DEVICES,
     places: loop.Places = loop.NOWHERE,
+    targets: Sequence[np.ndarray] | None = None,
 ) -> Codec:
     """Train a codec.
 
@@ -58,6 +59,8 @@ def train(
         policy: how often to log and to save, and when to give up; steps, batch and seed are those of `cfg`.
         mesh: sizes of the device mesh.
         places: where checkpoints and metrics lie; by default nothing is kept on the way.
+        targets: f32[T_i, 40], what the codec is to give back of each trial, such as the movement without measurement
+            noise, so that it spends no code on noise; None: what it was shown.
 
     Raises:
         InputError: there is no movement long enough for a token, the batch cannot be laid out on the mesh, or the
@@ -65,7 +68,7 @@ def train(
         loop.Diverged: too many steps were skipped, the loss no number or a spike.
         SystemExit: code 75 after a SIGTERM, the state saved.
     """
-    task = CodecTask(cfg, trials, policy.spike_factor)
+    task = CodecTask(cfg, trials, policy.spike_factor, targets)
     return task.codec(loop.train(task, policy, mesh, cfg.steps, places, progress))
 
 
@@ -75,17 +78,25 @@ class CodecTask:
     counted = ("frames",)
     remedy = "lower tokenizer.learning_rate"
 
-    def __init__(self, cfg: config.Tokenizer, trials: Trials, spike_factor: float = config.Train.spike_factor) -> None:
+    def __init__(
+        self,
+        cfg: config.Tokenizer,
+        trials: Trials,
+        spike_factor: float = config.Train.spike_factor,
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> None:
         observed = [np.asarray(seen, bool) for _, seen in trials]
         raw = features_of([movement for movement, _ in trials], observed)
-        self._cfg, self._trials, self._spike_factor = cfg, trials, spike_factor
+        wanted = None if targets is None else features_of(list(targets), observed)
+        self._cfg, self._spike_factor = cfg, spike_factor
+        self._movements = _digest(trials, targets or ())
         self._scaling = fit_scaling(raw, [features_lib.feature_mask(seen) for seen in observed])
-        self._windows = windows.gather(raw, observed, self._scaling, cfg.window_frames, cfg.stride)
+        self._windows = windows.gather(raw, observed, self._scaling, cfg.window_frames, cfg.stride, wanted)
 
     def identity(self, steps: int) -> dict[str, Any]:
         """What a checkpoint and a run that resumes from it must share."""
         tokenizer = {name: value for name, value in dataclasses.asdict(self._cfg).items() if name not in _FREE}
-        return {"tokenizer": tokenizer | {"steps": steps}, "movements": {"digest": _digest(self._trials)}}
+        return {"tokenizer": tokenizer | {"steps": steps}, "movements": {"digest": self._movements}}
 
     def abstract_state(self, mesh: Mesh) -> State:
         """The state with its layout."""
@@ -234,11 +245,13 @@ def _compiled_step(
     return jax.jit(step, donate_argnums=1, out_shardings=(layout, steps_lib.everywhere(mesh)))
 
 
-def _digest(trials: Trials) -> str:
-    """SHA-256 of the movements and of what was observed of them."""
+def _digest(trials: Trials, targets: Sequence[np.ndarray]) -> str:
+    """SHA-256 of the movements, of what was observed of them, and of what is to be given back."""
     state = hashlib.sha256()
     for movement, seen in trials:
         state.update(f"{np.shape(movement)}".encode())
         state.update(np.ascontiguousarray(movement, np.float32).tobytes())
         state.update(np.asarray(seen, bool).tobytes())
+    for movement in targets:
+        state.update(np.ascontiguousarray(movement, np.float32).tobytes())
     return state.hexdigest()

@@ -44,6 +44,7 @@ class Windows:
 
     Attributes:
         scaled_NC: f32[N, 40] scaled features, zero where not observed.
+        target_NC: f32[N, 40] those that the decoder is to give back; the same array where nothing better is known.
         observed_RC: bool[R, 40] observed COORDINATES of each movement that holds a token.
         first_R: i64[R] its first frame.
         frames_R: i32[R] frames of each of its windows that lie in it, a multiple of the stride.
@@ -53,6 +54,7 @@ class Windows:
     """
 
     scaled_NC: np.ndarray
+    target_NC: np.ndarray
     observed_RC: np.ndarray
     first_R: np.ndarray
     frames_R: np.ndarray
@@ -76,24 +78,31 @@ class Batch(NamedTuple):
 
     Attributes:
         scaled_BTC: f32[B, T, 40] scaled features, zero where not known.
+        target_BTC: f32[B, T, 40] those that the decoder is to give back, zero where not known.
         known_BTC: bool[B, T, 40] features that were observed, within the length.
         shown_BTC: bool[B, T, 40] those of them that the encoder may see.
         lengths_B: i32[B] frames, a multiple of the stride.
     """
 
     scaled_BTC: jax.Array
+    target_BTC: jax.Array
     known_BTC: jax.Array
     shown_BTC: jax.Array
     lengths_B: jax.Array
 
 
 def gather(
-    features: Sequence[np.ndarray], observed: Sequence[np.ndarray], scaling: Scaling, window: int, stride: int
+    features: Sequence[np.ndarray],
+    observed: Sequence[np.ndarray],
+    scaling: Scaling,
+    window: int,
+    stride: int,
+    targets: Sequence[np.ndarray] | None = None,
 ) -> Windows:
     """Put movements (features f32[T_i, 40], observed COORDINATES bool[40]) end to end.
 
     Every frame of a movement is about as likely to be drawn as any other; a movement shorter than the window is one
-    window, padded.
+    window, padded. `targets` are the features f32[T_i, 40] to give back; None: the movements' own.
 
     Raises:
         InputError: no movement is as long as one token.
@@ -103,14 +112,20 @@ def gather(
     whole = live > 0
     if not whole.any():
         raise InputError(f"tokenizer: every movement is shorter than {stride} frames; give longer ones")
-    # Frames past the end, so that a short last movement can be read as a whole window.
-    scaled_NC = np.zeros((lengths.sum() + window, COORDINATE_COUNT), np.float32)
     ends = np.cumsum(lengths)
-    for raw, seen, end in zip(features, observed, ends, strict=True):
-        mask = features_lib.feature_mask(np.asarray(seen, bool))
-        scaled_NC[end - len(raw) : end] = np.where(mask, (raw - scaling.center) / scaling.spread, 0.0)
+
+    def end_to_end(movements: Sequence[np.ndarray]) -> np.ndarray:
+        # Frames past the end, so that a short last movement can be read as a whole window.
+        scaled_NC = np.zeros((lengths.sum() + window, COORDINATE_COUNT), np.float32)
+        for raw, seen, end in zip(movements, observed, ends, strict=True):
+            mask = features_lib.feature_mask(np.asarray(seen, bool))
+            scaled_NC[end - len(raw) : end] = np.where(mask, (raw - scaling.center) / scaling.spread, 0.0)
+        return scaled_NC
+
+    scaled_NC = end_to_end(features)
     return Windows(
         scaled_NC,
+        scaled_NC if targets is None else end_to_end(targets),
         np.stack(list(observed)).astype(bool)[whole],
         (ends - lengths)[whole],
         np.minimum(live, window)[whole].astype(np.int32),
@@ -156,8 +171,8 @@ class Draws:
         """The given rows of a step's global batch.
 
         Returns:
-            "scaled" f32[rows, T, 40] (what lies beyond a short movement is not its own), "observed" bool[rows, 40]
-            COORDINATES, and "frames" i32[rows].
+            "scaled" f32[rows, T, 40] (what lies beyond a short movement is not its own), "target" f32[rows, T, 40]
+            where it differs, "observed" bool[rows, 40] COORDINATES, and "frames" i32[rows].
         """
         # A generator that counts: its key is the place, so nothing needs to have been drawn before.
         key = np.array([self._seed % 2**64, step], np.uint64)
@@ -165,18 +180,22 @@ class Draws:
         drawn = (raw[:2] % np.uint64(len(self._windows))).astype(np.int64)
         own, other = (self._window(which) for which in drawn)
         mixed = np.flatnonzero(raw[2] < np.uint64(MIX_PROBABILITY * 2.0**64))
-        own["scaled"][mixed, :, UPPER_BODY] = other["scaled"][mixed, :, UPPER_BODY]
+        for name in own.keys() & {"scaled", "target"}:
+            own[name][mixed, :, UPPER_BODY] = other[name][mixed, :, UPPER_BODY]
         own["observed"][mixed, UPPER_BODY] = other["observed"][mixed, UPPER_BODY]
         own["frames"][mixed] = np.minimum(own["frames"], other["frames"])[mixed]
         return own
 
     def _window(self, which: np.ndarray) -> dict[str, np.ndarray]:
-        movement, starts = self._windows.starts(which)
-        return {
-            "scaled": self._windows.scaled_NC.take(starts[:, None] + np.arange(self._windows.window), axis=0),
-            "observed": self._windows.observed_RC[movement],
-            "frames": self._windows.frames_R[movement],
+        held = self._windows
+        movement, starts = held.starts(which)
+        frames = starts[:, None] + np.arange(held.window)
+        found = {
+            "scaled": held.scaled_NC.take(frames, axis=0),
+            "observed": held.observed_RC[movement],
+            "frames": held.frames_R[movement],
         }
+        return found if held.target_NC is held.scaled_NC else found | {"target": held.target_NC.take(frames, axis=0)}
 
     def device_batch(self, step: int) -> dict[str, jax.Array]:
         """The global batch of a step on the devices; each process reads only its own rows."""
@@ -195,23 +214,29 @@ def altered(drawn: Mapping[str, jax.Array], stride: int, key: jax.Array) -> Batc
     """
     rows = drawn["frames"].shape[0]
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
-    one = jax.vmap(_altered, (0, 0, 0, None, 0))
-    return one(drawn["scaled"], drawn["observed"], drawn["frames"], stride, keys_B)
+    one = jax.vmap(_altered, (0, 0, 0, 0, None, 0))
+    scaled_BTC = drawn["scaled"]
+    return one(scaled_BTC, drawn.get("target", scaled_BTC), drawn["observed"], drawn["frames"], stride, keys_B)
 
 
-def _altered(scaled_TC: jax.Array, observed_C: jax.Array, frames: jax.Array, stride: int, key: jax.Array) -> Batch:
+def _altered(
+    scaled_TC: jax.Array, target_TC: jax.Array, observed_C: jax.Array, frames: jax.Array, stride: int, key: jax.Array
+) -> Batch:
     """One window."""
     key_mirror, key_short, key_hidden = jax.random.split(key, 3)
     length = _length(frames, stride, key_short)
     live_T1 = (jnp.arange(scaled_TC.shape[0]) < length)[:, None]
     mirrored = jax.random.bernoulli(key_mirror, MIRROR_PROBABILITY)
     # The scaling is the same for left and right, so the mirror of coordinates is also that of scaled features.
-    scaled_TC = jnp.where(mirrored, scaled_TC[:, MIRROR_PERMUTATION] * MIRROR_SIGN, scaled_TC)
+    scaled_TC, target_TC = (
+        jnp.where(mirrored, x_TC[:, MIRROR_PERMUTATION] * MIRROR_SIGN, x_TC) for x_TC in (scaled_TC, target_TC)
+    )
     observed_C = jnp.where(mirrored, observed_C[MIRROR_PERMUTATION], observed_C)
 
     known_TC = features_lib.feature_mask(observed_C) & live_T1
     shown_TC = features_lib.feature_mask(observed_C & ~_hidden(key_hidden)) & live_T1
-    return Batch(jnp.where(known_TC, scaled_TC, 0.0), known_TC, shown_TC, length)
+    scaled_TC, target_TC = (jnp.where(known_TC, x_TC, 0.0) for x_TC in (scaled_TC, target_TC))
+    return Batch(scaled_TC, target_TC, known_TC, shown_TC, length)
 
 
 def _length(frames: jax.Array, stride: int, key: jax.Array) -> jax.Array:

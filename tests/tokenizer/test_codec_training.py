@@ -139,6 +139,19 @@ def test_draws_follow_from_seed_step_and_row_and_reach_every_frame() -> None:
     assert len(firsts) == len(held)
 
 
+def test_what_is_to_be_given_back_undergoes_what_its_window_does() -> None:
+    """Mirrored, cut, and with the trunk and arms of another window."""
+    movements, masks = [smooth(100, 0), smooth(80, 1)], [ALL, observed_without(("pelvis_tx", "knee_angle_r"))]
+    raw = features_of(movements, masks)
+    held = windows.gather(raw, masks, PLAIN, 64, 4, [2 * one for one in raw])
+    batch = drawn(held, 64)
+    assert np.abs(batch.scaled_BTC).max() > 0.1
+    np.testing.assert_allclose(batch.target_BTC, 2 * batch.scaled_BTC, atol=1e-6)
+    scale = loss.Scale(*PLAIN_ARRAYS)
+    assert float(loss.reconstruction(SMALL_FSQ, batch, batch.target_BTC, scale)[0]) == pytest.approx(0.0, abs=1e-6)
+    assert float(loss.reconstruction(SMALL_FSQ, batch, batch.scaled_BTC, scale)[0]) > 0.1
+
+
 def test_a_row_is_altered_the_same_whatever_the_others_are() -> None:
     held = windows.gather(features_of([smooth(120, 0)], [ALL]), [ALL], PLAIN, 64, 4)
     rows = {name: np.asarray(array) for name, array in windows.Draws(held, 16, 0, one_device).device_batch(0).items()}
