@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from biomechgpt_jax import __version__
-from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.errors import InputError, RunError
 
 _STAGES = {
     "run": ("evaluate", "every stage below that is not done yet, in order"),
@@ -80,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("question", help='such as "How fast is this person walking?"')
     ask.add_argument("--workdir", default="runs/quickstart", help="a finished run (%(default)s)")
     ask.add_argument("--json", action="store_true")
-    inspect = verbs.add_parser("inspect", help="what a motion file or a dataset holds", allow_abbrev=False)
-    inspect.add_argument("file", help="motion file, or the directory of a dataset")
+    inspect = verbs.add_parser("inspect", help="what a file, dataset or checkpoint holds", allow_abbrev=False)
+    inspect.add_argument("file", help="motion file, or the directory of a dataset or of checkpoints")
     inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
     inspect.add_argument("--activity", default="", help='what was performed, such as "timed up and go": scores it')
     inspect.add_argument("--json", action="store_true")
@@ -114,6 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"biomechgpt: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"biomechgpt: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("biomechgpt: stopped; run the same command again to go on", file=sys.stderr)
         return 1
@@ -233,7 +236,17 @@ def _ask(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from biomechgpt_jax import formats
     from biomechgpt_jax.data import store
+    from biomechgpt_jax.training import inspection
 
+    if inspection.is_checkpoint(Path(options.file)):
+        if options.plot:
+            raise InputError(f"--plot draws one movement; {options.file} is a checkpoint")
+        found = inspection.describe(Path(options.file))
+        if options.json:
+            _print_json(found)
+        else:
+            print("\n".join(inspection.lines(found)))
+        return 0
     if store.is_dataset(Path(options.file)):
         if options.plot:
             raise InputError(f"--plot draws one movement; {options.file} is a dataset")

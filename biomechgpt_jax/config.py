@@ -254,7 +254,8 @@ class Train:
     loss_chunk: int = 1024  # tokens per chunk of the cross-entropy, inside each device's shard
     log_every: int = 10
     checkpoint_every: int = 200
-    keep_last: int = 2
+    keep_last: int = 2  # newest checkpoints that are kept
+    keep_every: int = 0  # those of every so many steps are kept as well; 0: none
     skip_limit: int = 50  # stop after this many steps skipped for a NaN or a spike
     spike_factor: float = 20.0  # skip a step whose gradient norm exceeds this multiple of its running mean
     seed: int = 0
@@ -262,6 +263,7 @@ class Train:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "loss_chunk", "log_every", "checkpoint_every", "keep_last"):
             _require(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; give at least 1")
+        _require(self.keep_every >= 0, f"train.keep_every is {self.keep_every}; give 0 or more")
         for entry in self.mixture:
             directory, _, weight = entry.rpartition("=")
             _require(

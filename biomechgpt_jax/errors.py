@@ -13,3 +13,10 @@ class ClusterError(Exception):
 
     The command line prints it without a traceback and exits with code 1: starting again may mend it.
     """
+
+
+class RunError(RuntimeError):
+    """A run cannot go on though nothing is wrong with what it was given; the message is one line, as above.
+
+    The command line prints it without a traceback and exits with code 1: running again may mend it.
+    """

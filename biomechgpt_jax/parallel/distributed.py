@@ -220,6 +220,13 @@ def entries(key: str) -> dict[str, str]:
     return {name.rpartition("/")[2]: value for name, value in found}
 
 
+def forget(key: str) -> None:
+    """Remove everything in the store below a key."""
+    client = _client()
+    if client is not None:
+        client.key_value_delete(f"{_ROOM}/{key}/")
+
+
 def host(process: int) -> str:
     """A process in words, with the host it runs on."""
     name = entries("host").get(str(process), "not heard of") if _client() is not None else socket.gethostname()

@@ -1,120 +1,207 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints that are whole or not there: how they are saved, kept and restored by one process or many.
 
-    <checkpoints>/step_00000200/   Orbax arrays, committed in place by a file (atomicity COMMIT_FILE)
-        metadata.json              step and identity: what a resume must agree with
-        manifest.json              SHA-256 and size of every other file; written last, by rename
-
-A step is good only with Orbax's commit AND a manifest that every file agrees with: Orbax restores flipped
-bits silently. A step without a manifest was never committed and is skipped; a damaged one is renamed to
-`damaged-step_...` and the one before it is used.
+A save leaves the training at once: on an accelerator the arrays are copied to the host; on a CPU Orbax holds on to
+the arrays themselves, and XLA gives a step that would overwrite them fresh memory for as long as it does. Threads
+write, hash and commit; processes agree on the outcome by `meetings`, never by the devices, which train meanwhile.
+What lies on disk, and what makes it good: see `manifest`.
 """
 
-import hashlib
+import functools
 import json
 import logging
-import os
 import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
-from biomechgpt_jax.errors import InputError
+from biomechgpt_jax import __version__
+from biomechgpt_jax.errors import ClusterError, InputError, RunError
+from biomechgpt_jax.parallel import distributed
+from biomechgpt_jax.training import manifest, meetings
+from biomechgpt_jax.training.meetings import Meetings
 
-MANIFEST, METADATA, COMMIT = "manifest.json", "metadata.json", "commit_success.txt"
-_PREFIX, _DAMAGED = "step_", "damaged-"
+GOOD, UNCOMMITTED, GONE = "good", "uncommitted", "gone"  # other verdicts say what is damaged
 _LOG = logging.getLogger(__name__)
-
-
-class Damaged(Exception):
-    """A checkpoint whose files are not those that were written; the message names the first difference."""
+_series = count()  # every process opens the same checkpoints in the same order
 
 
 class Checkpoints:
-    """The checkpoints of one run. Saves are asynchronous, one at a time.
+    """The checkpoints of one run. Saves are asynchronous, one at a time; a context of all processes together.
 
     Args:
-        directory: where they lie; made when the first is saved. None: nothing is saved.
+        directory: where they lie; made on `restore`. None: nothing is saved.
         identity: nested dict of JSON values that a checkpoint must share with the run that resumes from it.
-        keep_last: how many to keep.
+        keep_last: how many of the newest to keep.
+        keep_every: keep those of every so many steps as well; 0: none of them.
     """
 
-    def __init__(self, directory: str | Path | None, identity: dict[str, Any], keep_last: int) -> None:
+    def __init__(
+        self, directory: str | Path | None, identity: dict[str, Any], keep_last: int, keep_every: int = 0
+    ) -> None:
         self._directory = None if directory is None else Path(directory).resolve()
         self._identity = identity
-        self._keep_last = max(1, keep_last)
-        self._orbax = _orbax()
+        self._keep_last, self._keep_every = max(1, keep_last), keep_every
+        series = next(_series)
+        self._saves, self._reads = Meetings(f"save-{series}"), Meetings(f"read-{series}")
+        self._orbax = _writer(self._saves)
         self._commit: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._saved = -1
+        # A save that failed ends the run at the same step of every process.
+        self._turn = threading.Lock()
+        self._error: Exception | None = None
+        self._error_step = 0
+        self._seen = 0
+
+    def restore(self, abstract: Any) -> tuple[int, Any] | None:
+        """The newest good checkpoint as (step, state), or None if there is none. The directory is made ready.
+
+        Damaged steps are renamed, and what a run that was cut off left behind is removed.
+
+        Args:
+            abstract: tree of `jax.ShapeDtypeStruct` with shardings; these may differ from those saved.
+
+        Raises:
+            InputError: the checkpoint belongs to another model, tokenizer, data, seed, batch or optimizer, or the
+                directory cannot be written.
+            RunError: a good checkpoint cannot be read.
+        """
+        if self._directory is None:
+            return None
+        directory = self._directory
+        self._reads.reach(lambda: _probe(directory))
+        restored = _restore(directory, abstract, self._identity, self._reads, quarantine=True)
+        self._reads.reach(lambda: _on_first(_clear, directory, -1 if restored is None else restored[0]))
+        return restored
 
     def save(self, step: int, state: Any) -> None:
-        """Start to save; returns once the arrays have left the devices, so that they may be donated.
+        """Start to save; the state may be donated to the next step at once.
 
         Args:
             step: completed steps.
             state: tree of jax.Array.
 
         Raises:
-            RuntimeError: the save before this one failed.
+            RunError: the save before this one failed.
         """
         self.wait()
-        if self._directory is None:
+        if self._directory is None or step == self._saved:
             return
-        self._directory.mkdir(parents=True, exist_ok=True)
-        path = self._directory / f"{_PREFIX}{step:08d}"
-        if (path / MANIFEST).exists():
-            return  # already committed
-        cut_off = path.exists()  # the save of a run that was killed meanwhile
-        self._orbax.save(path, args=ocp.args.PyTreeSave(state), force=cut_off)
-        self._commit = threading.Thread(target=self._finish, args=(self._directory, path, step), name="checkpoint")
+        self._saved = step
+        path = manifest.step_path(self._directory, step)
+        described = {
+            "step": step,
+            "identity": self._identity,
+            "arrays": _arrays(state),
+            "written_by": {
+                "version": __version__,
+                "processes": jax.process_count(),
+                "devices": jax.device_count(),
+            },
+        }
+        try:
+            self._orbax.save(path, args=ocp.args.PyTreeSave(state))
+        except (OSError, ValueError) as error:
+            reason = meetings.words(error)
+            raise RunError(f"{path} could not be written ({reason}); earlier ones are intact") from error
+        self._commit = threading.Thread(target=self._finish, args=(path, described), name="checkpoint")
         self._commit.start()
 
-    def _finish(self, directory: Path, path: Path, step: int) -> None:
+    def _finish(self, path: Path, described: dict[str, Any]) -> None:
+        """The rest of a save, beside the training."""
+        place = distributed.place()
+
+        def listed() -> dict[str, int]:
+            _on_first(manifest.write_json, path / manifest.METADATA, described)
+            return manifest.sizes(path)
+
+        def publish(found: list[manifest.Entries]) -> None:
+            manifest.write(path, {name: entry for part in found for name, entry in part.items()})
+            self._retain(path.parent)
+
         try:
-            self._orbax.wait_until_finished()  # every process has written, and Orbax has committed
-            if jax.process_index() == 0:
-                _write_json(path / METADATA, {"step": step, "identity": self._identity})
-                _write_json(path / MANIFEST, _manifest(path))
-                self._retain(directory)
-        except BaseException as error:  # raised in the thread that trains, by the next check
-            self._error = error
+            self._written()
+            sizes = self._saves.reach(listed)
+            mine = manifest.share(sizes, place.process, place.processes)
+            self._saves.reach(lambda: manifest.entries(path, mine, durable=True), publish)
+        except Exception as error:
+            self._fail(error, path)
+
+    def _written(self) -> None:
+        """Wait until every process has written its arrays and Orbax has committed; fail in all if one fails."""
+        try:
+            self._orbax.wait_until_finished()
+        except (meetings.Failed, ClusterError):
+            raise  # a meeting of `_writer`: the others know
+        except Exception as error:
+            reason = error
+
+            def tell() -> None:
+                raise reason
+
+            self._saves.reach(tell)  # the others wait in that meeting
+
+    def _fail(self, error: Exception, path: Path) -> None:
+        """Let every process raise the error at the same step.
+
+        The training threads cannot pass a check before all of them know where to stop, and whoever is ahead has
+        needed nobody yet for more than the step it is in.
+        """
+        with self._turn:
+            self._error, self._error_step = error, self._seen
+            if isinstance(error, meetings.Failed):
+                self._error_step = 1 + self._saves.reach(lambda: self._seen, max)
+                _on_first(shutil.rmtree, path, True)  # a full disk needs the space
 
     def _retain(self, directory: Path) -> None:
-        """Delete all but the newest committed steps; the newest was hashed from disk a moment ago."""
-        committed = [path for path in _steps(directory) if (path / MANIFEST).exists()]
-        for path in committed[self._keep_last :]:
-            (path / MANIFEST).unlink()  # first: a half-deleted step must not look committed
-            shutil.rmtree(path)
-        if committed:
-            for path in _steps(directory):
-                if path < committed[0] and not (path / MANIFEST).exists():
-                    shutil.rmtree(path, ignore_errors=True)  # cut off long ago
+        """Delete the older steps; the newest was hashed from disk a moment ago."""
+        good = [path for path in manifest.steps(directory) if manifest.committed(path)]
+        for path in good[self._keep_last :]:
+            if self._keep_every == 0 or manifest.step_of(path) % self._keep_every:
+                try:
+                    (path / manifest.MANIFEST).unlink()  # first: a half-deleted step must not look committed
+                    shutil.rmtree(path)
+                except OSError as error:
+                    _LOG.warning("checkpoint %s cannot be deleted: %s", path, meetings.words(error))
+        for path in manifest.steps(directory):
+            if manifest.step_of(path) < manifest.step_of(good[0]) and not manifest.committed(path):
+                shutil.rmtree(path, ignore_errors=True)  # cut off long ago
 
-    def check(self) -> None:
-        """Raise RuntimeError if a save has failed; costs nothing."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            reason = " ".join(str(error).split())[:300]
-            raise RuntimeError(
-                f"a checkpoint in {self._directory} could not be written ({type(error).__name__}: {reason}); "
-                f"earlier ones are intact: check the disk and run again"
-            ) from error
+    def check(self, step: int) -> None:
+        """Raise RunError if a save has failed; costs nothing. Every process asks after every step.
+
+        Args:
+            step: completed steps.
+        """
+        with self._turn:
+            self._seen = step
+            if self._error is not None and step >= self._error_step:
+                self._raise()
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is None:
+            return
+        reason = str(error) if isinstance(error, RunError | ClusterError) else meetings.words(error)
+        raise RunError(
+            f"a checkpoint in {self._directory} could not be written ({reason}); earlier ones are intact: see that the "
+            "disk is there and has space, then run the same command again to go on"
+        ) from error
 
     def wait(self) -> None:
         """Wait until the save under way is committed.
 
         Raises:
-            RuntimeError: it failed.
+            RunError: it failed.
         """
         if self._commit is not None:
             self._commit.join()
             self._commit = None
-        self.check()
+        self._raise()
 
     def close(self) -> None:
         """Wait, then free Orbax's threads."""
@@ -123,105 +210,111 @@ class Checkpoints:
         finally:
             self._orbax.close()
 
-    def restore(self, abstract: Any) -> tuple[int, Any] | None:
-        """The newest good checkpoint as (step, state), or None if there is none.
 
-        Args:
-            abstract: tree of `jax.ShapeDtypeStruct` with shardings; these may differ from those saved.
-
-        Raises:
-            InputError: the checkpoint belongs to another model, tokenizer, data, seed, batch or optimizer.
-        """
-        if self._directory is None:
-            return None
-        return restore(self._directory, abstract, self._identity, quarantine=True)
-
-
-def restore(
-    directory: str | Path, abstract: Any, identity: dict[str, Any], quarantine: bool = False
-) -> tuple[int, Any] | None:
+def restore(directory: str | Path, abstract: Any, identity: dict[str, Any]) -> tuple[int, Any] | None:
     """Verify, walk back to the newest good step, and restore `abstract`: all of what was saved or a part.
+
+    Nothing in the directory is changed. Every process must call it.
 
     Args:
         directory: of the checkpoints.
         abstract: tree of `jax.ShapeDtypeStruct` with shardings.
         identity: what the checkpoint must agree with; keys that are not given are not compared.
-        quarantine: rename damaged steps; False leaves the directory as it is (readers).
 
     Raises:
         InputError: the newest good checkpoint differs from `identity`; the message lists both values.
+        RunError: it cannot be read.
     """
-    directory = Path(directory).resolve()
-    step = -1
-    if jax.process_index() == 0:  # one verdict for all processes
-        good = newest_good(directory, quarantine)
-        step = -1 if good is None else _step_of(good)
-    if jax.process_count() > 1:
-        step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
-    if step < 0:
+    together = Meetings(f"read-{next(_series)}")
+    return _restore(Path(directory).resolve(), abstract, identity, together, quarantine=False)
+
+
+def _restore(
+    directory: Path, abstract: Any, identity: dict[str, Any], together: Meetings, quarantine: bool
+) -> tuple[int, Any] | None:
+    step = _newest_good(directory, together, quarantine)
+    if step is None:
         return None
-    path = directory / f"{_PREFIX}{step:08d}"
-    saved = json.loads((path / METADATA).read_text())["identity"]
-    differences = compare(saved, identity)
-    if differences:
-        raise InputError(
-            f"{path} was trained otherwise: {'; '.join(differences)}; "
-            f"restore these settings, or train into another --workdir"
-        )
+    path = manifest.step_path(directory, step)
     placements = ocp.checkpoint_utils.construct_restore_args(abstract)
     arguments = ocp.args.PyTreeRestore(item=abstract, restore_args=placements, partial_restore=True)
-    with _orbax() as reader:
-        return step, reader.restore(path, args=arguments)
+    state: Any = None
+
+    def read() -> None:
+        nonlocal state
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            state = reader.restore(path, args=arguments)
+
+    try:
+        together.reach(lambda: _require_same(path, identity, abstract))
+        together.reach(read)
+    except meetings.Failed as error:
+        if together.reach(lambda: not manifest.committed(path)):  # deleted by the run that writes here
+            return _restore(directory, abstract, identity, together, quarantine)
+        raise RunError(f"{path} is whole but cannot be read: {error}") from error
+    return step, state
 
 
-def newest_good(directory: Path, quarantine: bool) -> Path | None:
-    """The newest step that passes `verify`, or None; damaged ones are renamed if `quarantine`."""
-    for path in _steps(directory):
-        try:
-            verify(path)
-            return path
-        except Damaged as error:
-            _LOG.warning("checkpoint %s is damaged (%s); using the one before it", path, error)
-            if quarantine:
-                _quarantine(path)
-        except FileNotFoundError:
-            _LOG.warning("checkpoint %s was never committed; using the one before it", path)
+def _newest_good(directory: Path, together: Meetings, quarantine: bool) -> int | None:
+    """The newest step whose files are those that were written, or None; damaged ones are renamed if `quarantine`."""
+    for step in together.reach(lambda: [manifest.step_of(path) for path in manifest.steps(directory)]):
+        path = manifest.step_path(directory, step)
+        verdict = together.reach(functools.partial(_judge, path), _worst)
+        if verdict == GOOD:
+            return int(step)
+        if verdict == GONE:  # the run that writes here has moved on meanwhile
+            return _newest_good(directory, together, quarantine)
+        if distributed.first():
+            what = "was never committed" if verdict == UNCOMMITTED else f"is damaged ({verdict})"
+            _LOG.warning("checkpoint %s %s; using the one before it", path, what)
+        if quarantine and verdict != UNCOMMITTED:
+            together.reach(functools.partial(_on_first, manifest.quarantine, path))
     return None
 
 
-def verify(path: Path) -> None:
-    """Compare every file of a step with its manifest.
+def _judge(path: Path) -> str:
+    """What this process finds of a step: process 0 compares the names, every process its share of the contents."""
+    place, first = distributed.place(), distributed.first()
+    if first and not manifest.committed(path):
+        return UNCOMMITTED if path.exists() else GONE
+    try:
+        expected = manifest.read(path)
+        if first:
+            manifest.check_names(path, expected)
+        mine = manifest.share({n: e["bytes"] for n, e in expected.items()}, place.process, place.processes)
+        manifest.check_contents(path, expected, mine)
+    except manifest.Damaged as error:
+        return GONE if first and not manifest.committed(path) else str(error)
+    return GOOD
+
+
+def _worst(verdicts: list[str]) -> str:
+    """That of process 0 if it is none of good, else the first that is not."""
+    return next((verdict for verdict in verdicts if verdict != GOOD), GOOD)
+
+
+def _require_same(path: Path, identity: dict[str, Any], abstract: Any) -> None:
+    """Refuse a checkpoint of another experiment, or of a state of other shapes.
 
     Raises:
-        FileNotFoundError: there is no manifest: the step was never committed.
-        Damaged: a file is missing, extra, truncated or altered, or the manifest itself is.
+        InputError: it differs; both values are given.
     """
-    try:
-        written = json.loads((path / MANIFEST).read_text())
-        files, own = written["files"], written["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{MANIFEST} cannot be read") from error
-    if own != _digest_of(files):
-        raise Damaged(f"{MANIFEST} is altered")
-    found = {str(file.relative_to(path)): file for file in _files(path)}
-    for name in sorted(files.keys() | found.keys()):
-        if name not in found:
-            raise Damaged(f"{name} is missing")
-        if name not in files:
-            raise Damaged(f"{name} is not one of its files")
-        if found[name].stat().st_size != files[name]["bytes"]:
-            raise Damaged(f"{name} has another size")
-    if COMMIT not in found:
-        raise Damaged(f"{COMMIT} is missing")
-    for name, sha256 in _hashes(path, list(found.values())).items():
-        if sha256 != files[name]["sha256"]:
-            raise Damaged(f"{name} is altered")
+    saved = json.loads((path / manifest.METADATA).read_bytes())
+    differences = compare(saved["identity"], identity)
+    if not differences:
+        differences = compare(saved.get("arrays", _arrays(abstract)), _arrays(abstract))
+    if differences:
+        more = f" and {len(differences) - 8} more" if len(differences) > 8 else ""
+        raise InputError(
+            f"{path} was trained otherwise: {'; '.join(differences[:8])}{more}; "
+            f"restore these settings, or train into another --workdir"
+        )
 
 
 def compare(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Differences of two nested dicts, one text each: `key: OLD in the checkpoint, NEW now`."""
     old, new = _flat(saved), _flat(json.loads(json.dumps(current)))
-    changed = sorted(key for key in new if old.get(key) != new[key])
+    changed = sorted(key for key in new if key not in old or old[key] != new[key])
     return [f"{key}: {old.get(key, 'absent')} in the checkpoint, {new[key]} now" for key in changed]
 
 
@@ -234,59 +327,49 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _orbax() -> ocp.AsyncCheckpointer:
-    mode = ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE)
-    return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), atomicity_options=mode)
+def _arrays(tree: Any) -> dict[str, str]:
+    """Type and shape of every array, such as `params/layers/up: float32[4,128,384]`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        for path, leaf in leaves
+    }
 
 
-def _steps(directory: Path) -> list[Path]:
-    """Step directories, newest first."""
-    if not directory.is_dir():
-        return []
-    found = (path for path in directory.iterdir() if path.is_dir() and _step_of(path) >= 0)
-    return sorted(found, key=_step_of, reverse=True)
+def _on_first(task: Callable[..., Any], *arguments: Any) -> None:
+    """Do something in process 0 only."""
+    if distributed.first():
+        task(*arguments)
 
 
-def _step_of(path: Path) -> int:
-    digits = path.name.removeprefix(_PREFIX)
-    return int(digits) if path.name.startswith(_PREFIX) and digits.isdigit() else -1
+def _probe(directory: Path) -> None:
+    """Raise InputError unless this process can write there."""
+    probe = directory / f".probe-{distributed.place().process}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        manifest.write_json(probe, "can this directory be written?")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"checkpoints cannot be written to {directory}: {error.strerror}; give a --workdir that can be written"
+        ) from error
 
 
-def _quarantine(path: Path) -> None:
-    target, attempt = path.with_name(_DAMAGED + path.name), 1
-    while target.exists():
-        attempt += 1
-        target = path.with_name(f"{_DAMAGED}{path.name}-{attempt}")
-    path.rename(target)
+def _clear(directory: Path, step: int) -> None:
+    """Remove later steps that were never committed: the run that goes on will come to them again."""
+    for path in manifest.steps(directory):
+        if manifest.step_of(path) > step and not manifest.committed(path):
+            shutil.rmtree(path)
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file() and file != path / MANIFEST)
+def _writer(together: Meetings) -> ocp.AsyncCheckpointer:
+    """Orbax's writer, whose threads wait for one another in our meetings: one that fails is heard of at once."""
 
+    def meet(*, key: str, timeout_ms: int) -> None:
+        together.reach(lambda: None)
 
-def _hashes(path: Path, files: list[Path]) -> dict[str, str]:
-    def one(file: Path) -> str:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return {str(f.relative_to(path)): h for f, h in zip(files, pool.map(one, files), strict=True)}
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    hashes = _hashes(path, _files(path))
-    entries = {name: {"bytes": (path / name).stat().st_size, "sha256": sha256} for name, sha256 in hashes.items()}
-    return {"sha256": _digest_of(entries), "files": entries}
-
-
-def _digest_of(entries: Any) -> str:
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-
-
-def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    return ocp.AsyncCheckpointer(
+        ocp.PyTreeCheckpointHandler(),
+        async_options=ocp.options.AsyncOptions(barrier_sync_fn=meet, timeout_secs=2 * int(meetings.TIMEOUT_S)),
+        atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
+    )

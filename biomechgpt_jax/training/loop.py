@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from biomechgpt_jax import config
+from biomechgpt_jax.errors import RunError
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.training import checkpoint, metrics
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
@@ -21,7 +22,7 @@ PREEMPTED = 75  # exit code: stopped after saving, run again
 Progress = Callable[[int, dict[str, Any]], None]
 
 
-class Diverged(RuntimeError):
+class Diverged(RunError):
     """More steps were skipped than `train.skip_limit` allows."""
 
 
@@ -97,11 +98,13 @@ def train(
     Raises:
         InputError: a mesh that does not fit, or checkpoints of another run.
         Diverged: too many skipped steps.
+        RunError: a checkpoint could not be written.
         SystemExit: code 75 after a SIGTERM, the state saved.
     """
     mesh = meshes.make(mesh_sizes)
     saves = places.checkpoints is not None
-    checkpoints = checkpoint.Checkpoints(places.checkpoints, task.identity(steps) if saves else {}, cfg.keep_last)
+    identity = task.identity(steps) if saves else {}
+    checkpoints = checkpoint.Checkpoints(places.checkpoints, identity, cfg.keep_last, cfg.keep_every)
     with _closing(checkpoints), Preemption(saves) as preemption:
         restored = checkpoints.restore(task.abstract_state(mesh))
         done, state = (0, task.fresh_state(mesh)) if restored is None else restored
@@ -137,7 +140,7 @@ def train(
                 if pending is not None:
                     record(*pending)  # one step late: the device is never kept waiting
                 pending = (done, device_metrics)
-                checkpoints.check()
+                checkpoints.check(done)
 
                 stopping = preemption.requested(done)
                 due = done == steps or done % cfg.checkpoint_every == 0
@@ -199,6 +202,6 @@ class _closing:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._checkpoints.close()
-        except RuntimeError:
+        except RunError:
             if kind is None:
                 raise

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.training import checkpoint
+from biomechgpt_jax.errors import InputError, RunError
+from biomechgpt_jax.training import checkpoint, manifest
 
 IDENTITY = {"model": {"layers": 2, "sizes": (1, 2)}, "train": {"seed": 0, "batch_size": 8}}
 
@@ -80,20 +80,20 @@ def test_every_kind_of_damage_is_found(pristine, directory, caplog) -> None:
             flipped = bytearray(original)
             flipped[bit // 8] ^= 1 << (bit % 8)
             target.write_bytes(flipped)
-            with pytest.raises(checkpoint.Damaged):
-                checkpoint.verify(newest(directory))
-        if name.name != checkpoint.MANIFEST:
+            with pytest.raises(manifest.Damaged):
+                manifest.verify(newest(directory))
+        if name.name != manifest.MANIFEST:
             target.write_bytes(original[:-1]) if original else target.write_bytes(b"x")
-            with pytest.raises(checkpoint.Damaged):
-                checkpoint.verify(newest(directory))
+            with pytest.raises(manifest.Damaged):
+                manifest.verify(newest(directory))
             target.unlink()
-            with pytest.raises(checkpoint.Damaged):
-                checkpoint.verify(newest(directory))
+            with pytest.raises(manifest.Damaged):
+                manifest.verify(newest(directory))
         target.write_bytes(original)
-    checkpoint.verify(newest(directory))
+    manifest.verify(newest(directory))
     (newest(directory) / "extra").write_text("x")
-    with pytest.raises(checkpoint.Damaged):
-        checkpoint.verify(newest(directory))
+    with pytest.raises(manifest.Damaged):
+        manifest.verify(newest(directory))
 
     assert checkpoint.restore(directory, abstract(), IDENTITY)[0] == 1  # a reader leaves it as it is
     assert newest(directory).exists()
@@ -103,7 +103,7 @@ def test_every_kind_of_damage_is_found(pristine, directory, caplog) -> None:
 
 
 def test_uncommitted_step_is_skipped_and_overwritten(directory) -> None:
-    (newest(directory) / checkpoint.MANIFEST).unlink()
+    (newest(directory) / manifest.MANIFEST).unlink()
     assert restored(directory) == (1, 1.0)
     saved(directory, steps=(2,))
     assert restored(directory) == (2, 2.0)
@@ -130,16 +130,20 @@ def test_a_part_of_the_state_can_be_read(directory) -> None:
     assert result is not None and set(result[1]) == {"params"} and float(result[1]["params"]["b"]) == 2.0
 
 
-def test_failed_save_is_raised_by_the_next_check(tmp_path, monkeypatch) -> None:
-    def full(path):
+def test_failed_save_is_raised_by_the_next_check(tmp_path, monkeypatch, capfd) -> None:
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     checkpoints = checkpoint.Checkpoints(tmp_path, IDENTITY, 2)
     checkpoints.save(1, state(1))
     checkpoints.wait()
-    monkeypatch.setattr(checkpoint, "_manifest", full)
+    monkeypatch.setattr(manifest, "write", full)
+    checkpoints.check(2)
     checkpoints.save(2, state(2))
-    with pytest.raises(RuntimeError, match="No space left"):
-        checkpoints.wait()
-    checkpoints.close()
+    checkpoints._commit.join()
+    with pytest.raises(RunError, match=r"No space left on device.*run the same command again") as refusal:
+        checkpoints.check(3)
+    assert "\n" not in str(refusal.value)
+    checkpoints.close()  # said once
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000001"]  # the space is free again
     assert restored(tmp_path) == (1, 1.0)

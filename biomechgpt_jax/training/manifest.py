@@ -1,0 +1,185 @@
+"""The files of a checkpoint on disk, and the manifest that says what they must be.
+
+    <checkpoints>/step_00000200/   Orbax arrays, committed in place by a file (atomicity COMMIT_FILE)
+        metadata.json              step, identity (what a resume must agree with) and shapes
+        manifest.json              SHA-256 and size of every other file; written last, by rename
+
+A step is good only with Orbax's commit AND a manifest that every file agrees with: Orbax restores flipped
+bits silently. A step without a manifest was never committed; a damaged one is renamed to `damaged-step_...`.
+Everything here is JSON, plain bytes and names: nothing that is read can execute anything.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+MANIFEST, METADATA, COMMIT = "manifest.json", "metadata.json", "commit_success.txt"
+_PREFIX, DAMAGED = "step_", "damaged-"
+
+Entries = dict[str, dict[str, Any]]  # file: {"bytes", "sha256"}
+
+
+class Damaged(Exception):
+    """A checkpoint whose files are not those that were written; the message names the first difference."""
+
+
+def steps(directory: Path) -> list[Path]:
+    """Step directories, newest first."""
+    if not directory.is_dir():
+        return []
+    found = (path for path in directory.iterdir() if step_of(path) >= 0 and path.is_dir())
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_path(directory: Path, step: int) -> Path:
+    """Where a step lies."""
+    return directory / f"{_PREFIX}{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """The step of a directory, -1 where it is not one."""
+    digits = path.name.removeprefix(_PREFIX)
+    return int(digits) if path.name.startswith(_PREFIX) and digits.isdecimal() else -1
+
+
+def committed(path: Path) -> bool:
+    """Whether a step was finished, which does not mean that it is whole."""
+    return (path / MANIFEST).exists()
+
+
+def quarantine(path: Path) -> None:
+    """Rename a damaged step, so that it is never used and a person can look at it."""
+    target, attempt = path.with_name(DAMAGED + path.name), 1
+    while target.exists():
+        attempt += 1
+        target = path.with_name(f"{DAMAGED}{path.name}-{attempt}")
+    path.rename(target)
+
+
+def sizes(path: Path) -> dict[str, int]:
+    """Every file of a step but the manifest, with its size in bytes."""
+    found = sorted(file for file in path.rglob("*") if file.is_file() and file != path / MANIFEST)
+    return {str(file.relative_to(path)): file.stat().st_size for file in found}
+
+
+def share(bytes_of: dict[str, int], process: int, processes: int) -> list[str]:
+    """The files that a process hashes: disjoint, together all of them, and much the same amount of bytes."""
+    loads = [0] * processes
+    mine = []
+    for name in sorted(bytes_of, key=lambda name: (-bytes_of[name], name)):
+        least = loads.index(min(loads))
+        loads[least] += bytes_of[name] + 1
+        if least == process:
+            mine.append(name)
+    return mine
+
+
+def entries(path: Path, names: Iterable[str], durable: bool = False) -> Entries:
+    """Size and SHA-256 of files; `durable`: they survive a loss of power when this returns."""
+
+    def one(name: str) -> dict[str, Any]:
+        with (path / name).open("rb") as stream:
+            if durable:
+                os.fsync(stream.fileno())
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            return {"bytes": stream.tell(), "sha256": sha256}
+
+    names = list(names)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return dict(zip(names, pool.map(one, names), strict=True))
+
+
+def write(path: Path, found: Entries) -> None:
+    """Commit a step: from here on it counts, and any other content of its files is damage."""
+    write_json(path / MANIFEST, {"sha256": _digest_of(found), "files": found})
+
+
+def read(path: Path) -> Entries:
+    """What the files of a step must be.
+
+    Raises:
+        FileNotFoundError: there is no manifest: the step was never committed.
+        Damaged: the manifest is not what was written.
+    """
+    try:
+        written = json.loads((path / MANIFEST).read_bytes())
+        files, own = written["files"], written["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{MANIFEST} cannot be read") from error
+    if own != _digest_of(files):
+        raise Damaged(f"{MANIFEST} is altered")
+    return dict(files)
+
+
+def check_names(path: Path, expected: Entries) -> None:
+    """Compare names and sizes of all files.
+
+    Raises:
+        Damaged: a file is missing, extra or of another size.
+    """
+    found = sizes(path)
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            raise Damaged(f"{name} is missing")
+        if name not in expected:
+            raise Damaged(f"{name} is not one of its files")
+        if found[name] != expected[name]["bytes"]:
+            raise Damaged(f"{name} has another size")
+    if COMMIT not in found:
+        raise Damaged(f"{COMMIT} is missing")
+
+
+def check_contents(path: Path, expected: Entries, names: Iterable[str]) -> None:
+    """Compare the contents of some files.
+
+    Raises:
+        Damaged: a file is altered, or the disk cannot read it.
+        OSError: a file cannot be opened.
+    """
+    try:
+        found = entries(path, names)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise Damaged(f"{error.filename or 'a file'} cannot be read from the disk") from error
+        raise
+    for name, entry in found.items():
+        if entry["sha256"] != expected[name]["sha256"]:
+            raise Damaged(f"{name} is altered")
+
+
+def verify(path: Path) -> None:
+    """Compare every file of a step with its manifest, in this process alone.
+
+    Raises:
+        FileNotFoundError: there is no manifest: the step was never committed.
+        Damaged: a file is missing, extra, truncated or altered, or the manifest itself is.
+    """
+    expected = read(path)
+    check_names(path, expected)
+    check_contents(path, expected, expected)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file by rename, so that it is whole or not there, also after a loss of power."""
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    with contextlib.suppress(OSError):  # some file systems have no such thing
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _digest_of(found: Any) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
