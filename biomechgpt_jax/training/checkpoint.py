@@ -259,7 +259,7 @@ def _newest_good(directory: Path, together: Meetings, quarantine: bool) -> int |
     """The newest step whose files are those that were written, or None; damaged ones are renamed if `quarantine`."""
     for step in together.reach(lambda: [manifest.step_of(path) for path in manifest.steps(directory)]):
         path = manifest.step_path(directory, step)
-        verdict = together.reach(functools.partial(_judge, path), _worst)
+        verdict = together.reach(functools.partial(_judge, path), _verdict)
         if verdict == GOOD:
             return int(step)
         if verdict == GONE:  # the run that writes here has moved on meanwhile
@@ -275,7 +275,7 @@ def _newest_good(directory: Path, together: Meetings, quarantine: bool) -> int |
 def _judge(path: Path) -> str:
     """What this process finds of a step: process 0 compares the names, every process its share of the contents."""
     place, first = distributed.place(), distributed.first()
-    if first and not manifest.committed(path):
+    if not manifest.committed(path):
         return UNCOMMITTED if path.exists() else GONE
     try:
         expected = manifest.read(path)
@@ -288,9 +288,16 @@ def _judge(path: Path) -> str:
     return GOOD
 
 
-def _worst(verdicts: list[str]) -> str:
-    """That of process 0 if it is none of good, else the first that is not."""
-    return next((verdict for verdict in verdicts if verdict != GOOD), GOOD)
+def _verdict(found: list[str]) -> str:
+    """One for all: that of process 0 if it is none of good, else the first that is not."""
+    if found[0] == GOOD:
+        for process, one in enumerate(found):
+            if one in (UNCOMMITTED, GONE):
+                raise RunError(
+                    f"{distributed.host(process)} does not see a checkpoint that process 0 sees; give all processes "
+                    "the same --workdir on a shared file system, and start again"
+                )
+    return next((one for one in found if one != GOOD), GOOD)
 
 
 def _require_same(path: Path, identity: dict[str, Any], abstract: Any) -> None:

@@ -32,12 +32,14 @@ BATCH = 4
 class Fault:
     """What befalls a process when the metrics of a step are logged (on every process; one step late).
 
-    do: "kill" (SIGKILL itself), "term" (SIGTERM itself), "stop" (SIGSTOP itself), "stick" (sleep for good), "raise".
+    do: "kill" (SIGKILL itself), "kill in save" (the same, in the middle of the next checkpoint, `delay_s` after it
+    appeared), "term" (SIGTERM itself), "stop" (SIGSTOP itself), "stick" (sleep for good), "raise".
     """
 
     process: int
     step: int
     do: str
+    delay_s: float = 0.0
 
 
 def free_port() -> int:

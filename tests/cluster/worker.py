@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,20 @@ def befall(step: int, process: int) -> None:
             time.sleep(3600)
         if fault["do"] == "raise":
             raise RuntimeError("a fault of the plan")
+        if fault["do"] == "kill in save":
+            threading.Thread(target=kill_in_save, args=(fault.get("delay_s", 0.0),), daemon=True).start()
+            return
         os.kill(os.getpid(), {"kill": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}[fault["do"]])
+
+
+def kill_in_save(delay_s: float) -> None:
+    """SIGKILL this process while the next checkpoint is there but not committed, so long after it appeared."""
+    while True:
+        open_saves = [path for path in WORKDIR.glob("checkpoints/step_*") if not (path / "manifest.json").exists()]
+        if open_saves:
+            time.sleep(delay_s)
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.0005)
 
 
 def main() -> int:

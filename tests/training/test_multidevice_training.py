@@ -11,10 +11,10 @@ pytestmark = pytest.mark.multidevice
 PROGRAM = """
 import sys
 import jax, jax.numpy as jnp, numpy as np, optax
-from biomechgpt_jax.config import Mesh
+from biomechgpt_jax.config import Experiment, Mesh, Model
 from biomechgpt_jax.data import loader
 from biomechgpt_jax.parallel import mesh, sharding
-from biomechgpt_jax.training import checkpoint, loss
+from biomechgpt_jax.training import checkpoint, language, loss
 
 B, L, D, V = 8, 12, 16, 40
 random = np.random.default_rng(0)
@@ -70,6 +70,25 @@ asked = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x
 step, restored = checkpoint.restore(sys.argv[1], asked, {})
 assert step == 1 and restored["w"].sharding == other["w"].sharding != saved["w"].sharding
 assert np.array_equal(restored["w"], head)
+
+# A whole training state: 2 x 2 devices, then 4 x 1, 1 x 4 and one.
+toy = Experiment(model=Model(layers=2, model_size=32, heads=4, kv_heads=4, head_size=8, hidden_size=64))
+def grid_of(data, fsdp):
+    return mesh.make(Mesh(data=data, fsdp=fsdp), jax.devices()[:data * fsdp])
+
+def numbers(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+state = language.init_state(jax.random.key(0), toy, 128, grid_of(2, 2))
+checkpoints = checkpoint.Checkpoints(sys.argv[1] + "/whole", {}, 1)
+checkpoints.save(7, state)
+checkpoints.close()
+for sizes in ((4, 1), (1, 4), (1, 1)):
+    grid = grid_of(*sizes)
+    asked = language.abstract_state(toy, 128, grid)
+    step, restored = checkpoint.restore(sys.argv[1] + "/whole", asked, {})
+    assert step == 7 and all(np.array_equal(a, b) for a, b in zip(numbers(restored), numbers(state), strict=True))
+    assert all(leaf.sharding == want.sharding for leaf, want in zip(jax.tree.leaves(restored), jax.tree.leaves(asked)))
 print("agreed")
 """
 
