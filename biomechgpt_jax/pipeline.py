@@ -325,7 +325,8 @@ def _pack(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str
     )
     fill = 100 * report["fill"].get("train", 0.0)
     rows, questions = report["rows"].get("train", 0), report["questions"].get("train", 0)
-    progress.done(f"{rows} rows, {questions} questions, {fill:.1f} % full")
+    left_out = sequences.left_out_words(report["left_out"])
+    progress.done(f"{rows} rows, {questions} questions, {fill:.1f} % full" + (left_out and f"; left out: {left_out}"))
     return {"digest": store.metadata(work.sequences)["digest"], **report}
 
 

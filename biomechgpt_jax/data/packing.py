@@ -39,7 +39,7 @@ def after(trunk: np.ndarray, text: np.ndarray) -> np.ndarray:
     return np.concatenate([trunk, written]).astype(np.int32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Branch:
     """A question with its answer.
 
@@ -54,7 +54,7 @@ class Branch:
     family: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One movement, ids i32[n, Q] (none for the text-only control), with its branches: never split."""
 

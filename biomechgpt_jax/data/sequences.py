@@ -1,6 +1,7 @@
 """The `pack` stage: crops of trials become motion tokens with questions, packed into fixed rows."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 Progress = Callable[[str, int, int], None]
 
+TRIALS_AT_ONCE = 128  # whose crops are in memory and encoded together
 _FAMILIES = sorted(FAMILIES)  # the array `families` of a row counts them from 1
 
 # How much more often than a gait parameter a question is asked where not all can be: by name, else by family.
@@ -64,17 +66,60 @@ def choose(names: Sequence[str], count: int, rng: np.random.Generator) -> list[s
     return [names[i] for i in np.argsort(arrivals)[:count]]
 
 
+class LeftOut:
+    """Counts what could not be packed, with the reason.
+
+    Attributes:
+        no_room: questions for which the row has no room beside their movement, by family.
+        untold: crops of which nothing can be asked.
+        empty: crops none of whose questions found room.
+    """
+
+    def __init__(self) -> None:
+        self.no_room: Counter[str] = Counter()
+        self.untold = 0
+        self.empty = 0
+
+    def report(self) -> dict[str, Any]:
+        """As JSON."""
+        by_family = dict(sorted(self.no_room.items()))
+        return {
+            "questions_without_room": by_family,
+            "crops_without_truth": self.untold,
+            "crops_without_room": self.empty,
+        }
+
+
+def left_out_words(left_out: Mapping[str, Any]) -> str:
+    """What a report says was left out, in words; nothing where nothing was."""
+    by_family, words = left_out["questions_without_room"], []
+    if by_family:
+        families = ", ".join(f"{name} {count}" for name, count in by_family.items())
+        words.append(f"{sum(by_family.values())} questions without room in a row ({families})")
+    if left_out["crops_without_room"]:
+        words.append(f"{left_out['crops_without_room']} crops without room for a question")
+    if left_out["crops_without_truth"]:
+        words.append(f"{left_out['crops_without_truth']} crops of which nothing can be asked")
+    return "; ".join(words)
+
+
 def _items(
-    shown: Sequence[_Shown],
+    trials: Sequence[Trial],
+    generators: Sequence[np.random.Generator],
     codec: MotionCodec,
     vocabulary: Vocabulary,
     cfg: config.Experiment,
-    rng: np.random.Generator,
-) -> tuple[list[Item], int]:
-    """Items that fit a row, and the number of questions left out because they did not."""
-    codes = codec.encode([s.coordinates for s in shown], [s.observed for s in shown])
-    items, left_out = [], 0
-    for crop, code in zip(shown, codes, strict=True):
+    left_out: LeftOut,
+) -> list[Item]:
+    """Items of the crops of some trials, each drawn with the trial's own generator; counts what is left out."""
+    shown: list[tuple[_Shown, np.random.Generator]] = []
+    for trial, rng in zip(trials, generators, strict=True):
+        drawn = [_show(trial, cfg, rng) for _ in range(cfg.pack.crops_per_trial)]
+        left_out.untold += drawn.count(None)
+        shown += [(one, rng) for one in drawn if one]
+    codes = codec.encode([crop.coordinates for crop, _ in shown], [crop.observed for crop, _ in shown])
+    items = []
+    for (crop, rng), code in zip(shown, codes, strict=True):
         start = packing.trunk(vocabulary, code)
         room = cfg.pack.row_length - len(start)
         kept: list[Branch] = []
@@ -85,15 +130,28 @@ def _items(
                 kept.append(made)
                 room -= len(made.tokens)
             else:
-                left_out += 1
+                left_out.no_room[question.family] += 1
         if kept:
             items.append(Item(start, tuple(kept)))
-    return items, left_out
+        else:
+            left_out.empty += 1
+    return items
 
 
 def _text_only(items: Sequence[Item]) -> list[Item]:
     nothing = np.zeros((0, 1), np.int32)
     return [Item(nothing, (one,)) for item in items for one in item.branches]
+
+
+def _rows(
+    split: str, items: Sequence[Item], order: Sequence[Sequence[int]], length: int, pad: int, layers: int
+) -> store.Lazy:
+    """Packed rows, laid out one at a time."""
+
+    def make(row: int) -> store.Record:
+        return packing.lay_out([items[i] for i in order[row]], length, pad, layers)
+
+    return store.Lazy([f"{split}-{row:07d}" for row in range(len(order))], make)
 
 
 def pack(
@@ -107,51 +165,42 @@ def pack(
 ) -> dict[str, Any]:
     """Write the `sequences` dataset and its text-only twin; returns the report that is also in their metadata.
 
-    The twin holds the same questions and answers with the movement and its position offsets removed.
+    The twin holds the same questions and answers with the movement and its position offsets removed. Movements are in
+    memory for `TRIALS_AT_ONCE` trials, rows for a shard; the tokens of all items for as long as it takes to place
+    them. What a trial's crops are depends on the seed and its place in its split alone.
     """
-    rows: dict[bool, dict[str, list[tuple[str, store.Record]]]] = {False: {}, True: {}}
-    report: dict[str, Any] = {"rows": {}, "fill": {}, "questions": {}, "left_out": 0}
+    length = cfg.pack.row_length
+    rows: dict[bool, dict[str, store.Lazy]] = {False: {}, True: {}}
+    report: dict[str, Any] = {"rows": {}, "fill": {}, "questions": {}}
+    left_out = LeftOut()
     for number, split in enumerate(("train", "validation")):
-        rng = np.random.default_rng([cfg.pack.seed, number])
-        shown = []
+        items: list[Item] = []
         trials = movements.read(movements_dir, split)
-        for index, trial in enumerate(trials):
-            drawn = [_show(trial, cfg, rng) for _ in range(cfg.pack.crops_per_trial)]
-            shown += [one for one in drawn if one]
-            if index % 50 == 0:
-                progress(f"crops of {split}", index, len(trials))
-        items, left_out = _items(shown, codec, vocabulary, cfg, rng)
-        report["left_out"] += left_out
+        for first in range(0, len(trials), TRIALS_AT_ONCE):
+            progress(f"crops of {split}", first, len(trials))
+            some = trials[first : first + TRIALS_AT_ONCE]
+            own = [np.random.default_rng([cfg.pack.seed, number, first + index]) for index in range(len(some))]
+            items += _items(some, own, codec, vocabulary, cfg, left_out)
         report["questions"][split] = sum(len(item.branches) for item in items)
         for text_only, chosen in ((False, items), (True, _text_only(items))):
             lengths = [item.length for item in chosen]
-            order = packing.assign(lengths, cfg.pack.row_length)
+            order = packing.assign(lengths, length)
             if order:
-                rows[text_only][split] = [
-                    (
-                        f"{split}-{row:07d}",
-                        packing.lay_out(
-                            [chosen[i] for i in members],
-                            cfg.pack.row_length,
-                            vocabulary.pad,
-                            1 if text_only else vocabulary.layers,
-                        ),
-                    )
-                    for row, members in enumerate(order)
-                ]
+                layers = 1 if text_only else vocabulary.layers
+                rows[text_only][split] = _rows(split, chosen, order, length, vocabulary.pad, layers)
             if not text_only:
                 report["rows"][split] = len(order)
-                report["fill"][split] = round(sum(lengths) / max(1, len(order) * cfg.pack.row_length), 4)
+                report["fill"][split] = round(sum(lengths) / max(1, len(order) * length), 4)
         progress(f"rows of {split}", len(trials), len(trials))
+    report["left_out"] = left_out.report()
     facts = {
         **report,
-        "row_length": cfg.pack.row_length,
+        "row_length": length,
         "families": _FAMILIES,
         "codec": codec.digest,
         "vocabulary": vocabulary.digest,
         "movements": store.metadata(movements_dir)["digest"],
     }
-    length = cfg.pack.row_length
     for target, name, text_only in ((out, "sequences", False), (out_text_only, "sequences_text_only", True)):
         features: dict[str, Any] = {
             array: ((length,), np.float32 if array == "loss_weights" else np.int32)

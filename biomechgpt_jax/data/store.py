@@ -8,6 +8,8 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,26 @@ from biomechgpt_jax.errors import InputError
 
 Record = dict[str, Any]
 _METADATA = "biomechgpt.json"
+_SHARD_BYTES = 128 << 20  # TFDS holds the records of a shard in memory until it is written
+_SAMPLED = 16  # records by whose size the number of shards is chosen
+_READ_AT_ONCE = 256  # records
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """The records of a split by number, each made when it is written.
+
+    Attributes:
+        keys: one per record, all different.
+        make: from the number of a record to it.
+    """
+
+    keys: Sequence[str]
+    make: Callable[[int], Record]
+
+
+def _lazy(rows: "Sequence[tuple[str, Record]] | Lazy") -> Lazy:
+    return rows if isinstance(rows, Lazy) else Lazy([key for key, _ in rows], lambda number: rows[number][1])
 
 
 def quiet() -> None:
@@ -31,16 +53,19 @@ def write(
     directory: Path,
     name: str,
     features: Mapping[str, tuple[tuple[int | None, ...], Any] | str],
-    records: Mapping[str, Sequence[tuple[str, Record]]],
+    records: Mapping[str, Sequence[tuple[str, Record]] | Lazy],
     metadata: Mapping[str, Any],
 ) -> str:
     """Write a dataset whole or not at all; an older one at the same place is replaced.
+
+    The order on disk is that of a hash of the keys. No more than a shard's records are in memory at a time, where
+    `records` does not hold them.
 
     Args:
         directory: where the dataset will lie.
         name: of the dataset, in snake_case.
         features: (shape, dtype) of each array, or "text".
-        records: (key, record) by split; the keys are unique.
+        records: by split, (key, record) or a way to make them; the keys are unique.
         metadata: JSON-able facts stored beside the data.
 
     Returns:
@@ -48,12 +73,12 @@ def write(
     """
     quiet()
     with beside(directory) as temporary:
-        builder = _builder(name, kinds(features), records)(data_dir=str(temporary), file_format="array_record")
+        entries: list[tuple[str, str, str]] = []
+        splits = {split: _lazy(rows) for split, rows in records.items()}
+        builder = _builder(name, kinds(features), splits, entries)(data_dir=str(temporary), file_format="array_record")
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself on standard output
             builder.download_and_prepare()
-        digest = digest_of(
-            (split, key, record_digest(record)) for split, rows in records.items() for key, record in rows
-        )
+        digest = digest_of(entries)
         install(Path(str(builder.data_dir)), directory, {"digest": digest, **metadata})
     return digest
 
@@ -89,14 +114,26 @@ def kinds(features: Mapping[str, tuple[tuple[int | None, ...], Any] | str]) -> d
     }
 
 
-def _builder(dataset: str, features: Mapping[str, Any], records: Mapping[str, Sequence[tuple[str, Record]]]) -> Any:
+def _builder(
+    dataset: str, features: Mapping[str, Any], splits: Mapping[str, Lazy], entries: list[tuple[str, str, str]]
+) -> Any:
+    """A builder that writes shard by shard and appends (split, key, digest) of every record to `entries`.
+
+    TFDS's generator-based builder would shuffle a split of more than 1 GB with the help of TensorFlow.
+    """
     import tensorflow_datasets as tfds
+
+    def written(split: str, numbers: Sequence[int]) -> Iterator[tuple[str, Record]]:
+        for number in numbers:
+            key, record = splits[split].keys[number], splits[split].make(number)
+            entries.append((split, key, record_digest(record)))
+            yield key, record
 
     # Not entered into TFDS's registry of names: one process may write a dataset twice.
     with tfds.core.registered.skip_registration():
 
-        class Builder(tfds.core.GeneratorBasedBuilder):
-            """Records that are already in memory."""
+        class Builder(tfds.core.ShardBasedBuilder):
+            """Records in the order of a hash of their keys."""
 
             name = dataset
             VERSION = tfds.core.Version("1.0.0")
@@ -105,13 +142,35 @@ def _builder(dataset: str, features: Mapping[str, Any], records: Mapping[str, Se
             def _info(self) -> Any:
                 return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(dict(features)))
 
-            def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-                return {split: self._generate_examples(split) for split in records}
-
-            def _generate_examples(self, split: str) -> Iterator[tuple[str, Record]]:
-                yield from records[split]
+            def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, Any]:
+                return {
+                    split: [partial(written, split, numbers) for numbers in _shards(split, records)]
+                    for split, records in splits.items()
+                }
 
     return Builder
+
+
+def _shards(split: str, records: Lazy) -> list[list[int]]:
+    """Numbers of the records of each shard, in the order in which TFDS stores keys.
+
+    Raises:
+        ValueError: two records have one key.
+    """
+    from tensorflow_datasets.core import hashing
+
+    hasher = hashing.Hasher(split)
+    hashes = [hasher.hash_key(key) for key in records.keys]
+    if len(set(hashes)) < len(hashes):
+        raise ValueError(f"two records of {split} have one key")
+    order = sorted(range(len(hashes)), key=hashes.__getitem__)
+    sampled = [_bytes(records.make(number)) for number in order[:_SAMPLED]]
+    size = max(1, int(_SHARD_BYTES / max(1.0, float(np.mean(sampled)))))
+    return [order[first : first + size] for first in range(0, len(order), size)]
+
+
+def _bytes(record: Record) -> int:
+    return sum(len(value) if isinstance(value, str) else np.asarray(value).nbytes for value in record.values())
 
 
 def record_digest(record: Record) -> str:
@@ -172,11 +231,12 @@ class Source(Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            numbers = list(range(*index.indices(len(self))))
+            return [self._wrap(row) for row in self._rows.__getitems__(numbers)] if numbers else []
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return self._wrap(self._rows[index % len(self)])
 
     def __iter__(self) -> Iterator[Any]:
-        if len(self):
-            yield from (self._wrap(row) for row in self._rows.__getitems__(list(range(len(self)))))
+        for first in range(0, len(self), _READ_AT_ONCE):
+            yield from self[first : first + _READ_AT_ONCE]

@@ -179,13 +179,50 @@ def test_the_same_seed_packs_the_same_rows(packed, tmp_path) -> None:
     assert digest(other, "other") != store.metadata(packed.directory)["digest"]
 
 
-def test_questions_that_do_not_fit_are_left_out_and_counted(packed, tmp_path) -> None:
+def test_questions_that_do_not_fit_are_left_out_and_counted(packed, tmp_path, monkeypatch) -> None:
+    drawn: Counter[str] = Counter()
+    choose = sequences.choose
+
+    def counted(names, count, rng):
+        chosen = choose(names, count, rng)
+        drawn.update(QUESTIONS[name].family for name in chosen)
+        return chosen
+
+    monkeypatch.setattr(sequences, "choose", counted)
     small = dataclasses.replace(CFG, pack=dataclasses.replace(CFG.pack, row_length=128))
     source = packed.directory.with_name("movements")
     report = sequences.pack(source, tmp_path / "small", tmp_path / "blind", Codec(), WORDS, small, quiet)
-    assert report["left_out"] > 0
+    left_out = report["left_out"]
+    assert set(left_out["questions_without_room"]) <= set(registry.FAMILIES)
+    assert min(left_out["questions_without_room"].values()) > 0
     for row in rows_of(tmp_path / "small"):
         assert branches_of(row)[1]
+    assert sum(report["questions"].values()) + sum(left_out["questions_without_room"].values()) == drawn.total()
+    assert all(count <= drawn[family] for family, count in left_out["questions_without_room"].items())
+    words = sequences.left_out_words(left_out)
+    assert f"{sum(left_out['questions_without_room'].values())} questions without room in a row (" in words
+    nothing = {"questions_without_room": {}, "crops_without_truth": 0, "crops_without_room": 0}
+    assert sequences.left_out_words(nothing) == ""
+
+
+def test_trials_are_packed_the_same_however_many_are_in_memory(packed, tmp_path, monkeypatch) -> None:
+    source = packed.directory.with_name("movements")
+    monkeypatch.setattr(sequences, "TRIALS_AT_ONCE", 7)
+    sequences.pack(source, tmp_path / "few", tmp_path / "blind", Codec(), WORDS, CFG, quiet)
+    assert store.metadata(tmp_path / "few")["digest"] == store.metadata(packed.directory)["digest"]
+    assert loader.digest(tmp_path / "few") == loader.digest(packed.directory)
+
+
+def test_every_crop_is_packed_or_counted(packed) -> None:
+    crops = sum(len(set(map(int, row["segments"])) - {0}) for row in [*rows_of(packed.directory), *validation(packed)])
+    left_out = packed.report["left_out"]
+    assert crops + left_out["crops_without_room"] == len(packed.codec.seen)
+    trials = sum(splits.split_of(f"p{i:03d}") != "test" for i in range(100))
+    assert len(packed.codec.seen) + left_out["crops_without_truth"] == CFG.pack.crops_per_trial * trials
+
+
+def validation(packed) -> list:
+    return rows_of(packed.directory, "validation") if packed.report["rows"]["validation"] else []
 
 
 def test_rare_questions_are_chosen_more_often() -> None:
