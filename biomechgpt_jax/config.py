@@ -188,7 +188,7 @@ class Model:
     attention_soft_cap: float = 0.0  # of the scores (Gemma 2); 0 is off
     logit_soft_cap: float = 0.0  # 0 is off
     norm_epsilon: float = 1e-6
-    attention: Literal["auto", "reference", "blockwise"] = "auto"
+    attention: Literal["auto", "reference", "blockwise", "splash", "cudnn"] = "auto"
     remat: Literal["none", "dots", "full"] = "dots"
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPU, bfloat16 elsewhere
 

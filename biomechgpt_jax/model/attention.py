@@ -11,19 +11,20 @@ device keeps its queries and gathers keys and values.
 Shapes: B batch, T queries, S keys, H query heads, G key-value heads, R = H / G, K head size, N kinds of layers.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax.sharding import PartitionSpec
 
-from biomechgpt_jax.model import blockwise
+from biomechgpt_jax.model import blockwise, cudnn, merged
+from biomechgpt_jax.model.paths import Path, choose
+from biomechgpt_jax.model.splash import Splash
 from biomechgpt_jax.model.visibility import HIDDEN, Rows, block_visible, visible
-from biomechgpt_jax.parallel.sharding import active_mesh, partition_spec
-
-Path = Literal["auto", "reference", "blockwise"]
+from biomechgpt_jax.parallel.sharding import active_mesh, partition_spec, platform
 
 
 class Form(NamedTuple):
@@ -104,19 +105,33 @@ def attend(
         plan: of these rows and `form.windows`.
         form: the windows of all kinds of layers, and how scores are made.
         kind: of this layer, an index into the windows; it may be traced.
-        path: "reference" builds all scores; "blockwise" those of visible blocks; "auto" takes what suits the device.
+        path: "reference" builds all scores; "blockwise" those of visible blocks; "splash" and "cudnn" are kernels of
+            TPU and GPU; "auto" takes what suits the device (`paths.choose`).
 
     Returns:
         BTHK in the dtype of the queries; zero for padding.
+
+    Raises:
+        InputError: a path that is asked for by name cannot do this.
     """
+    device = platform()
     q_BTHK = q_BTHK * jnp.asarray(form.scale, q_BTHK.dtype)
 
     def local(
         q: jax.Array, k: jax.Array, v: jax.Array, rows: Rows, order: jax.Array, count: jax.Array, kind: jax.Array
     ) -> jax.Array:
+        part = q.shape[1]
         k, v, keys = _gathered((k, v, rows))
+        taken = choose(path, device, q, k, form.soft_cap, divided=k.shape[1] > part)
+        if taken == "splash":
+            interpret = device == "cpu"
+            kernels = [Splash(window, form.soft_cap, interpret) for window in form.windows]
+            ways = [functools.partial(merged.attend, rows=rows, kernel=kernel) for kernel in kernels]
+            return jax.lax.switch(kind, ways, q, k, v)
         window = form.windows[0] if len(form.windows) == 1 else jnp.asarray(form.windows)[kind]
-        if path == "reference":
+        if taken == "cudnn":
+            return cudnn.attend(q, k, v, rows, keys, window)
+        if taken == "reference":
             return reference(q, k, v, visible(rows, keys, window), form.soft_cap)
         return blockwise.attend(q, k, v, rows, keys, order[kind], count[kind], window, form.soft_cap)
 

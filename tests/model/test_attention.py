@@ -1,14 +1,18 @@
 """The attention paths equal the plainest computation, gradients included."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biomechgpt_jax.model import attention
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import attention, cudnn, merged, paths, visibility
 from biomechgpt_jax.model.visibility import Rows, visible
 
 HEADS, GROUPS, SIZE = 4, 2, 8
+FAST = {"xla_backend_optimization_level": 0}  # compile quickly; the arithmetic is the same
 
 
 def packed_rows(rows: int, length: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,24 +73,119 @@ def test_equals_a_loop_over_queries(path, window):
     np.testing.assert_allclose(got, by_hand(*map(np.asarray, (q, k, v)), *rows, window), atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [40, 200])  # one block, and several with a ragged last one
-@pytest.mark.parametrize("window", [0, 16])
-def test_blockwise_gradients_equal_the_reference(length, window):
-    arrays = inputs(3, length)
-    rows = packed_rows(3, length, seed=1)
+def value_and_grads(run, arrays):
+    """Output and gradients of a function of queries, keys and values, with a loss that is not linear."""
     weight = jax.random.normal(jax.random.key(9), arrays[0].shape)
 
-    def value_and_grads(path):
-        def loss(arrays):
-            return jnp.sum(weight * jnp.sin(attention.attention(*arrays, Rows(*rows), window, path=path)))
+    def loss(arrays):
+        out = run(*arrays)
+        return jnp.sum(weight * jnp.sin(out)), out
 
-        return jax.jit(jax.value_and_grad(loss), compiler_options={"xla_backend_optimization_level": 0})(arrays)
+    (_, out), grads = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=FAST)(arrays)
+    return out, *grads
 
-    (value, grads), (expected, expected_grads) = value_and_grads("blockwise"), value_and_grads("reference")
-    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-3)  # a sum whose terms cancel
-    for got, want in zip(grads, expected_grads, strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-5)
+
+def check(run, length, window=0, soft_cap=0.0, rows=2, seed=1):
+    """Output and every gradient of a path equal the reference's."""
+    arrays = inputs(rows, length)
+    laid = Rows(*packed_rows(rows, length, seed))
+    plain = functools.partial(attention.attention, rows=laid, window=window, soft_cap=soft_cap, path="reference")
+    want = value_and_grads(plain, arrays)
+    for got, expected in zip(value_and_grads(functools.partial(run, rows=laid), arrays), want, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
         assert np.isfinite(got).all()
+
+
+# One block, and several with a ragged last one.
+@pytest.mark.parametrize(("length", "window", "soft_cap"), [(40, 0, 0.0), (200, 0, 0.0), (200, 16, 1.5)])
+def test_blockwise_equals_the_reference_gradients_included(length, window, soft_cap):
+    run = functools.partial(attention.attention, window=window, soft_cap=soft_cap, path="blockwise")
+    check(run, length, window, soft_cap, rows=3)
+
+
+@pytest.mark.parametrize(("window", "soft_cap"), [(0, 0.0), (20, 1.5)])
+def test_two_segment_masked_calls_of_splash_equal_the_reference_gradients_included(window, soft_cap):
+    run = functools.partial(attention.attention, window=window, soft_cap=soft_cap, path="splash")
+    check(run, 256, window, soft_cap)
+
+
+def test_chunks_of_queries_for_cudnn_equal_the_reference_gradients_included(monkeypatch):
+    monkeypatch.setattr(cudnn, "CHUNK", 48)
+
+    def run(q, k, v, rows):
+        return cudnn.attend(q * SIZE**-0.5, k, v, rows, rows, window=16, implementation="xla")
+
+    check(run, 120, window=16)
+
+
+def test_rows_that_are_not_laid_out_give_no_number_from_two_calls():
+    positions, segments, branches = packed_rows(1, 128, seed=4)
+    good = Rows(positions, segments, branches)
+    shuffled = np.random.default_rng(0).permutation(128)
+    restarted = np.where(branches == 2, positions + 1, positions)  # a branch that does not follow its trunk
+    padding_inside = np.where(np.arange(128) == 5, 0, segments)
+    bad = [Rows(*(x[:, shuffled] for x in good)), Rows(restarted, segments, branches)]
+    bad += [Rows(positions, padding_inside, branches)]
+    assert merged.laid_out(good).all()
+    for rows in bad:
+        assert not merged.laid_out(rows).any()
+    q, k, v = inputs(1, 128)
+    assert np.isnan(attention.attention(q, k, v, bad[1], path="splash")).all()
+
+
+def test_any_order_of_the_row_will_do_for_blockwise():
+    q, k, v = inputs(2, 150)
+    rows = Rows(*packed_rows(2, 150, seed=6))
+    order = np.random.default_rng(1).permutation(150)
+    want = attention.attention(q, k, v, rows, window=9, path="blockwise")
+    moved = [x[:, order] for x in (q, k, v)]
+    got = attention.attention(*moved, Rows(*(x[:, order] for x in rows)), window=9, path="blockwise")
+    np.testing.assert_allclose(got, want[:, order], atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [0, 30])
+def test_the_plan_lists_the_blocks_that_are_seen_and_no_other(window):
+    rows = Rows(*map(jnp.asarray, packed_rows(3, 300, seed=8)))
+    plan = attention.plan(rows, (0, window))
+    size, blocks = visibility.block_size(300), -(-300 // visibility.block_size(300))
+    seen = np.pad(visible(rows, rows, window), ((0, 0), *((0, blocks * size - 300),) * 2))
+    want = seen.reshape(3, blocks, size, blocks, size).any((2, 4))
+    assert want.sum() < 0.75 * 3 * blocks * (blocks + 1) / 2, "something of the causal half is left out"
+    for row in range(3):
+        for block in range(blocks):
+            listed = plan.order_NBQS[1, row, block, : plan.count_NBQ[1, row, block]]
+            assert sorted(listed.tolist()) == np.flatnonzero(want[row, block]).tolist()
+
+
+def test_long_rows_need_no_memory_of_their_length_squared():
+    length = 8192
+    arrays = [jax.ShapeDtypeStruct((1, length, n, SIZE), jnp.float32) for n in (HEADS, GROUPS, GROUPS)]
+    rows = Rows(*(jax.ShapeDtypeStruct((1, length), jnp.int32),) * 3)
+
+    def grads(q, k, v, rows):
+        out, pull = jax.vjp(lambda *qkv: attention.attention(*qkv, rows, path="blockwise"), q, k, v)
+        return pull(out)
+
+    made = jax.jit(grads).lower(*arrays, rows).compile(compiler_options=FAST)
+    assert made.memory_analysis().temp_size_in_bytes < length**2 / 4
+
+
+def test_auto_takes_what_the_device_has_and_says_why_not(caplog):
+    q, k = jnp.zeros((1, 128, HEADS, 64), jnp.bfloat16), jnp.zeros((1, 128, GROUPS, 64), jnp.bfloat16)
+    paths._log.cache_clear()
+    assert paths.choose("auto", "cpu", q, k, 0.0, divided=False) == "blockwise"
+    assert paths.choose("auto", "tpu", q, k, 0.0, divided=False) == "splash"
+    assert paths.choose("auto", "gpu", q, k, 0.0, divided=True) == "cudnn"
+    assert not caplog.records
+    for _ in range(2):
+        assert paths.choose("auto", "tpu", q, k, 0.0, divided=True) == "blockwise"
+        assert paths.choose("auto", "gpu", q, k, 2.0, divided=False) == "blockwise"
+    assert [r.message.split(": ")[2] for r in caplog.records] == [
+        "its blocks are of whole rows, and mesh.sequence divides them",
+        "cuDNN has no soft cap of the scores",
+    ]
+    with pytest.raises(InputError, match=r"model.attention is splash: it takes rows of a multiple of 128 tokens"):
+        paths.choose("splash", "tpu", q[:, :100], k, 0.0, divided=False)
 
 
 def test_padding_is_zero_and_gives_no_gradient():

@@ -166,5 +166,5 @@ def test_a_checkpoint_of_another_family_is_refused():
     tensors = {name: x.numpy() for name, x in model.state_dict().items()}
     with pytest.raises(InputError, match=r"no tensor 'model.layers.0.pre_feedforward_layernorm.weight'"):
         pretrained_names.params(tensors, FAMILIES["gemma"][0])
-    with pytest.raises(InputError, match=r"mlp.gate_proj.weight' is"):
+    with pytest.raises(InputError, match=r"mlp.down_proj.weight' is"):
         pretrained_names.params(tensors, config.Model(**{**OURS, "hidden_size": 64}))

@@ -1,0 +1,158 @@
+"""The trunk-and-branches mask by kernels that know segments only: two calls, merged by their log-sum-exp.
+
+One call lets every token see what stands before it in its own run (the trunk, or one branch); the other lets branches
+see the trunk of their segment. A key is in exactly one of the two, so that weights of the softmax over both follow from
+the two log-sum-exps. The gradient is our own: a library's gradient of each call alone knows nothing of the other's
+share, whereas both backward calls given the merged output and log-sum-exp sum to the right one (their weights are
+exp(score - log-sum-exp), and their delta is the sum of out x d_out).
+
+Kernels take rows as `data.packing.lay_out` writes them: segments one after another, in each the trunk from position 0
+and then its branches, positions without gaps, padding last. So the row index stands for the position: that of the query
+itself in its run; for the trunk, the row that holds its position or would, were the trunk longer. A row that is laid
+out otherwise yields NaN, never a wrong number.
+
+Shapes: B batch, T rows, H query heads, G key-value heads, K head size.
+"""
+
+import functools
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from biomechgpt_jax.model.blockwise import SAVED
+from biomechgpt_jax.model.visibility import Rows
+
+
+class Call(NamedTuple):
+    """One segment-masked call, i32[B, T]: a query sees keys of its own id whose row is at most its limit."""
+
+    query_ids: jax.Array
+    key_ids: jax.Array
+    limit: jax.Array
+
+
+class Kernel(Protocol):
+    """A library's attention; hashable, with its window and soft cap inside. Queries come scaled."""
+
+    def forward(
+        self, q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, call: Call
+    ) -> tuple[jax.Array, jax.Array]:
+        """Output BTHK, and the log-sum-exp of the visible scores f32[B, T, H], hugely negative where there are none."""
+        ...
+
+    def backward(
+        self,
+        q_BTHK: jax.Array,
+        k_BTGK: jax.Array,
+        v_BTGK: jax.Array,
+        call: Call,
+        out_BTHK: jax.Array,
+        log_sum_BTH: jax.Array,
+        d_out_BTHK: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Gradients of queries, keys and values with weights exp(score - log_sum)."""
+        ...
+
+
+def calls(rows: Rows) -> tuple[Call, Call]:
+    """The call within runs and the call from branches to trunks."""
+    positions, segments, branches = rows
+    index = jnp.broadcast_to(jnp.arange(positions.shape[1], dtype=jnp.int32), positions.shape)
+    real, trunk = segments > 0, (segments > 0) & (branches == 0)
+    run = jnp.cumsum(_starts(rows), axis=1, dtype=jnp.int32)
+    own = Call(jnp.where(real, run, -1), jnp.where(real, run, -2), index)
+    to_trunk = Call(
+        jnp.where(real & ~trunk, segments, -1),
+        jnp.where(trunk, segments, -2),
+        _trunk_start(rows) + positions,
+    )
+    return own, to_trunk
+
+
+def _starts(rows: Rows) -> jax.Array:
+    """bool[B, T]: where a run starts."""
+    changed = [jnp.diff(x, axis=1, prepend=x[:, :1]) != 0 for x in (rows.segments, rows.branches)]
+    return changed[0] | changed[1]
+
+
+def _trunk_start(rows: Rows) -> jax.Array:
+    """i32[B, T]: the row where the trunk before a token starts."""
+    index = jnp.arange(rows.positions.shape[1], dtype=jnp.int32)
+    opens = (rows.segments > 0) & (rows.branches == 0) & (rows.positions == 0)
+    return jax.lax.cummax(jnp.where(opens, index, 0), axis=1)
+
+
+def laid_out(rows: Rows) -> jax.Array:
+    """bool[B]: whether the rows are as the module's docstring says."""
+    positions, segments, branches = rows
+    length = positions.shape[1]
+    index = jnp.arange(length)
+    real, trunk = segments > 0, (segments > 0) & (branches == 0)
+    start = _trunk_start(rows)
+    trunks = jax.lax.cummax(jnp.where(trunk, index, -1), axis=1) + 1 - start  # length of the trunk so far
+    first = _starts(rows) | (index == 0)
+    after = jnp.pad(positions[:, :-1] + 1, ((0, 0), (1, 0)))
+    expected = jnp.where(first, jnp.where(trunk, 0, trunks), after)
+    same_trunk = jnp.take_along_axis(segments, start, axis=1) == segments
+    padding_last = jnp.all(jnp.diff(real.astype(jnp.int32), axis=1) <= 0, axis=1)
+    # Runs come once: segments rise, and branches within a segment.
+    rising = (jnp.diff(segments, axis=1) > 0) | ((jnp.diff(segments, axis=1) == 0) & (jnp.diff(branches, axis=1) >= 0))
+    return (
+        jnp.all(~real | ((positions == expected) & same_trunk), axis=1)
+        & padding_last
+        & jnp.all(rising | ~real[:, 1:], axis=1)
+    )
+
+
+def attend(q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, rows: Rows, kernel: Kernel) -> jax.Array:
+    """Attention under the trunk-and-branches mask.
+
+    Args:
+        q_BTHK: scaled queries; k_BTGK, v_BTGK: keys and values of the same rows.
+        rows: i32[B, T], laid out as the module's docstring says.
+        kernel: what computes a call.
+
+    Returns:
+        BTHK; zero for padding, NaN in rows that are laid out otherwise.
+    """
+    out_BTHK = _attend(q_BTHK, k_BTGK, v_BTGK, rows, kernel)
+    return jnp.where(laid_out(rows)[:, None, None, None], out_BTHK, jnp.nan)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _attend(q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, rows: Rows, kernel: Kernel) -> jax.Array:
+    return _forward(q_BTHK, k_BTGK, v_BTGK, rows, kernel)[0]
+
+
+_Residuals = tuple[jax.Array, jax.Array, jax.Array, Rows, jax.Array, jax.Array]
+
+
+def _forward(
+    q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, rows: Rows, kernel: Kernel
+) -> tuple[jax.Array, _Residuals]:
+    own, to_trunk = (kernel.forward(q_BTHK, k_BTGK, v_BTGK, call) for call in calls(rows))
+    real = rows.segments[..., None] > 0
+    branch = real & (rows.branches[..., None] > 0)
+    trunk_sum = jnp.where(branch, to_trunk[1], -jnp.inf)  # of trunks the second call knows nothing
+    log_sum_BTH = jnp.where(real, jnp.logaddexp(own[1], trunk_sum), 0.0)
+    share = jnp.exp(trunk_sum - log_sum_BTH)[..., None]
+    first, second = own[0].astype(jnp.float32), jnp.where(share > 0, to_trunk[0].astype(jnp.float32), 0.0)
+    out_BTHK = jnp.where(real[..., None], (1 - share) * first + share * second, 0.0).astype(q_BTHK.dtype)
+    out_BTHK, log_sum_BTH = (checkpoint_name(x, SAVED) for x in (out_BTHK, log_sum_BTH))
+    return out_BTHK, (q_BTHK, k_BTGK, v_BTGK, rows, out_BTHK, log_sum_BTH)
+
+
+def _backward(kernel: Kernel, saved: _Residuals, d_out_BTHK: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+    q_BTHK, k_BTGK, v_BTGK, rows, out_BTHK, log_sum_BTH = saved
+    d_out_BTHK = jnp.where(rows.segments[..., None, None] > 0, d_out_BTHK, 0.0)
+    given = [kernel.backward(q_BTHK, k_BTGK, v_BTGK, call, out_BTHK, log_sum_BTH, d_out_BTHK) for call in calls(rows)]
+    d_q, d_k, d_v = (
+        (own.astype(jnp.float32) + to_trunk.astype(jnp.float32)).astype(own.dtype)
+        for own, to_trunk in zip(*given, strict=True)
+    )
+    return d_q, d_k, d_v, None
+
+
+_attend.defvjp(_forward, _backward)

@@ -1,0 +1,64 @@
+"""Which way attention is computed: by the configuration, the device, and what each way can do."""
+
+import functools
+import logging
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import splash
+
+Path = Literal["auto", "reference", "blockwise", "splash", "cudnn"]
+
+_OF_PLATFORM: dict[str, Path] = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}
+
+
+def choose(path: Path, platform: str, q: jax.Array, k: jax.Array, soft_cap: float, divided: bool) -> Path:
+    """The path to take.
+
+    Args:
+        path: as configured; "auto" takes the library's kernel of the platform where it can do what is asked, and
+            blockwise elsewhere, with the reason logged once.
+        platform: of the devices, such as "tpu".
+        q, k: BTHK and BTGK of one device.
+        soft_cap: bound of the scores; 0: none.
+        divided: whether a device holds a part of each row.
+
+    Raises:
+        InputError: the configured path cannot do what is asked.
+    """
+    wanted = _OF_PLATFORM.get(platform, "blockwise") if path == "auto" else path
+    reason = _unsuited(wanted, q, k, soft_cap, divided)
+    if not reason:
+        return wanted
+    if path == "auto":
+        _log(wanted, reason)
+        return "blockwise"
+    raise InputError(f"model.attention is {path}: {reason}; set it to auto or blockwise")
+
+
+def _unsuited(path: Path, q: jax.Array, k: jax.Array, soft_cap: float, divided: bool) -> str:
+    """Why a path cannot be taken; empty where it can."""
+    length, size = q.shape[1], q.shape[3]
+    if path == "splash":
+        if divided:
+            return "its blocks are of whole rows, and mesh.sequence divides them"
+        if length % splash.LANES:
+            return f"it takes rows of a multiple of {splash.LANES} tokens, and these have {length}"
+    if path == "cudnn":
+        if soft_cap:
+            return "cuDNN has no soft cap of the scores"
+        if q.dtype not in (jnp.bfloat16, jnp.float16):
+            return f"cuDNN takes bfloat16 or float16, and this is {q.dtype}"
+        if size % 8 or size > 128:
+            return f"cuDNN takes heads of a multiple of 8 up to 128, and these have {size}"
+        if length % 2 or k.shape[1] % 2:
+            return f"cuDNN takes rows of an even number of tokens, and these have {length}"
+    return ""
+
+
+@functools.cache
+def _log(path: str, reason: str) -> None:
+    logging.getLogger(__name__).warning("attention: blockwise instead of %s: %s", path, reason)
