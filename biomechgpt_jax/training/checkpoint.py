@@ -104,10 +104,12 @@ class Checkpoints:
             },
         }
         try:
+            # Before Orbax starts: one of its threads that cannot make the directory leaves the others waiting.
+            self._saves.reach(lambda: _on_first(_make_and_remove, path))
             self._orbax.save(path, args=ocp.args.PyTreeSave(state))
-        except (OSError, ValueError) as error:
-            reason = meetings.words(error)
-            raise RunError(f"{path} could not be written ({reason}); earlier ones are intact") from error
+        except (meetings.Failed, OSError, ValueError) as error:
+            self._error = error
+            self._raise()
         self._commit = threading.Thread(target=self._finish, args=(path, described), name="checkpoint")
         self._commit.start()
 
@@ -362,6 +364,12 @@ def _probe(directory: Path) -> None:
         ) from error
 
 
+def _make_and_remove(path: Path) -> None:
+    """Find out whether a directory can be made there."""
+    path.mkdir(parents=True)
+    path.rmdir()
+
+
 def _clear(directory: Path, step: int) -> None:
     """Remove later steps that were never committed: the run that goes on will come to them again."""
     for path in manifest.steps(directory):
@@ -375,8 +383,19 @@ def _writer(together: Meetings) -> ocp.AsyncCheckpointer:
     def meet(*, key: str, timeout_ms: int) -> None:
         together.reach(lambda: None)
 
+    logging.getLogger("absl").addFilter(_said_by_us)
+    options = ocp.options.AsyncOptions(
+        barrier_sync_fn=meet,
+        timeout_secs=2 * int(meetings.TIMEOUT_S),
+        create_directories_asynchronously=False,  # see `Checkpoints.save`
+    )
     return ocp.AsyncCheckpointer(
         ocp.PyTreeCheckpointHandler(),
-        async_options=ocp.options.AsyncOptions(barrier_sync_fn=meet, timeout_secs=2 * int(meetings.TIMEOUT_S)),
+        async_options=options,
         atomicity_options=ocp.options.AtomicityOptions(mode=ocp.options.AtomicityMode.COMMIT_FILE),
     )
+
+
+def _said_by_us(record: logging.LogRecord) -> bool:
+    """Leave out the tracebacks that Orbax logs of errors which it raises as well: they are told on one line."""
+    return not (record.exc_info and "orbax" in record.pathname)

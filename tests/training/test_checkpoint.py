@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,28 @@ from biomechgpt_jax.errors import InputError, RunError
 from biomechgpt_jax.training import checkpoint, manifest
 
 IDENTITY = {"model": {"layers": 2, "sizes": (1, 2)}, "train": {"seed": 0, "batch_size": 8}}
+
+
+def mounted(directory, options: str):
+    """A small file system of its own there; skips where this user may not mount one."""
+    directory.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of one megabyte."""
+    directory = tmp_path / "disk"
+    mounted(directory, "size=1m")
+    yield directory
+    subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def noise(seed: int):
+    """A state of 0.6 MB that no compression makes smaller."""
+    return {"w": jax.random.bits(jax.random.key(seed), (150_000,), jnp.uint32)}
 
 
 def state(value: float):
@@ -102,6 +125,29 @@ def test_every_kind_of_damage_is_found(pristine, directory, caplog) -> None:
     assert "damaged" in caplog.text
 
 
+def test_a_hundred_flipped_bits_are_found(directory) -> None:
+    rng = np.random.default_rng(1)
+    files = sorted(path for path in newest(directory).rglob("*") if path.is_file() and path.stat().st_size)
+    sizes = np.array([path.stat().st_size for path in files])
+    for place in rng.integers(0, 8 * sizes.sum(), 100):
+        which = int(np.searchsorted(np.cumsum(sizes), place // 8, side="right"))
+        original = files[which].read_bytes()
+        flipped = bytearray(original)
+        flipped[rng.integers(len(flipped))] ^= 1 << (place % 8)
+        files[which].write_bytes(flipped)
+        with pytest.raises(manifest.Damaged):
+            manifest.verify(newest(directory))
+        files[which].write_bytes(original)
+    manifest.verify(newest(directory))
+
+
+def test_shares_of_the_files_are_disjoint_complete_and_even() -> None:
+    sizes = {f"d/{i}": size for i, size in enumerate([900, 500, 400, 300, 0, 0, 7])}
+    shares = [manifest.share(sizes, process, 3) for process in range(3)]
+    assert sorted(name for part in shares for name in part) == sorted(sizes)
+    assert max(sum(sizes[name] for name in part) for part in shares) <= 907
+
+
 def test_uncommitted_step_is_skipped_and_overwritten(directory) -> None:
     (newest(directory) / manifest.MANIFEST).unlink()
     assert restored(directory) == (1, 1.0)
@@ -112,6 +158,44 @@ def test_uncommitted_step_is_skipped_and_overwritten(directory) -> None:
 def test_retention(tmp_path) -> None:
     saved(tmp_path, steps=(1, 2, 3, 4), keep_last=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000003", "step_00000004"]
+
+
+def test_every_so_many_steps_are_kept(tmp_path) -> None:
+    checkpoints = checkpoint.Checkpoints(tmp_path, IDENTITY, keep_last=1, keep_every=4)
+    for step in range(2, 13, 2):
+        checkpoints.save(step, state(step))
+    checkpoints.close()
+    assert [manifest.step_of(path) for path in manifest.steps(tmp_path)] == [12, 8, 4]
+
+
+def test_the_newest_verified_step_is_never_deleted(directory) -> None:
+    """A run goes on from step 1, because 2 is damaged, and is cut off in its next save: 1 is still there."""
+    (newest(directory) / "extra").write_text("x")
+    assert restored(directory) == (1, 1.0)
+    checkpoints = checkpoint.Checkpoints(directory, IDENTITY, keep_last=1)
+    checkpoints.save(2, state(2))
+    checkpoints.close()
+    assert [manifest.step_of(path) for path in manifest.steps(directory)] == [2]
+    (directory / "step_00000003").mkdir()  # as a killed run leaves it
+    assert restored(directory) == (2, 2.0)
+    assert not (directory / "step_00000003").exists()
+
+
+def test_state_of_another_shape_is_refused_with_both(directory) -> None:
+    asked = abstract()
+    asked["params"]["w"] = jax.ShapeDtypeStruct((64, 33), jnp.int32, sharding=asked["params"]["w"].sharding)
+    with pytest.raises(InputError, match=r"params/w: int32\[64,32\] in the checkpoint, int32\[64,33\] now"):
+        checkpoint.restore(directory, asked, IDENTITY)
+
+
+def test_whole_but_unreadable_is_said_in_one_line_and_nothing_is_quarantined(directory, monkeypatch) -> None:
+    def broken(*_, **__):
+        raise ValueError("no such layout\nin this version")
+
+    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "restore", broken)
+    with pytest.raises(RunError, match="step_00000002 is whole but cannot be read: ValueError: no such layout in"):
+        restored(directory)
+    assert newest(directory).exists()
 
 
 def test_differences_are_refused_with_both_values(directory) -> None:
@@ -147,3 +231,33 @@ def test_failed_save_is_raised_by_the_next_check(tmp_path, monkeypatch, capfd) -
     checkpoints.close()  # said once
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000001"]  # the space is free again
     assert restored(tmp_path) == (1, 1.0)
+
+
+def test_full_disk_is_said_at_the_next_step_and_the_last_checkpoint_is_intact(small_disk, capfd) -> None:
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), noise(0))
+    checkpoints = checkpoint.Checkpoints(small_disk / "checkpoints", IDENTITY, 2)
+    assert checkpoints.restore(shapes) is None
+    checkpoints.save(1, noise(1))
+    checkpoints.check(2)
+    checkpoints.save(2, noise(2))
+    checkpoints._commit.join()
+    with pytest.raises(RunError, match=r"checkpoints could not be written \(No space left on device\); earlier"):
+        checkpoints.check(3)
+    checkpoints.close()
+    assert "Traceback" not in capfd.readouterr().err
+    found = checkpoint.Checkpoints(small_disk / "checkpoints", IDENTITY, 2).restore(shapes)
+    assert found is not None and found[0] == 1 and np.array_equal(found[1]["w"], noise(1)["w"])
+
+
+def test_read_only_directory(small_disk) -> None:
+    """From the start: the input is wrong. In the middle of a run: it ends, and what was saved stays."""
+    saved(small_disk / "checkpoints", steps=(1,))
+    running = checkpoint.Checkpoints(small_disk / "checkpoints", IDENTITY, 2)
+    assert running.restore(abstract())[0] == 1
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(RunError, match=r"\(Read-only file system\); earlier ones are intact"):
+        running.save(2, state(2))
+    running.close()
+    assert checkpoint.restore(small_disk / "checkpoints", abstract(), IDENTITY)[0] == 1  # a reader needs no more
+    with pytest.raises(InputError, match="checkpoints: Read-only file system; give a --workdir that can be written"):
+        restored(small_disk / "checkpoints")
