@@ -26,12 +26,13 @@ _EPILOG = """examples:
   biomechgpt ask walking.mot "How fast is this person walking?" --workdir runs/quickstart
   biomechgpt inspect walking.mot --plot walking.png
   biomechgpt import recordings --out runs/mine/movements --labels labels.csv
+  biomechgpt compile configs/sizes.py:8b --topology v5p:4x4x4
 
 exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run again.
 Research software, not a medical device."""
 
-# Options of a stage verb that are not fields of the configuration.
-_STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner", "--report")
+# Options of a verb with a configuration that are not fields of it.
+_STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner", "--report", "--topology", "--num-slices")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,6 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
     inspect.add_argument("--activity", default="", help='what was performed, such as "timed up and go": scores it')
     inspect.add_argument("--json", action="store_true")
+    compile_ = verbs.add_parser(
+        "compile",
+        help="compile a configuration for an accelerator without having it",
+        description="Compiles the training step for devices that are not there and says what it takes: memory, "
+        "operations, collectives, and the time of a step at best. Ends with 1 if it does not fit.",
+        epilog="any field of the configuration may be overridden: --mesh.fsdp 16 --train.batch_size 64",
+        allow_abbrev=False,
+    )
+    compile_.add_argument("config", help="configuration file, such as configs/sizes.py:8b")
+    compile_.add_argument("--topology", required=True, help="such as v5e:4x4, v5p:4x4x4, v6e:8x8, cuda:1x8 or cpu:8")
+    compile_.add_argument("--num-slices", type=int, default=1, help="so many of that topology (%(default)s)")
+    compile_.add_argument("--json", action="store_true", help="print the report as JSON on standard output")
     import_ = verbs.add_parser(
         "import",
         help="read a folder of motion files into a `movements` dataset",
@@ -110,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(words, argparse.Namespace(beam=given[end + 1 :]))
         if options.verb in _STAGES:
             return _stage(options, overrides)
+        if options.verb == "compile":
+            return _compile(options, overrides)
         return {"ask": _ask, "inspect": _inspect, "import": _import}[options.verb](options)
     except InputError as error:
         print(f"biomechgpt: {' '.join(str(error).split())}", file=sys.stderr)
@@ -127,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
     """Words for argparse, and overrides of the configuration with their values."""
-    if not words or words[0] not in _STAGES:
+    if not words or words[0] not in (*_STAGES, "compile"):
         return words, []
     ours, overrides = words[:1], words[:0]
     taken = ours
@@ -169,6 +184,21 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     elif options.json:
         _print_json(outcome)
     return 0
+
+
+def _compile(options: argparse.Namespace, changes: Sequence[str]) -> int:
+    os.environ["JAX_PLATFORMS"] = "cpu"  # before jax: an accelerator of this machine is left alone
+    from dataclasses import asdict
+
+    from biomechgpt_jax import overrides
+    from biomechgpt_jax.training import compile, compile_table
+
+    report = compile.report(overrides.load(options.config, changes), options.topology, options.num_slices)
+    if options.json:
+        _print_json(asdict(report) | {"fits": report.memory.fits})
+    else:
+        print(compile_table.text(report))
+    return 1 if report.memory.fits is False else 0
 
 
 def _beam_options(options: argparse.Namespace) -> list[str]:

@@ -22,6 +22,12 @@ SPECIALS: tuple[str, ...] = ("<pad>", "<trunk>", "<question>", "<answer>", "<end
 _MULTIPLE = 128
 
 
+def extent(text_pieces: int, codes: int, layers: int) -> tuple[int, int]:
+    """(id of motion code 0, number of ids, unused ones included) of a vocabulary with so many text pieces and codes."""
+    motion_offset = text_pieces + len(SPECIALS)
+    return motion_offset, -(-(motion_offset + codes * layers) // _MULTIPLE) * _MULTIPLE
+
+
 class Vocabulary:
     """Ids of everything a sequence can hold.
 
@@ -39,8 +45,7 @@ class Vocabulary:
     def __init__(self, text: TextTokenizer, codes: int, codec_digest: str = "", layers: int = 1):
         self.text, self.codes, self.layers, self.codec_digest = text, codes, layers, codec_digest
         self.pad, self.trunk, self.question, self.answer, self.end = range(text.size, text.size + len(SPECIALS))
-        self.motion_offset: int = text.size + len(SPECIALS)
-        self.size: int = -(-(self.motion_offset + codes * layers) // _MULTIPLE) * _MULTIPLE
+        self.motion_offset, self.size = extent(text.size, codes, layers)
         layout = json.dumps([codec_digest, text.digest, text.size, SPECIALS, codes, layers, self.size])
         self.digest: str = hashlib.sha256(layout.encode()).hexdigest()
 

@@ -1,0 +1,94 @@
+"""Training steps compiled for accelerators that are not there: do they fit, what do they move, how fast can they be.
+
+    python benchmarks/compile.py [--quick] [--json]
+
+Each compilation is a process of its own (`biomechgpt compile`). The estimates are rooflines: what they assume stands in
+training/roofline.py and parallel/chips.py. Compilation times are of this machine.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from figures import Figure, parser, publish
+
+from biomechgpt_jax.parallel.collectives import REDUCTIONS
+
+ROOT = Path(__file__).parents[1]
+GIB = 2**30
+FITS = {"1b on v5e:4x4": ("1b", "v5e:4x4"), "8b on v5p:4x4x4": ("8b", "v5p:4x4x4")}
+QUICK = {"1m on v5e:2x2": ("1m", "v5e:2x2")}
+
+
+def compiled(size: str, topology: str, *words: str) -> dict[str, Any]:
+    """The report of `biomechgpt compile`."""
+    command = [sys.executable, "-m", "biomechgpt_jax", "compile", f"configs/sizes.py:{size}", "--topology", topology]
+    done = subprocess.run([*command, *words, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if not done.stdout:
+        raise SystemExit(f"compile of {size} for {topology} failed: {done.stderr.strip()[-500:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def fit(name: str, size: str, topology: str) -> dict[str, Figure]:
+    """Figures of one size on one topology."""
+    report = compiled(size, topology)
+    memory, estimate = report["memory"], report["estimate"]
+    figures = {
+        f"{name}: peak memory": Figure(
+            None if memory["peak"] is None else memory["peak"] / GIB, "GiB a device", memory["available"] / GIB
+        ),
+        f"{name}: all-gathers of a whole stack": Figure(len(report["stack_gathers"]), "", 0),
+        f"{name}: largest result of an all-gather": Figure(report["largest_gather"] / GIB, "GiB"),
+        f"{name}: compilation": Figure(report["compile_s"], "s"),
+    }
+    if estimate is None:
+        return figures
+    mesh = ", ".join(f"{axis} {extent}" for axis, extent in report["mesh"].items() if extent > 1)
+    note = f"{mesh}; {report['rows']} rows of {report['row_length']}; limited by {estimate['limit']}"
+    return figures | {
+        f"{name}: roofline MFU, overlapped": Figure(estimate["mfu"], note=note),
+        f"{name}: roofline MFU, serial": Figure(estimate["mfu_serial"]),
+        f"{name}: step at best": Figure(1000 * estimate["overlapped_s"], "ms"),
+        f"{name}: intensity": Figure(
+            estimate["intensity"], "FLOP/byte", note=f"the ridge is at {estimate['ridge']:.0f}"
+        ),
+        **{
+            f"{name}: {kind} sent": Figure(total["sent_bytes"] / GIB, "GiB a device")
+            for kind, total in report["collectives"].items()
+        },
+    }
+
+
+def crossing(size: str, topology: str) -> dict[str, Figure]:
+    """Collectives other than reductions that go from one of two slices to the other."""
+    report = compiled(size, topology, "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "-1")
+    others = [kind for kind in report["crossing"] if kind not in REDUCTIONS]
+    note = f"between them: {', '.join(report['crossing'])}"
+    return {f"{size} on 2 x {topology}: kinds that cross and are no reductions": Figure(len(others), "", 0, note=note)}
+
+
+def main() -> None:
+    """Compile and print."""
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--quick", action="store_true", help="a small model only: whether it runs")
+    options = arguments.parse_args()
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    cases = QUICK if options.quick else FITS
+    if importlib.util.find_spec("libtpu") is None:
+        missing = Figure(None, "GiB a device", 0, note="libtpu is not installed: pip install 'biomechgpt-jax[tpu-aot]'")
+        publish("compile", {f"{name}: peak memory": missing for name in cases}, options.json)
+        return
+    figures: dict[str, Figure] = {}
+    for name, (size, topology) in cases.items():
+        figures |= fit(name, size, topology)
+    figures |= crossing("1m" if options.quick else "1b", "v5e:2x2" if options.quick else "v5e:4x4")
+    publish("compile", figures, options.json)
+
+
+if __name__ == "__main__":
+    main()

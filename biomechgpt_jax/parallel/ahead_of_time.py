@@ -1,0 +1,168 @@
+"""Devices that are not there, and programs compiled for them.
+
+A TPU needs the package libtpu (no TPU), a GPU jax's CUDA plugin; `cpu:8` is this machine's processor in as many parts.
+The process has to run on the CPU (JAX_PLATFORMS=cpu): a library that finds the real device would take it.
+"""
+
+import contextlib
+import importlib.util
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from biomechgpt_jax.errors import InputError
+
+# Unless told otherwise, libtpu asks the cloud's metadata server who it is, logs what it does not find, and lets in
+# one process at a time.
+_ALONE = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-16",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "TPU_MIN_LOG_LEVEL": "3",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+_EXAMPLES = "give one such as v5e:4x4, v5p:4x4x4, v6e:8x8 or cpu:8"
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass
+class DoesNotFit(Exception):
+    """The compiler found no place in the device's memory.
+
+    Attributes:
+        used: bytes that the program would need; None where the compiler did not say.
+        capacity: bytes that a program may use.
+        largest: (bytes, what) of the largest allocations.
+        message: what the compiler said, its first line.
+    """
+
+    used: int | None
+    capacity: int | None
+    largest: list[tuple[int, str]]
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def devices(topology: str, slices: int = 1) -> list[jax.Device]:
+    """Devices to compile for; nothing can run on them, except those of `cpu:N`.
+
+    Args:
+        topology: kind and shape, such as "v5e:4x4" or "v5p:4x4x4" (TPU), "cuda:1x8" (8 GPUs of the kind that is
+            installed) or "cpu:8".
+        slices: so many of them, joined by the data centre's network; processors only pretend, and GPUs have none.
+
+    Raises:
+        InputError: a topology that is not known, or a package that is missing.
+    """
+    kind, _, shape = topology.partition(":")
+    if slices < 1:
+        raise InputError(f"--num-slices {slices}: give at least 1")
+    if kind == "cpu":
+        return _processors(topology, shape, slices)
+    if kind in ("cuda", "gpu"):
+        return _gpus(topology, shape, slices)
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError(
+            f"topology '{topology}': compiling for a TPU needs libtpu; pip install 'biomechgpt-jax[tpu-aot]'"
+        )
+    if not re.fullmatch(r"\d+(x\d+)*", shape):
+        raise InputError(f"topology '{topology}' is not a kind and a shape; {_EXAMPLES}")
+    for name, value in _ALONE.items():
+        os.environ.setdefault(name, value)
+    options: dict[str, Any] = {"num_slices": slices} if slices > 1 else {}
+    if kind == "v4":
+        options["chip_config_name"] = "megacore"  # both cores of a chip as one device, as its machines show it
+    if set(shape.split("x")) == {"1"}:
+        options["chips_per_host_bounds"] = [1, 1, 1]  # else four to a host
+    try:
+        found = topologies.get_topology_desc(topology, platform="tpu", **options).devices
+    except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
+        said = re.sub(r"^[A-Z_]+: ", "", str(error).splitlines()[0]).rstrip(".")
+        raise InputError(f"topology '{topology}' is not known ({said}); {_EXAMPLES}") from error
+    return list(found)
+
+
+def _processors(topology: str, shape: str, slices: int) -> list[jax.Device]:
+    if not shape.isdecimal() or int(shape) < 1:
+        raise InputError(f"topology '{topology}' is not known; {_EXAMPLES}")
+    count = int(shape) * slices
+    with contextlib.suppress(RuntimeError):  # jax has started
+        jax.config.update("jax_num_cpu_devices", count)
+    found = jax.devices("cpu")
+    if len(found) < count:
+        raise InputError(
+            f"topology '{topology}': jax has started with {len(found)} of {count}; ask for it in a fresh process"
+        )
+    return found[:count]
+
+
+def _gpus(topology: str, shape: str, slices: int) -> list[jax.Device]:
+    if not re.fullmatch(r"\d+x\d+", shape) or slices > 1:
+        raise InputError(f"topology '{topology}' is not known; for GPUs give machines x GPUs, such as cuda:2x8")
+    try:
+        found = topologies.get_topology_desc(platform="cuda", topology=f"1x{shape}").devices
+    except (RuntimeError, NotImplementedError, KeyError, ValueError) as error:
+        raise InputError(
+            f"topology '{topology}': compiling for a GPU needs jax's CUDA plugin (pip install 'jax[cuda13]') and a GPU "
+            "of that kind in this machine"
+        ) from error
+    return list(found)
+
+
+def slice_of(found: Sequence[jax.Device], slices: int) -> dict[jax.Device, int]:
+    """The slice of each device; those of a processor, which has none, are dealt out in order."""
+    each = len(found) // slices
+    numbers = [getattr(device, "slice_index", None) for device in found]
+    return {
+        device: index // each if number is None else number
+        for index, (device, number) in enumerate(zip(found, numbers, strict=True))
+    }
+
+
+def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile.
+
+    Raises:
+        DoesNotFit: the compiler found that the device's memory is too small.
+    """
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise _does_not_fit(str(error)) from error
+
+
+def _does_not_fit(message: str) -> DoesNotFit:
+    """From the message of a compiler; what it does not say is None."""
+    program = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)", message)
+    temporary = re.search(r"temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)", message)
+    sizes = program or temporary
+    used, capacity = (_bytes(*sizes.groups()[:2]), _bytes(*sizes.groups()[2:])) if sizes else (None, None)
+    allocations = re.findall(r"Size: ([\d.]+)([KMGT]?)\n(?:\s+Operator: (.*)\n)?\s+Shape: (\S+)", message)
+    largest = [
+        (_bytes(size, unit), f"{_operation(operator)} {shape}".strip()) for size, unit, operator, shape in allocations
+    ]
+    if temporary and used:
+        largest = [(used, "temporary"), *largest]
+    return DoesNotFit(used, capacity, largest, message.splitlines()[0])
+
+
+def _bytes(number: str, unit: str) -> int:
+    return round(float(number) * _UNITS[unit])
+
+
+def _operation(operator: str) -> str:
+    """The traced operation's name, without the source line that follows it."""
+    found = re.search(r'op_name="([^"]*)"', operator)
+    return found.group(1) if found else ""

@@ -1,0 +1,333 @@
+"""Reading the text of compiled HLO: its computations, and how often each of them runs.
+
+The compiler's own counts take the body of a loop once. Here a loop counts as often as it turns: by the trip count that
+the compiler wrote beside it, else by its induction variable (a start, a stride and a bound that are constants).
+The grammar is that of XLA's `HloModule::ToString`.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_ARRAY = re.compile(r"\b(token|pred|bf16|[a-z]\d+\w*)\[([\d,<= ]*)\](\{[^{}]*\})?")
+_HEADER = re.compile(r"^(ENTRY\s+)?%?([\w.\-]+)\s*\(.*->.*\{\s*$")
+_INSTRUCTION = re.compile(r"^\s+(ROOT\s+)?%?([\w.\-]+)\s*=\s*(.*)$")
+_KNOWN_TRIPS = re.compile(r'known_trip_count"?\s*[:=]\s*\{\s*"?n"?\s*[:=]\s*"?(\d+)')
+_CALLED = re.compile(r"\b(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+_LISTED = re.compile(r"\b(?:branch_computations|called_computations)=\{([^}]*)\}")
+_BITS = {"pred": 8, "token": 0, "bf16": 16, "c64": 64, "c128": 128}
+_SAME_VALUE = ("copy", "bitcast", "convert", "reshape", "copy-start", "copy-done", "optimization-barrier")
+# Of those with a computation to apply, only these run it as code of their own; a reduction's is part of its operation.
+_RUNS_CALLED = ("call", "fusion", "async-start", "conditional", "custom-call")
+
+
+class Array(NamedTuple):
+    """One array of a value's shape."""
+
+    dtype: str
+    dims: tuple[int, ...]
+    space: int  # memory space: 0 is the device's main memory
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        product = 1
+        for size in self.dims:
+            product *= size
+        return product
+
+    @property
+    def bytes(self) -> int:
+        """Size without the padding of its layout."""
+        found = re.search(r"\d+", self.dtype)
+        bits = _BITS.get(self.dtype, int(found.group()) if found else 8)
+        return -(-self.elements * bits // 8)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One line of a computation.
+
+    Attributes:
+        name: without the per cent sign.
+        arrays: the arrays of its value; several for a tuple.
+        opcode: such as "fusion" or "all-gather-start".
+        operands: names of its operands; for a constant the literal.
+        attributes: the rest of the line.
+        root: whether its value is the computation's.
+    """
+
+    name: str
+    arrays: tuple[Array, ...]
+    opcode: str
+    operands: tuple[str, ...]
+    attributes: str
+    root: bool
+
+    @property
+    def bytes(self) -> int:
+        """Size of its value."""
+        return sum(array.bytes for array in self.arrays)
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """Names of the computations it names, a loop's left out."""
+        listed = [name for group in _LISTED.findall(self.attributes) for name in group.split(",")]
+        return tuple(name.strip().lstrip("%") for name in (*_CALLED.findall(self.attributes), *listed) if name.strip())
+
+    def attribute(self, name: str) -> str | None:
+        """The word after `name=`, or None."""
+        found = re.search(rf"\b{name}=%?([\w.\-]+)", self.attributes)
+        return found.group(1) if found else None
+
+
+Computation = dict[str, Instruction]
+
+
+@dataclass(frozen=True)
+class Module:
+    """A compiled program: computations by name, and the name of the one that starts."""
+
+    computations: dict[str, Computation]
+    entry: str
+
+
+class Visit(NamedTuple):
+    """One computation in one place of the program.
+
+    Attributes:
+        computation: its name.
+        trips: how often it runs in a step.
+        known: whether the trip count of every loop around it was found.
+        fused: whether it is the inside of a fusion, whose values never reach memory.
+    """
+
+    computation: str
+    trips: float
+    known: bool
+    fused: bool
+
+
+Turns = Callable[[str], float]  # of a loop whose trip count depends on the data, by the name of what was traced
+
+
+def once(name: str) -> float:
+    """Such a loop turns once."""
+    del name
+    return 1.0
+
+
+def parse(text: str) -> Module:
+    """Read a module.
+
+    Raises:
+        ValueError: the text has no entry computation.
+    """
+    computations: dict[str, Computation] = {}
+    entry, inside = "", None
+    for line in text.splitlines():
+        if inside is None or not line.startswith((" ", "\t")):
+            header = _HEADER.match(line)
+            if header:
+                inside = computations.setdefault(header.group(2), {})
+                entry = header.group(2) if header.group(1) else entry
+            continue
+        found = _INSTRUCTION.match(line)
+        if found:
+            made = _instruction(found.group(2), found.group(3), bool(found.group(1)))
+            if made is not None:
+                inside[made.name] = made
+    if not entry:
+        raise ValueError("the text holds no entry computation of an HLO module")
+    return Module(computations, entry)
+
+
+def _instruction(name: str, rest: str, root: bool) -> Instruction | None:
+    """From the text after the equals sign; None where it is no instruction."""
+    end = _closing(rest, 0) + 1 if rest.startswith("(") else rest.find(" ")
+    opening = rest.find("(", end)
+    if end <= 0 or opening < 0:
+        return None
+    closing = _closing(rest, opening)
+    operands = tuple(_operand(part) for part in _split(rest[opening + 1 : closing]))
+    opcode = rest[end:opening].strip()
+    return Instruction(name, arrays(rest[:end]), opcode, operands, rest[closing + 1 :], root)
+
+
+def arrays(text: str) -> tuple[Array, ...]:
+    """The arrays of a shape, in order."""
+    return tuple(
+        Array(
+            dtype,
+            tuple(int(size.strip("<= ")) for size in dims.split(",") if size.strip()),
+            int(space.group(1)) if (space := re.search(r"S\((\d+)\)", layout)) else 0,
+        )
+        for dtype, dims, layout in _ARRAY.findall(text)
+    )
+
+
+def _closing(text: str, opening: int) -> int:
+    """Index of the bracket that closes the one at `opening`; the end where none does."""
+    depth = 0
+    for index in range(opening, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[index], 0)
+        if depth == 0:
+            return index
+    return len(text)
+
+
+def _split(text: str) -> list[str]:
+    """Parts between the commas that stand in no bracket."""
+    parts, depth, start = [], 0, 0
+    for index, letter in enumerate(text):
+        depth += {"(": 1, "{": 1, "[": 1, ")": -1, "}": -1, "]": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            parts.append(text[start:index])
+            start = index + 1
+    return [part for part in (*parts, text[start:]) if part.strip()]
+
+
+def _operand(text: str) -> str:
+    """The operand's name, without its shape and comments."""
+    words = re.sub(r"/\*.*?\*/", "", text).split()
+    return words[-1].lstrip("%") if words else ""
+
+
+def visits(module: Module, turns: Turns = once) -> list[Visit]:
+    """Every computation that runs, once per place it is called from.
+
+    Args:
+        module: from `parse`.
+        turns: how often a loop counts whose trip count cannot be read, because it depends on the data.
+    """
+    return list(_visits(module, Visit(module.entry, 1, True, False), turns))
+
+
+def _visits(module: Module, here: Visit, turns: Turns) -> Iterator[Visit]:
+    yield here
+    for instruction in module.computations[here.computation].values():
+        if instruction.opcode == "while":
+            trips = trip_count(module, here.computation, instruction)
+            body = instruction.attribute("body")
+            if body in module.computations:
+                times = here.trips * (turns(_traced(module, instruction)) if trips is None else trips)
+                yield from _visits(module, Visit(body, times, here.known and trips is not None, here.fused), turns)
+        elif instruction.opcode in _RUNS_CALLED:
+            for name in instruction.called:
+                if name in module.computations:
+                    fused = here.fused or instruction.opcode == "fusion"
+                    yield from _visits(module, here._replace(computation=name, fused=fused), turns)
+
+
+def operation(instruction: Instruction) -> str:
+    """What the traced program calls it; "" where the compiler dropped that."""
+    found = re.search(r'op_name="([^"]*)"', instruction.attributes)
+    return found.group(1) if found else ""
+
+
+def _traced(module: Module, loop: Instruction) -> str:
+    """The traced name of a loop, or of something in it."""
+    inside = (module.computations.get(loop.attribute(part) or "", {}) for part in ("condition", "body"))
+    named = (operation(i) for i in (loop, *(i for computation in inside for i in computation.values())))
+    return next((name for name in named if name), "")
+
+
+def trip_count(module: Module, computation: str, loop: Instruction) -> int | None:
+    """How often a `while` turns; None where that depends on the data."""
+    written = _KNOWN_TRIPS.search(loop.attributes)
+    if written:
+        return int(written.group(1))
+    condition = module.computations.get(loop.attribute("condition") or "", {})
+    body = module.computations.get(loop.attribute("body") or "", {})
+    test = next((i for i in condition.values() if i.root), None)
+    if test is None or test.opcode != "compare" or len(test.operands) != 2:
+        return None
+
+    outside = module.computations[computation]
+    start_of = {index: _constant(outside, name) for index, name in enumerate(_tuple(outside, loop.operands[0]))}
+    stays = {index: value for index, value in start_of.items() if _unchanged(body, index)}
+    left, right = (_resolved(condition, name) for name in test.operands)
+    index, bound = _index(left), _bound(condition, right, stays)
+    direction = test.attribute("direction")
+    if index is None or index in stays:  # the bound stands on the left
+        index, bound = _index(right), _bound(condition, left, stays)
+        direction = {"LT": "GT", "GT": "LT", "LE": "GE", "GE": "LE"}.get(direction or "", direction)
+    start, stride = start_of.get(index if index is not None else -1), _stride(module, body, index)
+    if bound is None or start is None or not stride:
+        return None
+    distance = (bound - start) * (1 if stride > 0 else -1)
+    inclusive = direction in ("LE", "GE")
+    return max(0, -(-(distance + inclusive) // abs(stride)))
+
+
+def _resolved(computation: Computation, name: str) -> Instruction | None:
+    """The instruction whose value this is, copies and casts looked through."""
+    found = computation.get(name)
+    while found is not None and found.opcode in _SAME_VALUE and found.operands:
+        found = computation.get(found.operands[0])
+    return found
+
+
+def _constant(computation: Computation, name: str) -> int | None:
+    found = _resolved(computation, name)
+    literal = found.operands[0] if found is not None and found.opcode == "constant" and found.operands else ""
+    return int(literal) if re.fullmatch(r"-?\d+", literal) else None
+
+
+def _tuple(computation: Computation, name: str) -> tuple[str, ...]:
+    """Names of the elements of a tuple, or none."""
+    found = _resolved(computation, name)
+    return found.operands if found is not None and found.opcode == "tuple" else ()
+
+
+def _index(found: Instruction | None) -> int | None:
+    """Which element of the loop's state an instruction reads."""
+    if found is None or found.opcode != "get-tuple-element":
+        return None
+    return int(found.attribute("index") or 0)
+
+
+def _bound(condition: Computation, found: Instruction | None, stays: dict[int, int | None]) -> int | None:
+    """A constant of the condition, or one that came in with the state and stays as it is."""
+    if found is None:
+        return None
+    index = _index(found)
+    return _constant(condition, found.name) if index is None else stays.get(index)
+
+
+def _unchanged(body: Computation, index: int) -> bool:
+    """Whether a turn hands an element of the state on as it was."""
+    root = next((i for i in body.values() if i.root), None)
+    if root is None or root.opcode != "tuple" or index >= len(root.operands):
+        return False
+    after = _resolved(body, root.operands[index])
+    return _index(after) == index
+
+
+def _stride(module: Module, body: Computation, index: int | None) -> int | None:
+    """What a turn adds to an element of the state; None where it is not a constant."""
+    root = next((i for i in body.values() if i.root), None)
+    if index is None or root is None or root.opcode != "tuple" or index >= len(root.operands):
+        return None
+    after = _resolved(body, root.operands[index])
+    if after is not None and after.opcode == "fusion" and after.called:
+        inside = module.computations.get(after.called[0], {})
+        added = next((i for i in inside.values() if i.root), None)
+        return _added(inside, added, dict(enumerate(after.operands)), body)
+    return _added(body, after, {}, body)
+
+
+def _added(inside: Computation, added: Instruction | None, given: dict[int, str], body: Computation) -> int | None:
+    """The constant of an addition; a fusion's parameters are looked up where it is called."""
+    if added is None or added.opcode not in ("add", "subtract"):
+        return None
+    for name in added.operands:
+        found = _resolved(inside, name)
+        if found is not None and found.opcode == "parameter":
+            value = _constant(body, given.get(int(found.operands[0]), ""))
+        else:
+            value = _constant(inside, name)
+        if value is not None:
+            return value if added.opcode == "add" else -value
+    return None
