@@ -1,8 +1,16 @@
 """Rows are a pure function of (seed, step), whatever the processes and whatever was read before."""
 
+import cProfile
+import sys
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from packed_trials import write_rows
 
 from biomechgpt_jax.data import loader, packing, store
 from biomechgpt_jax.data.mixture import Part
@@ -109,3 +117,18 @@ def test_bad_directories_are_refused(tmp_path) -> None:
         loader.open_loader(tmp_path / "absent", "train", 8, 0)
     with pytest.raises(InputError, match="run `pack`"):
         loader.open_loader(tmp_path, "train", 8, 0)
+
+
+def test_nothing_runs_once_per_token(tmp_path) -> None:
+    """Rows of 8,192 tokens take as many function calls as short ones, and arrive whole."""
+    made = {}
+    for length in (64, 8192):
+        write_rows(tmp_path / str(length), {"train": 40}, length)
+        rows = loader.open_loader(tmp_path / str(length), "train", 4, 0)
+        rows.batch(0)  # what is done once
+        profile = cProfile.Profile()
+        batch = profile.runcall(rows.batch, 1)
+        made[length] = sum(entry.callcount for entry in profile.getstats())
+        assert all(array.shape == (4, length) for array in batch.values())
+        assert np.all(batch["tokens"] == batch["tokens"][:, :1]) and set(ids(batch)) <= set(range(40))
+    assert made[8192] < 1.1 * made[64] < 8192
