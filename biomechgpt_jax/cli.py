@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     compile_.add_argument("config", help="configuration file, such as configs/sizes.py:8b")
-    compile_.add_argument("--topology", required=True, help="such as v5e:4x4, v5p:4x4x4, v6e:8x8, cuda:1x8 or cpu:8")
+    compile_.add_argument("--topology", required=True, help="such as v5e:4x4, v5p:4x4x4, v6e:8x8, h100:1x8 or cpu:8")
     compile_.add_argument("--num-slices", type=int, default=1, help="so many of that topology (%(default)s)")
     compile_.add_argument("--json", action="store_true", help="print the report as JSON on standard output")
     import_ = verbs.add_parser(

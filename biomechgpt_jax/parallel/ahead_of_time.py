@@ -29,7 +29,23 @@ _ALONE = {
     "TPU_MIN_LOG_LEVEL": "3",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-_EXAMPLES = "give one such as v5e:4x4, v5p:4x4x4, v6e:8x8 or cpu:8"
+_EXAMPLES = "give one such as v5e:4x4, v5p:4x4x4, v6e:8x8, h100:1x8 or cpu:8"
+# What the CUDA compiler asks of a GPU that is not there: properties that its driver reports (H100 SXM, 80 GB).
+_H100 = """
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  registers_per_block_limit: 65536 registers_per_core_limit: 65536
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448 shared_memory_per_core: 233472
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  device_memory_size: 84929347584 memory_bandwidth: 3352320000000 l2_cache_size: 52428800
+}
+platform_name: "CUDA"
+device_description_str: "NVIDIA H100 80GB HBM3"
+runtime_version { major: 12 minor: 9 }
+dnn_version_info { major: 9 minor: 8 }
+"""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -57,8 +73,8 @@ def devices(topology: str, slices: int = 1) -> list[jax.Device]:
     """Devices to compile for; nothing can run on them, except those of `cpu:N`.
 
     Args:
-        topology: kind and shape, such as "v5e:4x4" or "v5p:4x4x4" (TPU), "cuda:1x8" (8 GPUs of the kind that is
-            installed) or "cpu:8".
+        topology: kind and shape, such as "v5e:4x4" or "v5p:4x4x4" (TPU), "h100:1x8" (machines x GPUs) or
+            "cpu:8".
         slices: so many of them, joined by the data centre's network; processors only pretend, and GPUs have none.
 
     Raises:
@@ -69,7 +85,7 @@ def devices(topology: str, slices: int = 1) -> list[jax.Device]:
         raise InputError(f"--num-slices {slices}: give at least 1")
     if kind == "cpu":
         return _processors(topology, shape, slices)
-    if kind in ("cuda", "gpu"):
+    if kind == "h100":
         return _gpus(topology, shape, slices)
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
@@ -107,26 +123,33 @@ def _processors(topology: str, shape: str, slices: int) -> list[jax.Device]:
 
 
 def _gpus(topology: str, shape: str, slices: int) -> list[jax.Device]:
-    if not re.fullmatch(r"\d+x\d+", shape) or slices > 1:
-        raise InputError(f"topology '{topology}' is not known; for GPUs give machines x GPUs, such as cuda:2x8")
+    if not re.fullmatch(r"\d+x\d+", shape):
+        raise InputError(f"topology '{topology}' is not known; for GPUs give machines x GPUs, such as h100:2x8")
+    if slices > 1:
+        raise InputError(f"--num-slices {slices}: GPUs have no slices; give more machines, such as h100:2x8")
     try:
-        found = topologies.get_topology_desc(platform="cuda", topology=f"1x{shape}").devices
-    except (RuntimeError, NotImplementedError, KeyError, ValueError) as error:
+        found = topologies.get_topology_desc(platform="cuda", topology=f"1x{shape}", target_config=_H100).devices
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"topology '{topology}': compiling for a GPU needs jax's CUDA plugin (pip install 'jax[cuda13]') and a GPU "
-            "of that kind in this machine"
+            f"topology '{topology}': compiling for a GPU needs jax's CUDA plugin, pip install 'jax[cuda12]' ({said})"
         ) from error
     return list(found)
 
 
 def slice_of(found: Sequence[jax.Device], slices: int) -> dict[jax.Device, int]:
-    """The slice of each device; those of a processor, which has none, are dealt out in order."""
+    """The slice of each device, within which its fast network reaches: of GPUs the machine.
+
+    Those of a processor, which has none, are dealt out in order.
+    """
     each = len(found) // slices
-    numbers = [getattr(device, "slice_index", None) for device in found]
-    return {
-        device: index // each if number is None else number
-        for index, (device, number) in enumerate(zip(found, numbers, strict=True))
-    }
+
+    def one(index: int, device: jax.Device) -> int:
+        if device.platform == "cpu":
+            return index // each
+        return device.process_index if device.platform == "gpu" else getattr(device, "slice_index", None) or 0
+
+    return {device: one(index, device) for index, device in enumerate(found)}
 
 
 def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:

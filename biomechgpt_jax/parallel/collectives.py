@@ -3,6 +3,8 @@
 How the compilers hide them, and how they are counted here:
   * an asynchronous pair (`all-gather-start`, `all-gather-done`): once, at its start;
   * a chain of fusions that carries one all-gather along (TPU: links with the same `chain_id`): once, at its start;
+  * an `all-reduce` of shards that each device has put in its place among zeros (TPU, on a torus): as the all-gather it
+    is, which sends as much as an all-reduce;
   * an `all-reduce` inside a fusion named `all-reduce-scatter` (TPU): as a reduce-scatter;
   * a matrix product that passes shards around a ring (`windowed_dot_general`): as the collective-permutes it is;
   * between slices (TPU): a `send` to the host whose attribute names the collective; its `recv` is the same one.
@@ -16,7 +18,7 @@ of the operand for a reduce-scatter or an all-to-all, twice that for an all-redu
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +54,7 @@ class Collective:
         trips: how often it runs in a step.
         known: whether that is certain: no loop around it depends on the data.
         between_slices: whether it is a transfer between slices through the hosts.
+        by_sum: whether an all-gather is done by adding up shards among zeros.
     """
 
     kind: str
@@ -63,6 +66,7 @@ class Collective:
     trips: float
     known: bool
     between_slices: bool = False
+    by_sum: bool = False
 
     @property
     def operand_bytes(self) -> int:
@@ -79,6 +83,8 @@ class Collective:
     def sent(self) -> float:
         """Bytes that leave one device in a step (see the module's docstring)."""
         others = self.devices - 1
+        if self.by_sum:
+            return 2 * others * self.operand_bytes * self.trips
         factor = {
             "all-gather": float(others),
             "all-reduce": 2 * others / self.devices,
@@ -115,11 +121,15 @@ def find(module: hlo.Module, partitions: int, turns: hlo.Turns = hlo.once) -> li
             matched = _OPCODE.match(instruction.opcode)
             between = _TRANSFER.search(instruction.attributes) if instruction.opcode == "send" else None
             if between:
-                found.append(_between_slices(computation, instruction, between.group(1), visit))
+                one = _between_slices(computation, instruction, between.group(1), visit)
             elif matched and (starts or "chain_id=" not in instruction.attributes):
                 scatters = visit.computation.startswith("all-reduce-scatter") and matched.group(2) == "all-reduce"
                 kind = "reduce-scatter" if scatters else matched.group(2)
-                found.append(_one(computation, instruction, kind, visit, partitions))
+                one = _one(computation, instruction, kind, visit, partitions)
+            else:
+                continue
+            shards = _shards(module, computation, instruction) if one.kind == "all-reduce" else ()
+            found.append(replace(one, kind="all-gather", operands=shards, by_sum=True) if shards else one)
     return [one for one in found if one.devices > 1]
 
 
@@ -156,6 +166,35 @@ def _between_slices(
     operation = re.search(r'_rendezvous="([^"]*)"', instruction.attributes)
     name = operation.group(1) if operation else ""
     return Collective(kind, instruction.name, name, brought, slices, (), visit.trips, visit.known, True)
+
+
+def _shards(module: hlo.Module, computation: hlo.Computation, instruction: hlo.Instruction) -> tuple[hlo.Array, ...]:
+    """Of a sum whose every operand is a shard among zeros, the shards; else nothing."""
+    found: list[hlo.Array] = []
+    for name in instruction.operands:
+        made = hlo.resolved(computation, name)
+        if made is None or made.opcode == "after-all":  # a message waits for a token
+            continue
+        shard = _shard(module, computation, made)
+        if shard is None:
+            return ()
+        found += shard.arrays
+    return tuple(found)
+
+
+def _shard(module: hlo.Module, computation: hlo.Computation, made: hlo.Instruction) -> hlo.Instruction | None:
+    """What is written into zeros, by itself or at the end of a fusion."""
+    inside: hlo.Computation = computation
+    given: tuple[str, ...] = ()
+    if made.opcode == "fusion" and made.called and made.called[0] in module.computations:
+        inside, given = module.computations[made.called[0]], made.operands
+        made = next(i for i in inside.values() if i.root)
+    if made.opcode != "dynamic-update-slice":
+        return None
+    zeros = hlo.resolved(inside, made.operands[0])
+    if zeros is not None and zeros.opcode == "parameter" and given:
+        zeros = hlo.resolved(computation, given[int(zeros.operands[0])])
+    return inside.get(made.operands[1]) if zeros is not None and zeros.opcode == "broadcast" else None
 
 
 def _brought(computation: hlo.Computation, instruction: hlo.Instruction) -> tuple[hlo.Array, ...]:
@@ -242,7 +281,8 @@ def by_kind(found: Sequence[Collective]) -> dict[str, dict[str, float]]:
     """Totals per kind, those between slices apart: places, runs, bytes brought and bytes sent, per device and step."""
     totals: dict[str, dict[str, float]] = {}
     for one in found:
-        key = f"{one.kind} between slices" if one.between_slices else one.kind
+        key = f"{one.kind} as all-reduce" if one.by_sum else one.kind
+        key = f"{key} between slices" if one.between_slices else key
         total = totals.setdefault(key, {"places": 0, "runs": 0, "operand_bytes": 0, "sent_bytes": 0.0})
         total["places"] += 1
         total["runs"] += one.trips

@@ -16,6 +16,7 @@ _INSTRUCTION = re.compile(r"^\s+(ROOT\s+)?%?([\w.\-]+)\s*=\s*(.*)$")
 _KNOWN_TRIPS = re.compile(r'known_trip_count"?\s*[:=]\s*\{\s*"?n"?\s*[:=]\s*"?(\d+)')
 _CALLED = re.compile(r"\b(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _LISTED = re.compile(r"\b(?:branch_computations|called_computations)=\{([^}]*)\}")
+_KERNEL = re.compile(r'custom_call_target="(tpu_custom_call|__gpu\$xla\.gpu\.triton|__cudnn)')
 _BITS = {"pred": 8, "token": 0, "bf16": 16, "c64": 64, "c128": 128}
 _SAME_VALUE = ("copy", "bitcast", "convert", "reshape", "copy-start", "copy-done", "optimization-barrier")
 # Of those with a computation to apply, only these run it as code of their own; a reduction's is part of its operation.
@@ -110,6 +111,12 @@ class Visit(NamedTuple):
 
 
 Turns = Callable[[str], float]  # of a loop whose trip count depends on the data, by the name of what was traced
+
+
+def kernels(module: Module) -> tuple[str, ...]:
+    """Names of the hand-written kernels in a program (Pallas, Triton, cuDNN)."""
+    calls = (i for computation in module.computations.values() for i in computation.values() if "custom" in i.opcode)
+    return tuple(sorted({re.sub(r"[.\d]+$", "", i.name) for i in calls if _KERNEL.search(i.attributes)}))
 
 
 def once(name: str) -> float:
@@ -247,7 +254,7 @@ def trip_count(module: Module, computation: str, loop: Instruction) -> int | Non
     outside = module.computations[computation]
     start_of = {index: _constant(outside, name) for index, name in enumerate(_tuple(outside, loop.operands[0]))}
     stays = {index: value for index, value in start_of.items() if _unchanged(body, index)}
-    left, right = (_resolved(condition, name) for name in test.operands)
+    left, right = (resolved(condition, name) for name in test.operands)
     index, bound = _index(left), _bound(condition, right, stays)
     direction = test.attribute("direction")
     if index is None or index in stays:  # the bound stands on the left
@@ -261,7 +268,7 @@ def trip_count(module: Module, computation: str, loop: Instruction) -> int | Non
     return max(0, -(-(distance + inclusive) // abs(stride)))
 
 
-def _resolved(computation: Computation, name: str) -> Instruction | None:
+def resolved(computation: Computation, name: str) -> Instruction | None:
     """The instruction whose value this is, copies and casts looked through."""
     found = computation.get(name)
     while found is not None and found.opcode in _SAME_VALUE and found.operands:
@@ -270,14 +277,14 @@ def _resolved(computation: Computation, name: str) -> Instruction | None:
 
 
 def _constant(computation: Computation, name: str) -> int | None:
-    found = _resolved(computation, name)
+    found = resolved(computation, name)
     literal = found.operands[0] if found is not None and found.opcode == "constant" and found.operands else ""
     return int(literal) if re.fullmatch(r"-?\d+", literal) else None
 
 
 def _tuple(computation: Computation, name: str) -> tuple[str, ...]:
     """Names of the elements of a tuple, or none."""
-    found = _resolved(computation, name)
+    found = resolved(computation, name)
     return found.operands if found is not None and found.opcode == "tuple" else ()
 
 
@@ -301,7 +308,7 @@ def _unchanged(body: Computation, index: int) -> bool:
     root = next((i for i in body.values() if i.root), None)
     if root is None or root.opcode != "tuple" or index >= len(root.operands):
         return False
-    after = _resolved(body, root.operands[index])
+    after = resolved(body, root.operands[index])
     return _index(after) == index
 
 
@@ -310,7 +317,7 @@ def _stride(module: Module, body: Computation, index: int | None) -> int | None:
     root = next((i for i in body.values() if i.root), None)
     if index is None or root is None or root.opcode != "tuple" or index >= len(root.operands):
         return None
-    after = _resolved(body, root.operands[index])
+    after = resolved(body, root.operands[index])
     if after is not None and after.opcode == "fusion" and after.called:
         inside = module.computations.get(after.called[0], {})
         added = next((i for i in inside.values() if i.root), None)
@@ -323,7 +330,7 @@ def _added(inside: Computation, added: Instruction | None, given: dict[int, str]
     if added is None or added.opcode not in ("add", "subtract"):
         return None
     for name in added.operands:
-        found = _resolved(inside, name)
+        found = resolved(inside, name)
         if found is not None and found.opcode == "parameter":
             value = _constant(body, given.get(int(found.operands[0]), ""))
         else:

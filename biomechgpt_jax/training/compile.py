@@ -73,6 +73,7 @@ class Report:
         stack_gathers: names of all-gathers of the weights of all layers at once.
         largest_gather: bytes of the largest result of an all-gather.
         memory_traffic: bytes read and written in the main memory of one device.
+        kernels: names of the hand-written kernels in it, such as those of attention.
         estimate: how long a step takes at best; None on a device that is not in the table.
         compile_s: how long lowering and compiling took.
     """
@@ -94,6 +95,7 @@ class Report:
     stack_gathers: tuple[str, ...]
     largest_gather: int
     memory_traffic: float | None
+    kernels: tuple[str, ...]
     estimate: roofline.Estimate | None
     compile_s: float
 
@@ -144,11 +146,12 @@ def compile_step(
     compile_s = time.monotonic() - started
 
     found: list[collectives.Collective] = []
-    moved = None
+    moved: float | None = None
+    kernels: tuple[str, ...] = ()
     if text is not None:
         module, turns = hlo.parse(text), _turns(experiment, mesh)
         found = collectives.find(module, len(devices) // slices if _is_per_slice(text) else len(devices), turns)
-        moved = traffic.main_memory_bytes(module, turns)
+        moved, kernels = traffic.main_memory_bytes(module, turns), hlo.kernels(module)
     in_slice = ahead_of_time.slice_of(devices, slices)
     slice_of = [in_slice[device] for device in mesh.devices.flat]
     flops = roofline.step_flops(experiment, offset) / len(devices)
@@ -173,9 +176,12 @@ def compile_step(
         ),
         largest_gather=max((one.result_bytes for one in found if one.kind == "all-gather"), default=0),
         memory_traffic=moved,
+        kernels=kernels,
         estimate=None
         if moved is None or chip is None
-        else roofline.estimate(chip, flops, roofline.recomputed(experiment, offset) / len(devices), moved, found),
+        else roofline.estimate(
+            chip, flops, roofline.recomputed(experiment, offset) / len(devices), moved, found, slice_of
+        ),
         compile_s=compile_s,
     )
     return made, found

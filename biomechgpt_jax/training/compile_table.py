@@ -47,9 +47,11 @@ def _work(report: Report) -> Iterator[str]:
             f"{size(total['sent_bytes']):>10}"
         )
     yield f"  largest result of an all-gather {size(report.largest_gather)}"
+    if report.kernels:
+        yield f"  kernels     {', '.join(report.kernels)}"
     for name in report.stack_gathers:
         yield f"  gathers the weights of all layers at once: {name}"
-    if report.slices > 1:
+    if report.slices > 1 or report.crossing:
         yield f"  between slices: {', '.join(report.crossing) or 'nothing'}"
     if report.estimate is None:
         yield f"no estimate of the time: {report.device_kind} is not in the table of devices"

@@ -28,7 +28,7 @@ class Estimate:
         compute_s: products, recomputed ones included, at the peak.
         memory_s: traffic of the main memory.
         network_s: collectives within a slice, or a machine of GPUs.
-        slices_s: collectives between slices.
+        slices_s: collectives between slices, or machines.
         overlapped_s: the longest of them.
         serial_s: their sum.
         limit: which one is the longest.
@@ -81,7 +81,12 @@ def _pairs(experiment: config.Experiment) -> float:
 
 
 def estimate(
-    chip: chips.Chip, flops: float, recomputed: float, traffic: float, found: Sequence[collectives.Collective]
+    chip: chips.Chip,
+    flops: float,
+    recomputed: float,
+    traffic: float,
+    found: Sequence[collectives.Collective],
+    slice_of: Sequence[int],
 ) -> Estimate | None:
     """The estimate for one device; None where the table lacks one of the device's figures.
 
@@ -91,14 +96,16 @@ def estimate(
         recomputed: those that rematerialisation adds.
         traffic: bytes read and written in its main memory.
         found: the collectives of the program.
+        slice_of: slice of each partition; a collective that leaves one goes at the pace of the network between them.
     """
     if chip.bandwidth is None or chip.ici is None or chip.dcn is None:
         return None
+    far = {id(one) for one in found if one.crosses(slice_of)}
     times = {
         "compute": (flops + recomputed) / chip.peak,
         "memory": traffic / chip.bandwidth,
-        "network": sum(one.sent for one in found if not one.between_slices) / chip.ici,
-        "slices": sum(one.sent for one in found if one.between_slices) / chip.dcn,
+        "network": sum(one.sent for one in found if id(one) not in far) / chip.ici,
+        "slices": sum(one.sent for one in found if id(one) in far) / chip.dcn,
     }
     longest, total = max(times.values()), sum(times.values())
     return Estimate(

@@ -19,7 +19,8 @@ needs_libtpu = pytest.mark.skipif(
     [
         ("cpu:many", 1, "'cpu:many' is not known; give one such as v5e:4x4"),
         ("cpu:2048", 2, "'cpu:2048': jax has started with .* of 4096; ask for it in a fresh process"),
-        ("cuda:8", 1, "'cuda:8' is not known; for GPUs give machines x GPUs"),
+        ("h100:8", 1, "'h100:8' is not known; for GPUs give machines x GPUs"),
+        ("h100:1x8", 2, "--num-slices 2: GPUs have no slices"),
         ("v5e:4x4", 0, "--num-slices 0: give at least 1"),
     ],
 )

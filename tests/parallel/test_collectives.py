@@ -58,6 +58,13 @@ HIDDEN = """HloModule jit_step, is_scheduled=true
   ROOT %tuple.1 = (bf16[64,512]{1,0}, bf16[256,512]{1,0}, u32[]) tuple(%param_0.1, %all-gather.2, %param_2.1)
 }
 
+%place (param_0.2: bf16[256,512], param_1.2: bf16[64,512], param_2.2: s32[]) -> bf16[256,512] {
+  %param_0.2 = bf16[256,512]{1,0} parameter(0)
+  %param_1.2 = bf16[64,512]{1,0} parameter(1)
+  %param_2.2 = s32[] parameter(2)
+  ROOT %put = bf16[256,512]{1,0} dynamic-update-slice(%param_0.2, %param_1.2, %param_2.2, %param_2.2)
+}
+
 %all-reduce-scatter.4 (input_0: f32[256,128]) -> f32[64,128] {
   %input_0 = f32[256,128]{1,0} parameter(0)
   %all-reduce.9 = f32[256,128]{1,0} all-reduce(%input_0), channel_id=1, replica_groups={{0,1,2,3}}, to_apply=%add
@@ -78,6 +85,14 @@ ENTRY %main (p: bf16[64,512], g: f32[256,128]) -> f32[64,128] {
   %all-reduce-done.1 = f32[256,128]{1,0} all-reduce-done(%all-reduce-start.1)
   %collective-permute-start.1 = (f32[256,128]{1,0}, f32[256,128]{1,0}, u32[], u32[]) collective-permute-start(%g), source_target_pairs={{0,1},{1,2},{2,3},{3,0}}
   %collective-permute-done.1 = f32[256,128]{1,0} collective-permute-done(%collective-permute-start.1)
+  %none = bf16[] constant(0)
+  %zeros = bf16[256,512]{1,0} broadcast(%none), dimensions={}
+  %my = s32[] constant(64)
+  %among = bf16[256,512]{1,0} dynamic-update-slice(%zeros, %p, %my, %my)
+  %copied = bf16[256,512]{1,0} copy(%among)
+  %gathered = bf16[256,512]{1,0} all-reduce(%copied), replica_groups=mesh['axis_0'=4,'axis_1'=1] {'axis_0'}, to_apply=%add
+  %placed = bf16[256,512]{1,0} fusion(%zeros, %p, %my), kind=kLoop, calls=%place
+  %gathered.2 = (bf16[256,512]{1,0}, bf16[256,512]{1,0}) all-reduce(%placed, %among), replica_groups={{0,1,2,3}}, to_apply=%add
   %after-all.1 = token[] after-all()
   %send.1 = (f32[256,128]{1,0}, u32[], token[]) send(%g, %after-all.1), channel_id=4, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_host_transfer_rendezvous="all-reduce.34_0",_xla_megascale_target="{1,2}x{0:3}",_xla_megascale_transfer_type="ALL_REDUCE"}
   %send-done.1 = token[] send-done(%send.1), channel_id=4, is_host_transfer=true
@@ -96,6 +111,8 @@ def test_collectives_that_hide_are_counted_once_and_as_what_they_are():
         "all-reduce.9": ("reduce-scatter", array, 3 / 4 * array, False),
         "all-reduce-start.1": ("all-reduce", array, 2 * 3 / 4 * array, False),
         "collective-permute-start.1": ("collective-permute", array, array, False),
+        "gathered": ("all-gather", shard, 2 * 3 * shard, False),
+        "gathered.2": ("all-gather", 2 * shard, 2 * 3 * 2 * shard, False),
         "send.1": ("all-reduce", array, array, True),  # two slices: 2 * 1/2
     }
     results = {one.name: one.result_bytes for one in found}
