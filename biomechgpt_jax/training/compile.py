@@ -10,13 +10,14 @@ import dataclasses
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from biomechgpt_jax import config
 from biomechgpt_jax.data import packing
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder, visibility
 from biomechgpt_jax.parallel import ahead_of_time, chips, collectives, hlo, sharding, traffic
 from biomechgpt_jax.parallel import mesh as mesh_lib
@@ -111,52 +112,30 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     Raises:
         InputError: a topology that is not known, or a mesh that does not fit it.
     """
-    return compile_step(experiment, topology, slices)[0]
-
-
-def compile_step(
-    experiment: config.Experiment, topology: str, slices: int = 1
-) -> tuple[Report, list[collectives.Collective]]:
-    """`report`, and the collectives it counted."""
     devices = ahead_of_time.devices(topology, slices)
     if experiment.mesh.replica == 1 and slices > 1:
         experiment = dataclasses.replace(experiment, mesh=dataclasses.replace(experiment.mesh, replica=slices))
-    mesh = mesh_lib.make(experiment.mesh, devices)
-    offset, ids = vocabulary.extent(
+    mesh, model = mesh_lib.make(experiment.mesh, devices), experiment.model
+    asked, ids = vocabulary.extent(
         experiment.tokenizer.text_pieces, experiment.tokenizer.codes, experiment.tokenizer.layers
     )
-    state = language.abstract_state(experiment, ids, mesh)
-    batch = abstract_batch(experiment, mesh)
-    step: Any = language.make_step(experiment, ids, mesh, experiment.train.steps, offset)
+    state, batch = language.abstract_state(experiment, ids, mesh), abstract_batch(experiment, mesh)
 
     started = time.monotonic()
-    with jax.set_mesh(mesh):
-        lowered = step.lower(state, batch)
-        dtype = jnp.dtype(decoder.compute_dtype(experiment.model)).name
-    terms = _state_terms(state, batch)
+    step = language.make_step(experiment, ids, mesh, experiment.train.steps, asked)
+    lowered, dtype = _lowered(step, state, batch, experiment, mesh)
     chip = chips.of(devices[0].device_kind)
-    available = chip.memory if chip else None
-    text, memory = None, Memory(None, None, None, None, None, available, tuple(terms[:LARGEST]))
-    try:
-        program = ahead_of_time.compiled(lowered)
-        text, memory = program.as_text(), _memory(program.memory_analysis(), available, terms)
-    except ahead_of_time.DoesNotFit as error:
-        named = sorted([*terms, *((what, size) for size, what in error.largest)], key=lambda term: -term[1])
-        memory = dataclasses.replace(memory, available=error.capacity or available, terms=tuple(named[:LARGEST]))
+    text, memory = _compiled(lowered, chip.memory if chip else None, _state_terms(state, batch))
     compile_s = time.monotonic() - started
 
-    found: list[collectives.Collective] = []
-    moved: float | None = None
-    kernels: tuple[str, ...] = ()
-    if text is not None:
-        module, turns = hlo.parse(text), _turns(experiment, mesh)
-        found = collectives.find(module, len(devices) // slices if _is_per_slice(text) else len(devices), turns)
-        moved, kernels = traffic.main_memory_bytes(module, turns), hlo.kernels(module)
     in_slice = ahead_of_time.slice_of(devices, slices)
     slice_of = [in_slice[device] for device in mesh.devices.flat]
-    flops = roofline.step_flops(experiment, offset) / len(devices)
-    model = experiment.model
-    made = Report(
+    program = None if text is None else _read(text, len(devices), slices, _turns(experiment, mesh))
+    found = program.collectives if program else []
+    stacks = collectives.whole_stacks(found, model.layers, _largest(model))
+    flops = roofline.step_flops(experiment, asked) / len(devices)
+    again = roofline.recomputed(experiment, asked) / len(devices)
+    return Report(
         topology=topology,
         slices=slices,
         device_kind=devices[0].device_kind,
@@ -169,22 +148,58 @@ def compile_step(
         parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state["params"])),
         flops=flops,
         memory=memory,
-        collectives=None if text is None else collectives.by_kind(found),
+        collectives=collectives.by_kind(found) if program else None,
         crossing=tuple(sorted({one.kind for one in found if one.crosses(slice_of)})),
-        stack_gathers=tuple(
-            f"{one.name} ({one.operation})" for one in collectives.whole_stacks(found, model.layers, _largest(model))
-        ),
+        stack_gathers=tuple(f"{one.name} ({one.operation})" for one in stacks),
         largest_gather=max((one.result_bytes for one in found if one.kind == "all-gather"), default=0),
-        memory_traffic=moved,
-        kernels=kernels,
-        estimate=None
-        if moved is None or chip is None
-        else roofline.estimate(
-            chip, flops, roofline.recomputed(experiment, offset) / len(devices), moved, found, slice_of
-        ),
+        memory_traffic=program.traffic if program else None,
+        kernels=program.kernels if program else (),
+        estimate=roofline.estimate(chip, flops, again, program.traffic, found, slice_of) if program and chip else None,
         compile_s=compile_s,
     )
-    return made, found
+
+
+class _Program(NamedTuple):
+    """What was read from a compiled program."""
+
+    collectives: list[collectives.Collective]
+    traffic: float
+    kernels: tuple[str, ...]
+
+
+def _lowered(
+    step: Any, state: Any, batch: Any, experiment: config.Experiment, mesh: jax.sharding.Mesh
+) -> tuple[jax.stages.Lowered, str]:
+    """The step as it is handed to the compiler, and the name of its compute dtype."""
+    try:
+        with jax.set_mesh(mesh):
+            return step.lower(state, batch), jnp.dtype(decoder.compute_dtype(experiment.model)).name
+    except RuntimeError as error:
+        if "cuDNN not found" not in str(error):
+            raise
+        raise InputError(
+            "attention by cuDNN needs cuDNN: pip install 'jax[cuda12]', or give --model.attention blockwise"
+        ) from error
+
+
+def _compiled(
+    lowered: jax.stages.Lowered, available: int | None, terms: list[tuple[str, int]]
+) -> tuple[str | None, Memory]:
+    """The compiled program's text, None where it does not fit, and its memory."""
+    try:
+        program = ahead_of_time.compiled(lowered)
+    except ahead_of_time.DoesNotFit as error:
+        named = sorted([*terms, *((what, size) for size, what in error.largest)], key=lambda term: -term[1])
+        return None, Memory(None, None, None, None, None, error.capacity or available, tuple(named[:LARGEST]))
+    return program.as_text(), _memory(program.memory_analysis(), available, terms)
+
+
+def _read(text: str, devices: int, slices: int, turns: hlo.Turns) -> _Program:
+    """Collectives, memory traffic and kernels of a program."""
+    module = hlo.parse(text)
+    per_slice = "_xla_megascale_target" in text  # a program of one slice, which talks to the others through its host
+    found = collectives.find(module, devices // slices if per_slice else devices, turns)
+    return _Program(found, traffic.main_memory_bytes(module, turns), hlo.kernels(module))
 
 
 def abstract_batch(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
@@ -205,11 +220,6 @@ def abstract_batch(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> di
 def _largest(model: config.Model) -> int:
     """Elements of the largest matrix of a layer."""
     return model.model_size * max(model.heads * model.head_size, model.hidden_size)
-
-
-def _is_per_slice(text: str) -> bool:
-    """Whether the program is of one slice, and talks to the others through its host (TPU)."""
-    return "_xla_megascale_target" in text
 
 
 def _turns(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> hlo.Turns:
