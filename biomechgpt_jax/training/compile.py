@@ -8,6 +8,7 @@ program with the turns of its loops.
 
 import dataclasses
 import math
+import os
 import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -75,6 +76,7 @@ class Report:
         largest_gather: bytes of the largest result of an all-gather.
         memory_traffic: bytes read and written in the main memory of one device.
         kernels: names of the hand-written kernels in it, such as those of attention.
+        flags: what the environment tells the compiler (XLA_FLAGS, LIBTPU_INIT_ARGS).
         estimate: how long a step takes at best; None on a device that is not in the table.
         compile_s: how long lowering and compiling took.
     """
@@ -97,6 +99,7 @@ class Report:
     largest_gather: int
     memory_traffic: float | None
     kernels: tuple[str, ...]
+    flags: dict[str, str]
     estimate: roofline.Estimate | None
     compile_s: float
 
@@ -154,6 +157,7 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
         largest_gather=max((one.result_bytes for one in found if one.kind == "all-gather"), default=0),
         memory_traffic=program.traffic if program else None,
         kernels=program.kernels if program else (),
+        flags={name: os.environ[name] for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS") if os.environ.get(name)},
         estimate=roofline.estimate(chip, flops, again, program.traffic, found, slice_of) if program and chip else None,
         compile_s=compile_s,
     )

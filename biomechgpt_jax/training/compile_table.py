@@ -25,6 +25,7 @@ def _subject(report: Report) -> list[str]:
         f"{report.topology}: {report.devices} devices of kind {report.device_kind}{slices}; mesh {mesh}",
         f"model of {report.parameters:,} parameters in {report.compute_dtype}; {report.rows} rows of "
         f"{report.row_length} tokens, {report.vocabulary} ids; compiled in {report.compile_s:.0f} s",
+        *(f"{name}={value}" for name, value in report.flags.items()),
     ]
 
 
@@ -52,7 +53,7 @@ def _work(report: Report) -> Iterator[str]:
     for name in report.stack_gathers:
         yield f"  gathers the weights of all layers at once: {name}"
     if report.slices > 1 or report.crossing:
-        yield f"  between slices: {', '.join(report.crossing) or 'nothing'}"
+        yield f"  between {'machines' if report.slices == 1 else 'slices'}: {', '.join(report.crossing) or 'nothing'}"
     if report.estimate is None:
         yield f"no estimate of the time: {report.device_kind} is not in the table of devices"
         return

@@ -74,10 +74,13 @@ def _training(model: config.Model, tokens: int, asked: int, ids: int, pairs: flo
 
 
 def _pairs(experiment: config.Experiment) -> float:
-    """Pairs of a query and a visible key over the batch, if each row is one trial."""
-    length = experiment.pack.row_length
-    window = min(experiment.model.window or length, length)
-    return experiment.train.batch_size * (window * (window + 1) / 2 + (length - window) * window)
+    """Pairs of a query and a visible key over the batch, if each row is one trial: of a layer, on average."""
+    model, length = experiment.model, experiment.pack.row_length
+    window = min(model.window or length, length)
+    everything = length * (length + 1) / 2
+    near = window * (window + 1) / 2 + (length - window) * window
+    whole = model.layers // model.global_every if model.global_every else 0
+    return experiment.train.batch_size * (whole * everything + (model.layers - whole) * near) / model.layers
 
 
 def estimate(
