@@ -1,6 +1,7 @@
 """The command line: parsing, and nothing else. Heavy imports stay inside the verbs."""
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -137,6 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:  # the reader of our output has gone, as in `biomechgpt inspect FILE | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"biomechgpt: {where}{error.strerror}; make space, then run the same command again", file=sys.stderr)
         return 1
 
 

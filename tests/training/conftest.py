@@ -1,5 +1,6 @@
 """A toy dataset of packed rows and a toy experiment, small enough for a training in a second."""
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import config
+from biomechgpt_jax.data import store
 
 L, V, OFFSET, CODES = 32, 128, 64, 40
 
@@ -76,6 +78,38 @@ def write_rows(directory: Path, splits: dict[str, list[dict[str, np.ndarray]]]) 
     builder = ToySequences(data_dir=str(directory), file_format="array_record")
     builder.download_and_prepare()
     return Path(builder.data_dir)
+
+
+class Disk:
+    """A file system of its own, in memory; `remount` changes its options."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def remount(self, options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path):
+    """A disk of one megabyte; skips where this user may not mount one."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+    yield Disk(path)
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def other_sequences(tmp_path: Path) -> Path:
+    """Packed rows that are not those of the toy."""
+    rng = np.random.default_rng(5)
+    rows = [(f"{i}", row(rng)) for i in range(8)]
+    features = {name: (value.shape, value.dtype) for name, value in rows[0][1].items()}
+    store.write(tmp_path / "others", "other_rows", features, {"train": rows}, {})
+    return tmp_path / "others"
 
 
 @pytest.fixture(scope="session")

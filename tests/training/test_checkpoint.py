@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +12,6 @@ from biomechgpt_jax.errors import InputError, RunError
 from biomechgpt_jax.training import checkpoint, manifest
 
 IDENTITY = {"model": {"layers": 2, "sizes": (1, 2)}, "train": {"seed": 0, "batch_size": 8}}
-
-
-def mounted(directory, options: str):
-    """A small file system of its own there; skips where this user may not mount one."""
-    directory.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], capture_output=True)
-    if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of one megabyte."""
-    directory = tmp_path / "disk"
-    mounted(directory, "size=1m")
-    yield directory
-    subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 def noise(seed: int):
@@ -233,9 +215,9 @@ def test_failed_save_is_raised_by_the_next_check(tmp_path, monkeypatch, capfd) -
     assert restored(tmp_path) == (1, 1.0)
 
 
-def test_full_disk_is_said_at_the_next_step_and_the_last_checkpoint_is_intact(small_disk, capfd) -> None:
+def test_full_disk_is_said_at_the_next_step_and_the_last_checkpoint_is_intact(disk, capfd) -> None:
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), noise(0))
-    checkpoints = checkpoint.Checkpoints(small_disk / "checkpoints", IDENTITY, 2)
+    checkpoints = checkpoint.Checkpoints(disk.path / "checkpoints", IDENTITY, 2)
     assert checkpoints.restore(shapes) is None
     checkpoints.save(1, noise(1))
     checkpoints.check(2)
@@ -245,19 +227,19 @@ def test_full_disk_is_said_at_the_next_step_and_the_last_checkpoint_is_intact(sm
         checkpoints.check(3)
     checkpoints.close()
     assert "Traceback" not in capfd.readouterr().err
-    found = checkpoint.Checkpoints(small_disk / "checkpoints", IDENTITY, 2).restore(shapes)
+    found = checkpoint.Checkpoints(disk.path / "checkpoints", IDENTITY, 2).restore(shapes)
     assert found is not None and found[0] == 1 and np.array_equal(found[1]["w"], noise(1)["w"])
 
 
-def test_read_only_directory(small_disk) -> None:
+def test_read_only_directory(disk) -> None:
     """From the start: the input is wrong. In the middle of a run: it ends, and what was saved stays."""
-    saved(small_disk / "checkpoints", steps=(1,))
-    running = checkpoint.Checkpoints(small_disk / "checkpoints", IDENTITY, 2)
+    saved(disk.path / "checkpoints", steps=(1,))
+    running = checkpoint.Checkpoints(disk.path / "checkpoints", IDENTITY, 2)
     assert running.restore(abstract())[0] == 1
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    disk.remount("ro")
     with pytest.raises(RunError, match=r"\(Read-only file system\); earlier ones are intact"):
         running.save(2, state(2))
     running.close()
-    assert checkpoint.restore(small_disk / "checkpoints", abstract(), IDENTITY)[0] == 1  # a reader needs no more
+    assert checkpoint.restore(disk.path / "checkpoints", abstract(), IDENTITY)[0] == 1  # a reader needs no more
     with pytest.raises(InputError, match="checkpoints: Read-only file system; give a --workdir that can be written"):
-        restored(small_disk / "checkpoints")
+        restored(disk.path / "checkpoints")

@@ -4,13 +4,14 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
-from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.training import language, loop, metrics
+from biomechgpt_jax.errors import InputError, RunError
+from biomechgpt_jax.training import language, loop, manifest, metrics
 
 STEPS = 11
 
@@ -122,6 +123,32 @@ def test_a_resume_with_other_settings_is_refused(toy, undisturbed, change, named
     if "model" in named:
         with pytest.raises(InputError, match=named):
             language.load_params(undisturbed[0] / "checkpoints", change(toy.experiment), toy.vocabulary)
+
+
+def test_a_resume_with_another_tokenizer_or_other_data_is_refused(toy, undisturbed, other_sequences) -> None:
+    others = {
+        "vocabulary.digest: toy in the checkpoint, other now": replace(
+            toy, vocabulary=SimpleNamespace(**vars(toy.vocabulary) | {"digest": "other"})
+        ),
+        "dataset.digest": replace(toy, sequences=other_sequences),
+    }
+    for named, other in others.items():
+        with pytest.raises(InputError, match=named):
+            run(other, undisturbed[0])
+
+
+def test_full_disk_ends_a_run_on_one_line(toy, disk) -> None:
+    """Everything of the run lies on a disk that holds one checkpoint; with more space it goes on."""
+    disk.remount("size=500k")
+    with pytest.raises(RunError, match="No space left on device") as ended:
+        run(toy, disk.path)
+    assert "\n" not in str(ended.value)
+    assert [path.name for path in manifest.steps(disk.path / "checkpoints")] == ["step_00000004"]
+    manifest.verify(disk.path / "checkpoints" / "step_00000004")
+    disk.remount("size=9m")
+    reached: list[int] = []
+    run(toy, disk.path, progress=lambda step, _: reached.append(step))
+    assert reached[0] == 5
 
 
 def test_logging_and_checkpoint_policy_may_change(toy, undisturbed) -> None:
