@@ -7,7 +7,6 @@ What lies on disk, and what makes it good: see `manifest`.
 """
 
 import functools
-import json
 import logging
 import shutil
 import threading
@@ -22,7 +21,7 @@ import orbax.checkpoint as ocp
 from biomechgpt_jax import __version__
 from biomechgpt_jax.errors import ClusterError, InputError, RunError
 from biomechgpt_jax.parallel import distributed
-from biomechgpt_jax.training import manifest, meetings
+from biomechgpt_jax.training import identities, manifest, meetings
 from biomechgpt_jax.training.meetings import Meetings
 
 GOOD, UNCOMMITTED, GONE = "good", "uncommitted", "gone"  # other verdicts say what is damaged
@@ -96,7 +95,7 @@ class Checkpoints:
         described = {
             "step": step,
             "identity": self._identity,
-            "arrays": _arrays(state),
+            "arrays": identities.arrays(state),
             "written_by": {
                 "version": __version__,
                 "processes": jax.process_count(),
@@ -248,7 +247,7 @@ def _restore(
             state = reader.restore(path, args=arguments)
 
     try:
-        together.reach(lambda: _require_same(path, identity, abstract))
+        together.reach(lambda: identities.require_same(path, identity, abstract))
         together.reach(read)
     except meetings.Failed as error:
         if together.reach(lambda: not manifest.committed(path)):  # deleted by the run that writes here
@@ -300,49 +299,6 @@ def _verdict(found: list[str]) -> str:
                     "the same --workdir on a shared file system, and start again"
                 )
     return next((one for one in found if one != GOOD), GOOD)
-
-
-def _require_same(path: Path, identity: dict[str, Any], abstract: Any) -> None:
-    """Refuse a checkpoint of another experiment, or of a state of other shapes.
-
-    Raises:
-        InputError: it differs; both values are given.
-    """
-    saved = json.loads((path / manifest.METADATA).read_bytes())
-    differences = compare(saved["identity"], identity)
-    if not differences:
-        differences = compare(saved.get("arrays", _arrays(abstract)), _arrays(abstract))
-    if differences:
-        more = f" and {len(differences) - 8} more" if len(differences) > 8 else ""
-        raise InputError(
-            f"{path} was trained otherwise: {'; '.join(differences[:8])}{more}; "
-            f"restore these settings, or train into another --workdir"
-        )
-
-
-def compare(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    """Differences of two nested dicts, one text each: `key: OLD in the checkpoint, NEW now`."""
-    old, new = _flat(saved), _flat(json.loads(json.dumps(current)))
-    changed = sorted(key for key in new if key not in old or old[key] != new[key])
-    return [f"{key}: {old.get(key, 'absent')} in the checkpoint, {new[key]} now" for key in changed]
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}.{name}" if prefix else name)
-    return flat
-
-
-def _arrays(tree: Any) -> dict[str, str]:
-    """Type and shape of every array, such as `params/layers/up: float32[4,128,384]`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-        for path, leaf in leaves
-    }
 
 
 def _on_first(task: Callable[..., Any], *arguments: Any) -> None:

@@ -191,6 +191,20 @@ def test_differences_are_refused_with_both_values(directory) -> None:
     assert checkpoint.restore(directory, abstract(), {"model": IDENTITY["model"]}) is not None
 
 
+def test_total_steps_may_change_until_the_decay_begins(tmp_path) -> None:
+    def of(steps: int, until: int) -> dict:
+        return IDENTITY | {"optimizer": {"peak": 0.1, "steps": steps, "stable_until": until}}
+
+    checkpoints = checkpoint.Checkpoints(tmp_path, of(10, 8), 1)
+    checkpoints.save(6, state(6))
+    checkpoints.close()
+    assert checkpoint.restore(tmp_path, abstract(), of(20, 16))[0] == 6
+    with pytest.raises(InputError, match=r"optimizer.steps: 10 in the checkpoint, 7 now"):
+        checkpoint.restore(tmp_path, abstract(), of(7, 5))  # this one would have decayed at step 6
+    with pytest.raises(InputError, match=r"optimizer.peak: 0.1 in the checkpoint, 0.2 now"):
+        checkpoint.restore(tmp_path, abstract(), IDENTITY | {"optimizer": of(20, 16)["optimizer"] | {"peak": 0.2}})
+
+
 def test_a_part_of_the_state_can_be_read(directory) -> None:
     result = checkpoint.restore(directory, {"params": abstract()["params"]}, IDENTITY)
     assert result is not None and set(result[1]) == {"params"} and float(result[1]["params"]["b"]) == 2.0
