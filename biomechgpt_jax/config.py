@@ -231,16 +231,29 @@ class Model:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW with warm-up and decay."""
+    """AdamW, or Muon for the matrices of the layers, with warm-up and decay."""
 
-    peak_learning_rate: float = 2e-3
+    kind: Literal["adamw", "muon"] = "adamw"
+    peak_learning_rate: float = 2e-3  # Muon's steps are scaled to the size of AdamW's: the same rate serves both
     final_fraction: float = 0.05  # of the peak, reached at the last step
     warmup_steps: int = 50
-    schedule: Literal["cosine", "linear"] = "cosine"
+    # wsd: warm-up, stable, decay: the peak until the last decay_fraction of the steps. Before that begins, a run may
+    # be resumed with another number of steps.
+    schedule: Literal["cosine", "linear", "wsd"] = "cosine"
+    decay_fraction: float = 0.2  # wsd only
     b1: float = 0.9
     b2: float = 0.98
+    muon_momentum: float = 0.95
     weight_decay: float = 0.05
     clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(
+            0 < self.decay_fraction <= 1, f"optimizer.decay_fraction is {self.decay_fraction}; give a share over 0 to 1"
+        )
+        _require(
+            0 <= self.muon_momentum < 1, f"optimizer.muon_momentum is {self.muon_momentum}; give a share below 1"
+        )
 
 
 @dataclass(frozen=True)
@@ -251,19 +264,40 @@ class Train:
     batch_size: int = 8  # rows of the global batch
     # Further packed datasets, "directory=weight" each; the weight is relative to that of the experiment's own, 1.
     mixture: tuple[str, ...] = ()
-    loss_chunk: int = 1024  # tokens per chunk of the cross-entropy, inside each device's shard
+    accumulation: int = 1  # parts of the global batch whose gradients are computed one after another, to save memory
+    loss_chunk: int = 1024  # tokens per chunk of the cross-entropy, inside each device's shard; fewer over 8,192 ids
+    # What a token counts in the loss, by what it is. Movement is worth training on where it is to be generated.
+    answer_weight: float = 1.0
+    question_weight: float = 0.0
+    motion_weight: float = 0.0  # above 0 the softmax runs over motion codes too
+    z_loss: float = 0.0  # times the squared log of the softmax's normaliser, added to the loss (1e-4 where it drifts)
     log_every: int = 10
     checkpoint_every: int = 200
+    validate_every: int = 0  # steps between losses on held-out rows; 0: with every checkpoint
     keep_last: int = 2  # newest checkpoints that are kept
     keep_every: int = 0  # those of every so many steps are kept as well; 0: none
     skip_limit: int = 50  # stop after this many steps skipped for a NaN or a spike
     spike_factor: float = 20.0  # skip a step whose gradient norm exceeds this multiple of its running mean
+    wandb: str = ""  # project of Weights & Biases that the metrics go to as well (extra `wandb`)
+    profile_from: int = 0  # first step that jax.profiler traces, into `profile` beside metrics.jsonl; 0: none
+    profile_steps: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "loss_chunk", "log_every", "checkpoint_every", "keep_last"):
+        positive = ("steps", "batch_size", "accumulation", "loss_chunk", "log_every", "checkpoint_every", "keep_last")
+        for name in (*positive, "profile_steps"):
             _require(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; give at least 1")
-        _require(self.keep_every >= 0, f"train.keep_every is {self.keep_every}; give 0 or more")
+        amounts = ("answer_weight", "question_weight", "motion_weight", "z_loss")
+        for name in (*amounts, "keep_every", "validate_every", "profile_from"):
+            _require(getattr(self, name) >= 0, f"train.{name} is {getattr(self, name)}; give 0 or more")
+        _require(
+            self.answer_weight + self.question_weight + self.motion_weight > 0,
+            "train.answer_weight, train.question_weight and train.motion_weight are all 0; nothing would be trained",
+        )
+        _require(
+            self.batch_size % self.accumulation == 0,
+            f"train.batch_size {self.batch_size} is not a multiple of train.accumulation {self.accumulation}",
+        )
         for entry in self.mixture:
             directory, _, weight = entry.rpartition("=")
             _require(
@@ -276,6 +310,12 @@ class Train:
         """Directory and weight of each dataset that is mixed in."""
         entries = (entry.rpartition("=") for entry in self.mixture)
         return tuple((directory, float(weight)) for directory, _, weight in entries)
+
+    @property
+    def teaches(self) -> dict[str, float]:
+        """Settings that make another model: a resume may not change them. Accumulation is memory against time."""
+        names = ("seed", "batch_size", "answer_weight", "question_weight", "motion_weight", "z_loss")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -168,10 +168,10 @@ def _relevant(cfg: config.Experiment, stage: str) -> Any:
         "simulate": [cfg.cohort],
         "tokenizer": [cfg.tokenizer],
         "pack": [cfg.pack],
-        "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.train.batch_size, cfg.train.seed, cfg.text_only_steps],
+        "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.text_only_steps, *cfg.train.teaches.values()],
         "evaluate": [cfg.evaluation],
     }
-    parts: list[Any] = [part if isinstance(part, int) else dataclasses.asdict(part) for part in parts_of[stage]]
+    parts: list[Any] = [part if isinstance(part, int | float) else dataclasses.asdict(part) for part in parts_of[stage]]
     if stage == "train" and cfg.train.mixture:
         from biomechgpt_jax.data import loader
 

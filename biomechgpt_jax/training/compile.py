@@ -125,7 +125,7 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     state, batch = language.abstract_state(experiment, ids, mesh), abstract_batch(experiment, mesh)
 
     started = time.monotonic()
-    step = language.make_step(experiment, ids, mesh, experiment.train.steps, asked)
+    step = language.make_step(experiment, ids, mesh, experiment.train.steps, asked, experiment.tokenizer.codes)
     lowered, dtype = _lowered(step, state, batch, experiment, mesh)
     chip = chips.of(devices[0].device_kind)
     text, memory = _compiled(lowered, chip.memory if chip else None, _state_terms(state, batch))
@@ -136,8 +136,9 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     program = None if text is None else _read(text, len(devices), slices, _turns(experiment, mesh))
     found = program.collectives if program else []
     stacks = collectives.whole_stacks(found, model.layers, _largest(model))
-    flops = roofline.step_flops(experiment, asked) / len(devices)
-    again = roofline.recomputed(experiment, asked) / len(devices)
+    softmax_ids = ids if experiment.train.motion_weight else asked
+    flops = roofline.step_flops(experiment, softmax_ids) / len(devices)
+    again = roofline.recomputed(experiment, softmax_ids) / len(devices)
     return Report(
         topology=topology,
         slices=slices,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from biomechgpt_jax import config
@@ -16,8 +17,9 @@ from biomechgpt_jax.data import loader as data
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.parallel import sharding
-from biomechgpt_jax.training import checkpoint, loop, loss, optimizer
+from biomechgpt_jax.training import checkpoint, flops, loop, loss, optimizer
 from biomechgpt_jax.training import step as steps_lib
+from biomechgpt_jax.training.objective import Objective, following
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
 VALIDATION_BATCHES = 8  # the first rows of the split, the same every time
@@ -30,6 +32,8 @@ class VocabularyLike(Protocol):
     def size(self) -> int: ...
     @property
     def motion_offset(self) -> int: ...
+    @property
+    def codes(self) -> int: ...
     @property
     def digest(self) -> str: ...
 
@@ -72,7 +76,7 @@ def train(
 class Language:
     """The task (see `loop.Task`); arguments as those of `train`."""
 
-    counted = ("answer_tokens", "tokens", "nonpadding_tokens")
+    counted = ("answer_tokens", "tokens", "nonpadding_tokens", "flops", "padded_flops")
     remedy = "lower optimizer.peak_learning_rate"
 
     def __init__(
@@ -86,6 +90,7 @@ class Language:
         self._sequences = sequences_dir
         self._vectors = codec_vectors
         self._vocabulary = vocabulary
+        self._asked = (vocabulary.motion_offset, vocabulary.codes, data.families(sequences_dir))
 
     def identity(self, steps: int) -> dict[str, Any]:
         """What a checkpoint and a run that resumes from it must share."""
@@ -112,7 +117,7 @@ class Language:
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
         """The jitted step."""
-        return make_step(self._experiment, self._vocabulary.size, mesh, steps, self._vocabulary.motion_offset)
+        return make_step(self._experiment, self._vocabulary.size, mesh, steps, *self._asked)
 
     def batches(self, mesh: Mesh, start: int, stop: int) -> data.Prefetch:
         """Packed rows of the training split, sent ahead."""
@@ -120,28 +125,31 @@ class Language:
 
     def make_validation(self, mesh: Mesh) -> Callable[[State], dict[str, float]]:
         """Loss on the first rows of the validation split; nothing where there is no such split."""
-        evaluate = make_evaluation(self._experiment, mesh, self._vocabulary.motion_offset)
+        evaluate = make_evaluation(self._experiment, mesh, *self._asked)
+        asks = Objective(self._experiment.train, self._experiment.model, *self._asked)
         try:
             loader = self._rows(mesh, "validation")
         except InputError:
             return lambda _: {}
-        count = min(VALIDATION_BATCHES, -(-len(loader) // loader.global_batch))
-        batches = [loader.device_batch(i) for i in range(count)]
+        rows = VALIDATION_BATCHES * self._experiment.train.batch_size
+        batches = [loader.device_batch(i) for i in range(-(-min(rows, len(loader)) // loader.global_batch))]
 
         def validate(state: State) -> dict[str, float]:
-            sums = np.sum([jax.device_get(evaluate(state["params"], batch)) for batch in batches], axis=0)
-            return {"validation_loss": float(sums[0] / sums[1])} if sums[1] else {}
+            found = [jax.device_get(evaluate(state["params"], batch)) for batch in batches]
+            losses_G, weights_G = (np.sum(part, axis=0) for part in zip(*found, strict=True))
+            if not weights_G.sum():
+                return {}
+            told = {"loss": losses_G.sum() / weights_G.sum()} | asks.told(losses_G, weights_G)
+            return {f"validation_{name}": float(value) for name, value in told.items()}
 
         return validate
 
     def _rows(self, mesh: Mesh, split: str) -> data.Loader:
         cfg, layout = self._experiment.train, functools.partial(sharding.batch_sharding, mesh)
-        trains = split == "train"
-        return data.open_loader(
-            *(self._sequences, split, cfg.batch_size, cfg.seed if trains else 0, layout),
-            shuffle=trains,
-            mixed=cfg.mixed if trains else (),
-        )
+        if split == "train":
+            return data.open_loader(self._sequences, split, cfg.batch_size, cfg.seed, layout, mixed=cfg.mixed)
+        rows = cfg.batch_size // cfg.accumulation  # what fits into memory at once
+        return data.open_loader(self._sequences, split, rows, 0, layout, shuffle=False)
 
 
 def load_params(
@@ -180,21 +188,28 @@ def load_params(
 def identity(experiment: config.Experiment, vocabulary: VocabularyLike, dataset: str, steps: int) -> dict[str, Any]:
     """What a checkpoint and a run that resumes from it must share; mesh, hosts and logging are free."""
     model = asdict(experiment.model)
-    del model["remat"]  # memory against time, not another model
+    for name in ("remat", "attention"):  # memory against time, and the same result by another path
+        del model[name]
+    # Cosine and linear decay end at the last step from the first one on; what is stable has no end yet.
+    ends = {} if experiment.optimizer.schedule == "wsd" else {"steps": steps}
     return {
         "model": model,
-        "optimizer": asdict(experiment.optimizer) | {"steps": steps},  # both schedules end at the last step
+        "optimizer": asdict(experiment.optimizer) | ends,
         "vocabulary": {"digest": vocabulary.digest, "size": vocabulary.size},
         "dataset": {"digest": dataset},
-        "train": {"seed": experiment.train.seed, "batch_size": experiment.train.batch_size},
+        "train": experiment.train.teaches,
     }
+
+
+def _optimizer(experiment: config.Experiment, vocabulary_size: int) -> optax.GradientTransformation:
+    return optimizer.make(experiment.optimizer, decoder.logical_axes(experiment.model, vocabulary_size))
 
 
 def init_state(key: jax.Array, experiment: config.Experiment, vocabulary_size: int, mesh: Mesh) -> State:
     """The state before the first step, born sharded."""
     params = decoder.init(key, experiment.model, vocabulary_size, mesh)
     layout = abstract_state(experiment, vocabulary_size, mesh)
-    return steps_lib.fresh_state(params, optimizer.make(experiment.optimizer), layout)
+    return steps_lib.fresh_state(params, _optimizer(experiment, vocabulary_size), layout)
 
 
 def abstract_state(experiment: config.Experiment, vocabulary_size: int, mesh: Mesh) -> State:
@@ -205,75 +220,81 @@ def abstract_state(experiment: config.Experiment, vocabulary_size: int, mesh: Me
     """
     params = decoder.abstract(experiment.model, vocabulary_size)
     shardings = decoder.param_shardings(mesh, experiment.model, vocabulary_size)
-    return steps_lib.abstract_state(params, shardings, optimizer.make(experiment.optimizer), mesh)
-
-
-def loss_sums(
-    params: Any, batch: Batch, cfg: config.Model, chunk: int, mesh: Mesh, ids: int | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """(sum of weight * loss, sum of weights) of a batch of packed rows, over the global batch.
-
-    `loss_weights[i]` belongs to `tokens[i]` as a target, predicted from row index i - 1; the last hidden
-    state of a row predicts nothing.
-
-    Answers are text: with `ids` = `Vocabulary.motion_offset` the softmax runs over text and special ids ALONE, as if
-    the logits of motion codes were -inf, and the many codes cost nothing. Answering normalises over the same ids
-    (`generation`). A weighted token beyond them makes the loss NaN, so that the step is skipped.
-    """
-    hidden_BLD = decoder.hidden(params, batch, cfg)
-    targets_BL = jnp.roll(batch["tokens"], -1, axis=1)
-    weights_BL = jnp.roll(batch["loss_weights"], -1, axis=1).at[:, -1].set(0.0)
-    head_DV = decoder.head(params, ids)
-    total, weight = loss.cross_entropy(hidden_BLD, head_DV, targets_BL, weights_BL, chunk, mesh, cfg.logit_soft_cap)
-    outside = jnp.any((targets_BL >= head_DV.shape[1]) & (weights_BL > 0))
-    return jnp.where(outside, jnp.nan, total), weight
+    return steps_lib.abstract_state(params, shardings, _optimizer(experiment, vocabulary_size), mesh)
 
 
 def make_step(
-    experiment: config.Experiment, vocabulary_size: int, mesh: Mesh, steps: int, ids: int | None = None
+    experiment: config.Experiment,
+    vocabulary_size: int,
+    mesh: Mesh,
+    steps: int,
+    ids: int | None = None,
+    codes: int = 0,
+    families: tuple[str, ...] = (),
 ) -> StepFunction:
     """The jitted training step; the state is donated.
 
     Args:
-        experiment: model, optimizer and the guard's spike factor.
+        experiment: model, optimizer and train.
         vocabulary_size: V.
         mesh: the mesh; call the step inside `jax.set_mesh(mesh)`.
         steps: total steps, for the schedule.
-        ids: that the softmax runs over, as in `loss_sums`; None: all.
+        ids, codes, families: as in `objective.Objective`.
 
     Returns:
-        step(state, batch) -> (state, metrics). Metrics are device scalars: those of `step.advance` (the loss in nats
-        per answer token), answer_tokens (sum of loss weights), tokens (padding included) and nonpadding_tokens.
+        step(state, batch) -> (state, metrics). Metrics are device scalars: those of `step.advance` (the loss is the
+        cross-entropy in nats per token that counts, without z-loss), those of `Objective.told`, answer_tokens (sum of
+        the rows' loss weights), tokens (padding included), nonpadding_tokens, flops and padded_flops.
     """
-    cfg = experiment.model
-    transform = optimizer.make(experiment.optimizer)
+    train = experiment.train
+    asks = Objective(train, experiment.model, ids, codes, families)
+    shardings = steps_lib.shardings_of(abstract_state(experiment, vocabulary_size, mesh))
+    transform = _optimizer(experiment, vocabulary_size)
     learning_rate = optimizer.schedule(experiment.optimizer, steps)
-
-    def mean_loss(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        weighted_loss, weight = loss_sums(params, batch, cfg, experiment.train.loss_chunk, mesh, ids)
-        return loss.mean(weighted_loss, weight), weight
+    softmax_ids = asks.softmax_ids or vocabulary_size
 
     def step(state: State, batch: Batch) -> tuple[State, Metrics]:
-        (value, weight), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state["params"], batch)
+        weights_BL, _ = asks.asked(batch)
+        weight = jnp.sum(weights_BL)  # of the GLOBAL batch: its parts are no means of their own
+
+        def share(params: Any, part: Batch) -> tuple[jax.Array, loss.Sums]:
+            sums = asks.sums(params, part, mesh)
+            return loss.mean(sums.objective, weight), sums
+
+        judged = jax.value_and_grad(share, has_aux=True)
+        (value, sums), gradients = steps_lib.summed(judged, state["params"], batch, train.accumulation, mesh)
+        gradients = jax.lax.with_sharding_constraint(gradients, shardings["params"])
         rate = learning_rate(state["step"])
-        state, metrics = steps_lib.advance(state, value, gradients, transform, rate, experiment.train.spike_factor)
+        state, metrics = steps_lib.advance(state, value, gradients, transform, rate, train.spike_factor)
+        metrics |= asks.told(sums.losses_G, sums.weights_G)
+        if train.z_loss:
+            metrics |= {"loss": loss.mean(jnp.sum(sums.losses_G), weight), "objective": value}
+        work = flops.of_batch(experiment.model, batch, jnp.count_nonzero(weights_BL), softmax_ids)
         counts = {
-            "answer_tokens": weight,
+            "answer_tokens": jnp.sum(following(batch["loss_weights"])),
             "tokens": jnp.int32(batch["tokens"].size),
             "nonpadding_tokens": jnp.count_nonzero(batch["segments"]),
+            "flops": work.needed,
+            "padded_flops": work.padded,
         }
         return state, metrics | counts
 
-    shardings = steps_lib.shardings_of(abstract_state(experiment, vocabulary_size, mesh))
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, steps_lib.everywhere(mesh)))
 
 
 def make_evaluation(
-    experiment: config.Experiment, mesh: Mesh, ids: int | None = None
+    experiment: config.Experiment,
+    mesh: Mesh,
+    ids: int | None = None,
+    codes: int = 0,
+    families: tuple[str, ...] = (),
 ) -> Callable[[Any, Batch], tuple[jax.Array, jax.Array]]:
-    """Jitted (params, batch) -> (sum of weight * loss, sum of weights); `ids` as in `loss_sums`."""
+    """Jitted (params, batch) -> (losses_G, weights_G) of `loss.Sums`; `ids` and the others as in `make_step`."""
+    asks = Objective(experiment.train, experiment.model, ids, codes, families)
 
     def evaluate(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return loss_sums(params, batch, experiment.model, experiment.train.loss_chunk, mesh, ids)
+        sums = asks.sums(params, batch, mesh)
+        outside = jnp.where(jnp.isnan(sums.objective), jnp.nan, 0.0)
+        return sums.losses_G + outside, sums.weights_G
 
     return jax.jit(evaluate)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from biomechgpt_jax import config
 from biomechgpt_jax.parallel import chips, collectives
+from biomechgpt_jax.training import flops
 
 ASSUMPTIONS = (
     "peak operations, memory and network bandwidth of the data sheet are reached",
@@ -54,7 +55,7 @@ class Estimate:
 def step_flops(experiment: config.Experiment, ids: int) -> float:
     """Operations of one step on the global batch, as utilisation counts them; `ids` of the softmax."""
     rows, length = experiment.train.batch_size, experiment.pack.row_length
-    return _training(experiment.model, rows * length, rows * length, ids, _pairs(experiment))
+    return flops.training(experiment.model, rows * length, rows * length, ids, _pairs(experiment))
 
 
 def recomputed(experiment: config.Experiment, ids: int) -> float:
@@ -62,25 +63,14 @@ def recomputed(experiment: config.Experiment, ids: int) -> float:
     if experiment.model.remat != "full":
         return 0.0
     rows, length = experiment.train.batch_size, experiment.pack.row_length
-    return _training(experiment.model, rows * length, 0, ids, _pairs(experiment)) / 3
-
-
-def _training(model: config.Model, tokens: int, asked: int, ids: int, pairs: float) -> float:
-    """6 N T over the matrices of the layers and, of the tokens that are asked, the head; 12 H K per layer and pair."""
-    attention = model.model_size * model.head_size * 2 * (model.heads + model.kv_heads)
-    matrices = model.layers * (attention + 3 * model.model_size * model.hidden_size)
-    products = 6.0 * (matrices * tokens + model.model_size * ids * asked)
-    return products + 12.0 * model.layers * model.heads * model.head_size * pairs
+    return flops.training(experiment.model, rows * length, 0, ids, _pairs(experiment)) / 3
 
 
 def _pairs(experiment: config.Experiment) -> float:
-    """Pairs of a query and a visible key over the batch, if each row is one trial: of a layer, on average."""
-    model, length = experiment.model, experiment.pack.row_length
-    window = min(model.window or length, length)
-    everything = length * (length + 1) / 2
-    near = window * (window + 1) / 2 + (length - window) * window
-    whole = model.layers // model.global_every if model.global_every else 0
-    return experiment.train.batch_size * (whole * everything + (model.layers - whole) * near) / model.layers
+    """Pairs of a query and a visible key over the batch and all layers, if each row is one trial."""
+    length, model = experiment.pack.row_length, experiment.model
+    windows = [min(model.windows[kind] or length, length) for kind in model.kinds]
+    return experiment.train.batch_size * sum(w * (w + 1) / 2 + (length - w) * w for w in windows)
 
 
 def estimate(

@@ -5,13 +5,18 @@ else a task trains (the codec's "codebook"). The guard skips a step whose loss o
 whose gradient norm is a spike, on the device: all but the step and the count of skips stays as it was.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from einops import rearrange
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.parallel import sharding
 
 State = dict[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -27,9 +32,9 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def placed(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+def placed(leaf: jax.ShapeDtypeStruct, layout: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
     """The abstract array with a sharding."""
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
 
 
 def abstract_state(
@@ -37,7 +42,7 @@ def abstract_state(
 ) -> State:
     """The state as `jax.ShapeDtypeStruct` with shardings: what a restore asks for. Computes nothing.
 
-    Adam's moments lie as their parameters; scalars and `others` on every device.
+    Moments lie as their parameters; scalars and `others` on every device.
 
     Args:
         params: tree of `jax.ShapeDtypeStruct`.
@@ -50,13 +55,14 @@ def abstract_state(
     rest = others | jax.eval_shape(_beginning)
     abstract = {name: jax.tree.map(lambda leaf: placed(leaf, whole), entry) for name, entry in rest.items()}
     abstract["params"] = jax.tree.map(placed, params, shardings)
-    abstract["opt_state"] = optax.tree_utils.tree_map_params(
-        transform,
-        placed,
-        jax.eval_shape(transform.init, params),
-        shardings,
-        transform_non_params=lambda leaf: placed(leaf, whole),
-    )
+    # A moment lies under the path of its parameter, whatever the optimizer is put together from.
+    layout = dict(jax.tree_util.tree_leaves_with_path(shardings))
+
+    def lying(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        ends = (path[start:] for start in range(len(path)))
+        return placed(leaf, next((layout[end] for end in ends if end in layout), whole))
+
+    abstract["opt_state"] = jax.tree_util.tree_map_with_path(lying, jax.eval_shape(transform.init, params))
     return abstract
 
 
@@ -78,6 +84,44 @@ def shardings_of(abstract: Any) -> Any:
 def _beginning() -> State:
     guard = {"norm_mean": jnp.float32(0), "accepted": jnp.int32(0), "skipped": jnp.int32(0)}
     return {"step": jnp.int32(0), "guard": guard}
+
+
+def microbatches(batch: Batch, parts: int, mesh: Mesh) -> Batch:
+    """The rows [B, ...] of a batch in parts [parts, B / parts, ...], each with rows of every device: none moves.
+
+    Raises:
+        InputError: the parts cannot be divided over the devices.
+    """
+    spread = math.prod(mesh.shape[axis] for axis in sharding.RULES["batch"])
+
+    def one(rows: jax.Array) -> jax.Array:
+        if rows.shape[0] % (parts * spread):
+            raise InputError(
+                f"train.batch_size {rows.shape[0]} cannot be split into train.accumulation {parts} parts over "
+                f"{spread} devices; give a multiple of {parts * spread} rows"
+            )
+        split = rearrange(rows, "(d p r) ... -> p (d r) ...", d=spread, p=parts)
+        return sharding.constrain(split, (None, "batch", "length", *[None] * (rows.ndim - 2)))
+
+    return {name: one(rows) for name, rows in batch.items()}
+
+
+def summed(judged: Callable[[Any, Batch], Any], params: Any, batch: Batch, parts: int, mesh: Mesh) -> Any:
+    """The sum of `judged(params, part)`, a tree of arrays, over the parts of a batch, computed one after another.
+
+    With weights of the global batch inside `judged` this is what it gives for the whole batch, with the memory of a
+    part.
+    """
+    if parts == 1:
+        return judged(params, batch)
+    split = microbatches(batch, parts, mesh)
+    first = jax.tree.map(lambda rows: rows[0], split)
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(judged, params, first))
+
+    def add(total: Any, part: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, judged(params, part)), None
+
+    return jax.lax.scan(add, zero, split)[0]
 
 
 def advance(

@@ -123,6 +123,6 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
         train=config.Train(batch_size=4, log_every=1, checkpoint_every=4, loss_chunk=16),
         mesh=config.Mesh(),
     )
-    vocabulary = SimpleNamespace(size=V, motion_offset=OFFSET, digest="toy")
+    vocabulary = SimpleNamespace(size=V, motion_offset=OFFSET, digest="toy", codes=CODES)
     vectors = rng.normal(size=(CODES, 6)).astype(np.float32)
     return Toy(sequences, experiment, vocabulary, vectors)

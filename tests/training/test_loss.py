@@ -22,6 +22,11 @@ def arrays(seed: int, share: float) -> tuple[jax.Array, ...]:
     )
 
 
+def mean_loss(*arguments) -> jax.Array:
+    sums = loss.cross_entropy(*arguments)
+    return loss.mean(sums.objective, sums.weight)
+
+
 def plain(hidden, head, targets, weights, soft_cap):
     logits = hidden @ head
     if soft_cap:
@@ -38,7 +43,7 @@ def test_value_and_gradients_equal_optax_on_full_logits(chunk: int, share: float
     hidden, head, targets, weights = arrays(0, share)
 
     def ours(hidden, head):
-        return loss.mean(*loss.cross_entropy(hidden, head, targets, weights, chunk, None, soft_cap))
+        return mean_loss(hidden, head, targets, weights, chunk, None, soft_cap)
 
     def reference(hidden, head):
         total, weight = plain(hidden, head, targets, weights, soft_cap)
@@ -51,12 +56,43 @@ def test_value_and_gradients_equal_optax_on_full_logits(chunk: int, share: float
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("chunk", "soft_cap"), [(7, 0.0), (4096, 3.0)])
+def test_z_loss_adds_the_squared_normaliser(chunk: int, soft_cap: float) -> None:
+    hidden, head, targets, weights = arrays(3, 0.5)
+
+    def ours(hidden, head):
+        return mean_loss(hidden, head, targets, weights, chunk, None, soft_cap, 0.1)
+
+    def reference(hidden, head):
+        total, weight = plain(hidden, head, targets, weights, soft_cap)
+        logits = hidden @ head
+        logits = soft_cap * jnp.tanh(logits / soft_cap) if soft_cap else logits
+        return (total + 0.1 * jnp.sum(weights * jax.nn.logsumexp(logits, axis=-1) ** 2)) / weight
+
+    value, gradients = jax.value_and_grad(ours, (0, 1))(hidden, head)
+    expected, expected_gradients = jax.value_and_grad(reference, (0, 1))(hidden, head)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for got, want in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_sums_by_group_come_from_the_same_pass() -> None:
+    hidden, head, targets, weights = arrays(4, 0.5)
+    groups = jnp.asarray(np.random.default_rng(0).integers(0, 3, (B, L)), jnp.int32)
+    sums = loss.cross_entropy(hidden, head, targets, weights, 7, None, 0.0, 0.1, groups, 4)
+    for group in range(4):
+        total, weight = plain(hidden, head, targets, weights * (groups == group), 0.0)
+        np.testing.assert_allclose(sums.losses_G[group], total, rtol=1e-5)
+        np.testing.assert_allclose(sums.weights_G[group], weight, rtol=1e-6)
+    assert sums.losses_G.sum() < sums.objective  # which has the z-loss too
+
+
 def test_no_weight_gives_zero_and_unweighted_nonsense_does_not_leak() -> None:
     hidden, head, targets, weights = arrays(1, 0.0)
     hidden = hidden.at[0, 0].set(jnp.nan)  # an unweighted position
 
     def mean(hidden, weights):
-        return loss.mean(*loss.cross_entropy(hidden, head, targets, weights, 8))
+        return mean_loss(hidden, head, targets, weights, 8)
 
     value, gradient = jax.value_and_grad(mean)(hidden, weights)
     assert value == 0 and not np.any(np.asarray(gradient))
@@ -69,7 +105,7 @@ def test_bfloat16_activations_agree_within_their_precision() -> None:
     narrow = hidden.astype(jnp.bfloat16)
 
     def ours(hidden, head):
-        return loss.mean(*loss.cross_entropy(hidden, head, targets, weights, 16))
+        return mean_loss(hidden, head, targets, weights, 16)
 
     value, (hidden_gradient, head_gradient) = jax.value_and_grad(ours, (0, 1))(narrow, head)
     expected, wanted = jax.value_and_grad(ours, (0, 1))(hidden, head)
@@ -90,7 +126,7 @@ def test_full_logits_never_exist() -> None:
     )
 
     def mean(hidden, head, targets, weights):
-        return loss.mean(*loss.cross_entropy(hidden, head, targets, weights, chunk))
+        return mean_loss(hidden, head, targets, weights, chunk)
 
     compiled = jax.jit(jax.grad(mean, (0, 1))).lower(*shapes).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < tokens * vocabulary * 4 / 8

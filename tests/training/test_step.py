@@ -11,13 +11,16 @@ import pytest
 
 from biomechgpt_jax import config
 from biomechgpt_jax.data import loader
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.parallel import sharding
-from biomechgpt_jax.training import language, optimizer
+from biomechgpt_jax.training import language, loss, optimizer
 from biomechgpt_jax.training import step as steps_lib
+from biomechgpt_jax.training.objective import Objective
 
 STEPS = 11  # as in test_loop: compiled once
+L, OFFSET, CODES = 32, 64, 40  # of the toy rows
 
 
 @pytest.fixture(scope="module")
@@ -136,12 +139,17 @@ def test_norms_and_embeddings_do_not_decay(toy) -> None:
     assert all(flag == ("kernel" in name) for name, flag in flags.items()) and any(flags.values())
 
 
+def objective(toy, ids, **train):
+    return Objective(replace(toy.experiment.train, loss_chunk=16, **train), toy.experiment.model, ids, CODES)
+
+
 def test_a_softmax_over_text_ids_is_the_plain_one_with_motion_at_minus_infinity(prepared, toy) -> None:
     mesh, rows, _, fresh = prepared
     batch, params, ids = rows.device_batch(0), fresh()["params"], toy.vocabulary.motion_offset
 
-    def ours(params):
-        return jnp.divide(*language.loss_sums(params, batch, toy.experiment.model, 16, mesh, ids))
+    def mean(params, ids):
+        sums = objective(toy, ids).sums(params, batch, mesh)
+        return loss.mean(sums.objective, sums.weight)
 
     def plain(params):
         logits = decoder.apply(params, batch, toy.experiment.model)[:, :-1]
@@ -151,12 +159,151 @@ def test_a_softmax_over_text_ids_is_the_plain_one_with_motion_at_minus_infinity(
         return jnp.sum(jnp.where(weights > 0, ce * weights, 0.0)) / jnp.sum(weights)
 
     with jax.set_mesh(mesh):
-        value, gradients = jax.jit(jax.value_and_grad(ours))(params)
+        value, gradients = jax.jit(jax.value_and_grad(mean), static_argnums=1)(params, ids)
         want, want_gradients = jax.jit(jax.value_and_grad(plain))(params)
     np.testing.assert_allclose(value, want, rtol=1e-5)
     for got, wanted in zip(jax.tree.leaves(gradients), jax.tree.leaves(want_gradients), strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-5)
-    assert value < jnp.divide(*language.loss_sums(params, batch, toy.experiment.model, 16, mesh)) - 0.1
+    assert value < jax.jit(mean, static_argnums=1)(params, None) - 0.1
 
     motion = {**batch, "loss_weights": jnp.ones_like(batch["loss_weights"])}
-    assert jnp.isnan(language.loss_sums(params, motion, toy.experiment.model, 16, mesh, ids)[0])
+    assert jnp.isnan(jax.jit(lambda: objective(toy, ids).sums(params, motion, mesh).objective)())
+
+
+def several_codes(batch):
+    """The toy rows with a second code on every motion token but the first."""
+    trunk = (batch["segments"] == 1) & (batch["branches"] == 0) & (batch["positions"] > 0)
+    second = OFFSET + CODES // 2 + batch["tokens"] % (CODES // 2)
+    first = jnp.where(trunk, OFFSET + batch["tokens"] % (CODES // 2), batch["tokens"])
+    return {**batch, "tokens": first, "codes_1": jnp.where(trunk, second, -1)}
+
+
+def test_pretraining_weighs_modalities_and_predicts_all_codes_of_a_token(prepared, toy) -> None:
+    """Against full logits: the token's own softmax over all ids, that of its second code over the second layer's."""
+    mesh, rows, _, fresh = prepared
+    batch, params, half = several_codes(rows.device_batch(0)), fresh()["params"], CODES // 2
+    asks = Objective(
+        replace(toy.experiment.train, answer_weight=2.0, question_weight=0.5, motion_weight=0.25, loss_chunk=16),
+        toy.experiment.model,
+        OFFSET,
+        half,
+    )
+
+    def mean(params):
+        sums = asks.sums(params, batch, mesh)
+        return loss.mean(sums.objective, sums.weight), sums
+
+    index = np.arange(1, L)
+    weights = np.select([index < 20, (index > 20) & (index < 24), (index >= 24) & (index < 28)], [0.25, 0.5, 2.0], 0.0)
+
+    def plain(params):
+        logits = decoder.apply(params, batch, toy.experiment.model)[:, :-1]
+        softmax_ce = optax.softmax_cross_entropy_with_integer_labels
+        ce = softmax_ce(logits, batch["tokens"][:, 1:])
+        second = batch["codes_1"][:, 1:] - OFFSET - half
+        layer = softmax_ce(logits[..., OFFSET + half : OFFSET + 2 * half], jnp.maximum(second, 0))
+        ce += jnp.where(second >= 0, layer, 0.0)
+        return jnp.sum(ce * weights) / (len(ce) * weights.sum()), ce
+
+    (value, sums), gradients = jax.jit(jax.value_and_grad(mean, has_aux=True))(params)
+    (want, ce), want_gradients = jax.jit(jax.value_and_grad(plain, has_aux=True))(params)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    for got, wanted in zip(jax.tree.leaves(gradients), jax.tree.leaves(want_gradients), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+    told = asks.told(sums.losses_G, sums.weights_G)
+    for name, weight in (("loss_answer", 2.0), ("loss_question", 0.5), ("loss_motion", 0.25)):
+        np.testing.assert_allclose(told[name], np.asarray(ce)[:, weights == weight].mean(), rtol=1e-5)
+
+
+def test_families_are_told_apart(prepared, toy) -> None:
+    mesh, rows, _, fresh = prepared
+    batch = {**rows.device_batch(0)}
+    batch["families"] = jnp.where(batch["branches"] > 0, jnp.array([2, 2, 1, 2])[:, None], 0)
+    asks = Objective(toy.experiment.train, toy.experiment.model, OFFSET, families=("balance", "gait", "strength"))
+    sums = jax.jit(lambda params: asks.sums(params, batch, mesh))(fresh()["params"])
+    told = asks.told(sums.losses_G, sums.weights_G)
+    assert told.keys() == {"loss_family_balance", "loss_family_gait", "loss_family_strength"}
+    assert jnp.isnan(told["loss_family_strength"])
+    balance, gait = told["loss_family_balance"], told["loss_family_gait"]
+    np.testing.assert_allclose((balance + 3 * gait) / 4, sums.objective / sums.weight, rtol=1e-5)
+
+
+def test_accumulation_equals_one_large_batch(prepared, toy) -> None:
+    """Parts of very unequal weight, one of them none: a mean of means would be far off."""
+    mesh, rows, _, fresh = prepared
+    batch = {**rows.device_batch(0)}
+    scale = jnp.array([0.0, 1.0, 7.0, 0.3])[:, None]
+    batch["loss_weights"] = batch["loss_weights"] * scale * jax.random.uniform(jax.random.key(0), (4, L))
+    found, params = [], fresh()["params"]
+    for parts in (1, 4):
+        train = replace(toy.experiment.train, accumulation=parts, z_loss=1e-2)
+        asks = Objective(train, toy.experiment.model, OFFSET, CODES)
+        weight = jnp.sum(asks.asked(batch)[0])
+
+        def share(params, part, asks=asks, weight=weight):
+            return loss.mean(asks.sums(params, part, mesh).objective, weight)
+
+        judged = jax.value_and_grad(share)
+        with jax.set_mesh(mesh):
+            found.append(jax.jit(lambda p, f=judged, n=parts: steps_lib.summed(f, p, batch, n, mesh))(params))
+    (want, wanted), (value, gradients) = found
+    np.testing.assert_allclose(value, want, rtol=1e-6)
+    for got, gradient in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
+        assert np.linalg.norm(got - gradient) <= 1e-6 * np.linalg.norm(gradient)
+
+
+def test_a_batch_that_cannot_be_split_over_the_devices_is_refused(prepared) -> None:
+    mesh, rows, _, _ = prepared
+    with pytest.raises(InputError, match=r"train.accumulation 3"):
+        steps_lib.microbatches(rows.device_batch(0), 3, mesh)
+
+
+def test_muon_makes_each_matrix_of_each_layer_orthogonal(toy) -> None:
+    """Against the definition: U V' of the singular value decomposition, times 0.2 sqrt(max(in, out))."""
+    cfg = replace(toy.experiment.optimizer, kind="muon", weight_decay=0.0, clip_norm=1e9)
+    transform = optimizer.make(cfg, decoder.logical_axes(toy.experiment.model, toy.vocabulary.size))
+    shapes = decoder.abstract(toy.experiment.model, toy.vocabulary.size)
+    random = np.random.default_rng(0)
+    gradients = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), shapes)
+    updates, _ = jax.jit(transform.update)(gradients, transform.init(gradients), gradients)
+    adam = optax.scale_by_adam(cfg.b1, cfg.b2)
+    wanted, _ = adam.update(gradients, adam.init(gradients))
+    block, plain = updates["layers"]["block"], wanted["layers"]["block"]
+    np.testing.assert_allclose(updates["embedding"], wanted["embedding"], rtol=1e-5)
+    np.testing.assert_allclose(block["mlp_norm"]["scale"], plain["mlp_norm"]["scale"], rtol=1e-5)
+    d, f, h = toy.experiment.model.model_size, toy.experiment.model.hidden_size, 2 * 16
+    sizes = {("attention", "query"): (d, h), ("attention", "output"): (h, d), ("mlp", "down"): (f, d)}
+    for (part, name), size in sizes.items():
+        for layer, gradient in zip(
+            block[part][name]["kernel"], gradients["layers"]["block"][part][name]["kernel"], strict=True
+        ):
+            got = np.asarray(layer).reshape(size) / (0.2 * max(size) ** 0.5)
+            left, _, right = np.linalg.svd(np.asarray(gradient).reshape(size), full_matrices=False)
+            np.testing.assert_allclose(np.linalg.svd(got)[1], 1.0, atol=0.4)  # five steps of the iteration
+            assert np.sum(got * (left @ right)) > 0.9 * np.linalg.norm(got) * np.linalg.norm(left @ right)
+
+
+def test_a_muon_step_trains_and_its_state_can_be_laid_out(prepared, toy) -> None:
+    mesh, rows, _, _ = prepared
+    experiment = replace(toy.experiment, optimizer=replace(toy.experiment.optimizer, kind="muon"))
+    state = language.init_state(jax.random.key(0), experiment, toy.vocabulary.size, mesh)
+    layout = language.abstract_state(experiment, toy.vocabulary.size, mesh)
+    described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
+    assert described == layout
+    jitted = language.make_step(experiment, toy.vocabulary.size, mesh, STEPS, OFFSET)
+    losses = []
+    with jax.set_mesh(mesh):
+        for _ in range(6):
+            state, metrics = jitted(state, rows.device_batch(0))
+            losses.append(float(metrics["loss"]))
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_warm_up_stable_decay() -> None:
+    cfg = config.Optimizer(
+        peak_learning_rate=1.0, final_fraction=0.1, warmup_steps=10, schedule="wsd", decay_fraction=0.25
+    )
+    rate = optimizer.schedule(cfg, 200)
+    assert 0 < rate(0) < 0.1
+    np.testing.assert_allclose([rate(i) for i in (10, 80, 150)], 1.0)
+    np.testing.assert_allclose([rate(175), rate(200)], [0.55, 0.1], rtol=1e-5)
