@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import RunError
 from biomechgpt_jax.parallel import mesh as meshes
-from biomechgpt_jax.training import checkpoint, metrics
+from biomechgpt_jax.training import checkpoint, flops, goodput, metrics, profiling
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
 PREEMPTED = 75  # exit code: stopped after saving, run again
@@ -68,7 +68,7 @@ class Task(Protocol):
 class Places(NamedTuple):
     """Where a run leaves its checkpoints and its metrics.jsonl (TensorBoard events beside it).
 
-    None: it leaves none, and SIGTERM ends it at once.
+    Traces of the profiler go to `profile` beside it. None: it leaves none, and SIGTERM ends it at once.
     """
 
     checkpoints: Path | None = None
@@ -96,13 +96,16 @@ def train(
         The state after the last step, on the mesh.
 
     Raises:
-        InputError: a mesh that does not fit, or checkpoints of another run.
+        InputError: a mesh that does not fit, checkpoints of another run, or `train.wandb` without its package.
         Diverged: too many skipped steps.
         RunError: a checkpoint could not be written.
         SystemExit: code 75 after a SIGTERM, the state saved.
     """
+    watch = goodput.Stopwatch()
+    metrics.check_project(cfg.wandb)
     mesh = meshes.make(mesh_sizes)
     saves = places.checkpoints is not None
+    record_at = places.metrics if jax.process_index() == 0 else None  # one process writes the record of all
     identity = task.identity(steps) if saves else {}
     checkpoints = checkpoint.Checkpoints(places.checkpoints, identity, cfg.keep_last, cfg.keep_every)
     with _closing(checkpoints), Preemption(saves) as preemption:
@@ -118,9 +121,12 @@ def train(
 
         with (
             jax.set_mesh(mesh),
-            metrics.MetricsLog(places.metrics if jax.process_index() == 0 else None, done) as log,
+            metrics.MetricsLog(record_at, done, cfg.wandb) as log,
+            _profiler(cfg, record_at) as profiler,
             task.batches(mesh, done, steps) as batches,
         ):
+            watch.go_on(log.earlier)
+            first = "compile"  # the first call of the step
 
             def record(completed: int, device_metrics: Metrics) -> None:
                 """Fetch a step's metrics; log them if it is its turn."""
@@ -132,11 +138,17 @@ def train(
                         f"(not finite, or a spike); {task.remedy} and train anew"
                     )
                 if completed % cfg.log_every == 0 or completed in (1, steps):
-                    progress(completed, log.write(completed, values | meter.read()))
+                    about = _utilisation(meter.read(), mesh) | watch.read() | profiling.memory()
+                    progress(completed, log.write(completed, values | about))
 
-            for batch in batches:
+            stream = iter(batches)
+            while (batch := _next(stream, watch, pending)) is not None:
+                profiler.before(done + 1)
+                watch.to(first)
                 state, device_metrics = step(state, batch)
+                watch.to(first := "step")
                 done += 1
+                profiler.after(done, device_metrics)
                 if pending is not None:
                     record(*pending)  # one step late: the device is never kept waiting
                 pending = (done, device_metrics)
@@ -144,20 +156,52 @@ def train(
 
                 stopping = preemption.requested(done)
                 due = done == steps or done % cfg.checkpoint_every == 0
-                if due or stopping:
+                validates = done == steps or done % (cfg.validate_every or cfg.checkpoint_every) == 0
+                if due or validates or stopping:
                     record(*pending)
                     pending = None
-                    if due:
-                        for name, value in validate(state).items():
-                            progress(done, log.write(done, {name: value}))
-                    log.sync()
-                    checkpoints.save(done, state)
+                    if validates:
+                        with watch.spent("validation"):
+                            found = validate(state)
+                        if found:
+                            progress(done, log.write(done, found))
+                    if due or stopping:
+                        log.sync()
+                        with watch.spent("checkpoint"):
+                            checkpoints.save(done, state)
                     meter.pause()
                 if stopping and done < steps:
                     checkpoints.wait()
                     raise SystemExit(PREEMPTED)
         checkpoints.wait()
         return state
+
+
+def _profiler(cfg: config.Train, record_at: Path | None) -> profiling.Profiler:
+    directory = None if record_at is None else record_at.parent / "profile"
+    return profiling.Profiler(directory, cfg.profile_from, cfg.profile_steps)
+
+
+def _utilisation(rates: dict[str, float], mesh: Mesh) -> dict[str, float]:
+    """The rates, and what share of the devices' peak they are where a task counts its operations."""
+    device = mesh.devices.flat[0].device_kind
+    shares = {
+        name: flops.utilisation(rates[rate], mesh.size, device)
+        for name, rate in (("mfu", "flops_per_second"), ("padded_mfu", "padded_flops_per_second"))
+        if rate in rates
+    }
+    return rates | shares
+
+
+def _next(stream: Iterator[Batch], watch: goodput.Stopwatch, pending: tuple[int, Metrics] | None) -> Batch | None:
+    """The next batch, None after the last; until it is there counts as a wait, unless a step is still running."""
+    watch.to("input_wait")
+    batch = next(stream, None)
+    waited = watch.to("step")
+    running: Any = None if pending is None else pending[1]["loss"]
+    if running is not None and not running.is_ready():
+        watch.recount(waited, "input_wait", "step")
+    return batch
 
 
 class Preemption:

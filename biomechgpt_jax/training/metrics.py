@@ -1,5 +1,10 @@
-"""The record of a run: metrics.jsonl, one JSON object per logged step, and TensorBoard events beside it."""
+"""The record of a run: metrics.jsonl, one JSON object per logged step, and TensorBoard events beside it.
 
+The same goes to Weights & Biases where a project is named and its package is installed (extra `wandb`).
+"""
+
+import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -9,6 +14,9 @@ from typing import IO, Any
 
 import tensorboardX
 
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.training import goodput
+
 
 class MetricsLog:
     """Appends to metrics.jsonl and to `tensorboard/<stem>` beside it; a context manager.
@@ -17,17 +25,26 @@ class MetricsLog:
         path: of metrics.jsonl; None: nothing is written.
         restored_step: the step that the run continues from; later lines belong to work that was lost and are
             cut away, so that the file is that of an undisturbed run.
+        project: of Weights & Biases (`check_project`); empty: none.
+
+    Attributes:
+        earlier: seconds by kind of the runs that this one continues (`goodput.earlier`).
     """
 
-    def __init__(self, path: str | Path | None, restored_step: int) -> None:
+    def __init__(self, path: str | Path | None, restored_step: int, project: str = "") -> None:
         self._started = time.monotonic()
         self._earlier_seconds = 0.0
         self._file: IO[str] | None = None
+        self._run: Any = None
+        self.earlier: dict[str, float] = {}
         if path is None:
             return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [entry for entry in read(path) if entry["step"] <= restored_step]
+        self._run = _wandb_run(project, path) if project else None
+        found = read(path)
+        kept = [entry for entry in found if entry["step"] <= restored_step]
+        self.earlier = goodput.earlier(kept, [entry for entry in found if entry["step"] > restored_step])
         self._earlier_seconds = max((entry.get("wall_seconds", 0.0) for entry in kept), default=0.0)
         temporary = path.with_name(path.name + ".partial")
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
@@ -49,6 +66,8 @@ class MetricsLog:
         if self._file is not None:
             for name, value in finite.items():
                 self._events.add_scalar(name, value, step)
+            if self._run is not None:
+                self._run.log(finite, step=step)
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
         return entry
@@ -65,6 +84,36 @@ class MetricsLog:
         if self._file is not None:
             self._file.close()
             self._events.close()
+        if self._run is not None:
+            self._run.finish()
+
+
+def check_project(project: str) -> None:
+    """Before anything else is done, in every process.
+
+    Raises:
+        InputError: a project of Weights & Biases is named, but the package is not installed.
+    """
+    if project and importlib.util.find_spec("wandb") is None:
+        raise InputError(
+            f'train.wandb is "{project}" but Weights & Biases is not installed: pip install "biomechgpt-jax[wandb]", '
+            "or leave train.wandb empty"
+        )
+
+
+def _wandb_run(project: str, path: Path) -> Any:
+    """A run of Weights & Biases; a run that is resumed goes on in the one of the same file."""
+    import wandb
+
+    whole = path.resolve()
+    identifier = hashlib.sha256(str(whole).encode()).hexdigest()[:16]
+    name = f"{whole.parent.name}-{whole.stem}"
+    return wandb.init(project=project, id=identifier, name=name, dir=str(whole.parent), resume="allow")
+
+
+def timed(name: str) -> bool:
+    """Whether a field of the log depends on the clock or the machine, and not on the run alone."""
+    return name.endswith(("_seconds", "_per_second", "_gib")) or name in ("goodput", "mfu", "padded_mfu")
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:

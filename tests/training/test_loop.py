@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax.errors import InputError, RunError
-from biomechgpt_jax.training import language, loop, manifest, metrics
+from biomechgpt_jax.training import goodput, language, loop, manifest, metrics
 
 STEPS = 11
 
@@ -31,9 +31,8 @@ def run(toy, workdir: Path, experiment=None, steps=STEPS, progress=lambda step, 
 
 def lines(workdir: Path):
     """The metrics without what depends on the clock."""
-    timed = ("wall_seconds", "per_second")
     return [
-        {k: v for k, v in entry.items() if not k.endswith(timed)} for entry in metrics.read(workdir / "metrics.jsonl")
+        {k: v for k, v in entry.items() if not metrics.timed(k)} for entry in metrics.read(workdir / "metrics.jsonl")
     ]
 
 
@@ -60,6 +59,12 @@ def test_undisturbed_run(toy, undisturbed) -> None:
     assert training[-1]["loss"] < training[0]["loss"]
     assert {"answer_tokens_per_second", "tokens_per_second", "nonpadding_tokens_per_second"} <= training[-1].keys()
     assert {"grad_norm", "learning_rate", "skipped", "wall_seconds"} <= training[-1].keys()
+    assert training[-1]["mfu"] is None and training[-1]["padded_mfu"] is None  # a processor's peak is not known
+    assert training[-1]["padded_flops_per_second"] > training[-1]["flops_per_second"] > 0
+    assert training[-1]["host_memory_gib"] > 0.1 and training[-1]["device_memory_gib"] is None
+    spent = {kind: training[-1][f"{kind}_seconds"] for kind in goodput.KINDS}
+    assert spent["compile"] > 0 and spent["step"] > 0 and spent["checkpoint"] > 0 and spent["lost"] == 0
+    assert training[-1]["goodput"] == pytest.approx(spent["step"] / sum(spent.values()), abs=1e-3)
     assert list((workdir / "tensorboard").rglob("events*"))
     # Complete: it returns at once, with the same parameters, and without touching the record.
     before = (workdir / "metrics.jsonl").read_bytes()
@@ -74,9 +79,14 @@ def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(toy, undisturbed, tmp
 
     with pytest.raises(Killed):
         run(toy, tmp_path, progress=progress)
+    repeated = metrics.read(tmp_path / "metrics.jsonl")
     params = run(toy, tmp_path)
     assert equal(params, undisturbed[1])
     assert lines(tmp_path) == lines(undisturbed[0])
+    # What was done after the checkpoint of step 4 was lost.
+    lost = repeated[-1]["wall_seconds"] - max(e["wall_seconds"] for e in repeated if e["step"] <= 4)
+    told = [e["lost_seconds"] for e in metrics.read(tmp_path / "metrics.jsonl") if "lost_seconds" in e]
+    assert told[-1] == pytest.approx(lost, abs=2e-3)
 
 
 def test_sigterm_saves_and_exits_with_75(toy, undisturbed, tmp_path) -> None:
@@ -154,6 +164,36 @@ def test_full_disk_ends_a_run_on_one_line(toy, disk) -> None:
 def test_logging_and_checkpoint_policy_may_change(toy, undisturbed) -> None:
     train = replace(toy.experiment.train, log_every=5, checkpoint_every=3, keep_last=1)
     assert equal(run(toy, undisturbed[0], replace(toy.experiment, train=train)), undisturbed[1])
+
+
+def test_held_out_loss_has_its_own_interval(toy, tmp_path) -> None:
+    """And nothing is compiled after the first epoch, which six steps of four rows end: 22 rows."""
+    compiled: list[int] = []
+    reached = 0
+
+    def progress(step, values):
+        nonlocal reached
+        reached = step
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(reached)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        train = replace(toy.experiment.train, validate_every=3, checkpoint_every=100)
+        run(toy, tmp_path, replace(toy.experiment, train=train), progress=progress)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    validated = [e["step"] for e in metrics.read(tmp_path / "metrics.jsonl") if "validation_loss" in e]
+    assert validated == [3, 6, 9, STEPS]
+    assert compiled and max(compiled) < 6
+
+
+def test_steps_are_traced_on_request(toy, tmp_path) -> None:
+    train = replace(toy.experiment.train, profile_from=3, profile_steps=2)
+    run(toy, tmp_path, replace(toy.experiment, train=train))
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
 
 
 def test_too_many_skipped_steps_stop_the_run(toy, tmp_path) -> None:

@@ -1,8 +1,13 @@
 """The record of a run survives interruptions."""
 
 import json
+import sys
+from types import ModuleType
 
-from biomechgpt_jax.training import metrics
+import pytest
+
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.training import goodput, metrics
 
 
 def test_lines_past_the_restored_step_are_cut_away(tmp_path) -> None:
@@ -40,6 +45,58 @@ def test_rates(monkeypatch) -> None:
     meter.pause()  # at 110 s: a validation
     meter.add({"answers": 10, "tokens": 1000})
     assert meter.read()["tokens_per_second"] == 2000.0
+
+
+def test_seconds_by_kind(monkeypatch) -> None:
+    clock = iter([0.0, 10.0, 12.0, 15.0, 21.0, 30.0])
+    monkeypatch.setattr(goodput.time, "monotonic", lambda: next(clock))
+    watch = goodput.Stopwatch()
+    assert watch.to("step") == 10.0  # of the start
+    with watch.spent("validation"):  # from 12 to 15 s
+        pass
+    assert watch.to("input_wait") == 6.0
+    watch.go_on({"lost": 5.0, "step": 2.0})
+    told = watch.read()  # at 30 s
+    seconds = {"start": 10.0, "compile": 0.0, "input_wait": 9.0, "step": 10.0, "checkpoint": 0.0, "validation": 3.0}
+    assert told == {f"{kind}_seconds": value for kind, value in (seconds | {"lost": 5.0}).items()} | {"goodput": 0.2703}
+
+
+def test_work_that_a_restart_repeats_is_lost_every_time() -> None:
+    kept = [{"step": 4, "wall_seconds": 10.0, "step_seconds": 8.0}, {"step": 4, "wall_seconds": 11.0}]
+    cut = [{"step": 5, "wall_seconds": 13.0, "lost_seconds": 0.0}, {"step": 6, "wall_seconds": 15.0}]
+    first = goodput.earlier(kept, cut)
+    assert first["lost"] == 4.0 and first["step"] == 8.0
+    again = [{"step": 5, "wall_seconds": 12.0, "lost_seconds": first["lost"]}]
+    assert goodput.earlier(kept, again)["lost"] == 5.0
+    assert goodput.earlier([], [])["lost"] == 0.0
+
+
+def test_weights_and_biases_gets_the_same(tmp_path, monkeypatch) -> None:
+    calls: list[tuple[str, object]] = []
+
+    class Run:
+        def log(self, values, step):
+            calls.append((f"log {step}", values))
+
+        def finish(self):
+            calls.append(("finish", None))
+
+    package = ModuleType("wandb")
+    package.init = lambda **given: calls.append(("init", given)) or Run()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    for step in (1, 2):
+        with metrics.MetricsLog(tmp_path / "metrics.jsonl", step - 1, "gait") as log:
+            log.write(step, {"loss": 2.0, "mfu": float("nan")})
+    assert [name for name, _ in calls] == ["init", "log 1", "finish", "init", "log 2", "finish"]
+    assert calls[0][1] == calls[3][1] and calls[0][1]["project"] == "gait"  # the same run goes on
+    assert calls[1][1] == {"loss": 2.0}
+
+
+def test_weights_and_biases_not_installed_is_told(monkeypatch) -> None:
+    monkeypatch.setattr(metrics.importlib.util, "find_spec", lambda name: None)
+    metrics.check_project("")
+    with pytest.raises(InputError, match=r"train.wandb.*pip install"):
+        metrics.check_project("gait")
 
 
 def test_without_a_path_nothing_is_written() -> None:
