@@ -190,8 +190,7 @@ def identity(experiment: config.Experiment, vocabulary: VocabularyLike, dataset:
     model = asdict(experiment.model)
     for name in ("remat", "attention"):  # memory against time, and the same result by another path
         del model[name]
-    # Cosine and linear decay end at the last step from the first one on; what is stable has no end yet.
-    ends = {} if experiment.optimizer.schedule == "wsd" else {"steps": steps}
+    ends = {"steps": steps, "stable_until": optimizer.stable_until(experiment.optimizer, steps)}
     return {
         "model": model,
         "optimizer": asdict(experiment.optimizer) | ends,

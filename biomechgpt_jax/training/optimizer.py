@@ -44,7 +44,7 @@ def schedule(cfg: config.Optimizer, steps: int) -> optax.Schedule:
     )
     decay_steps = steps - warmup_steps
     if cfg.schedule == "wsd":
-        decay_steps = min(decay_steps, max(1, round(cfg.decay_fraction * steps)))
+        decay_steps = steps - _stable_end(cfg, steps)
         decay = optax.linear_schedule(cfg.peak_learning_rate, final, decay_steps)
         peak = optax.constant_schedule(cfg.peak_learning_rate)
         return optax.join_schedules([warmup, peak, decay], [warmup_steps, steps - decay_steps])
@@ -53,6 +53,16 @@ def schedule(cfg: config.Optimizer, steps: int) -> optax.Schedule:
     else:
         decay = optax.linear_schedule(cfg.peak_learning_rate, final, decay_steps)
     return optax.join_schedules([warmup, decay], [warmup_steps])
+
+
+def stable_until(cfg: config.Optimizer, steps: int) -> int:
+    """Up to which step the learning rate does not depend on the total of steps, so that it may change; -1: none."""
+    return _stable_end(cfg, steps) if cfg.schedule == "wsd" and cfg.warmup_steps <= steps // 2 else -1
+
+
+def _stable_end(cfg: config.Optimizer, steps: int) -> int:
+    """The step from which wsd decays: after the warm-up, and at least the last step."""
+    return min(max(min(cfg.warmup_steps, steps // 2), steps - round(cfg.decay_fraction * steps)), steps - 1)
 
 
 def decayed(params: Any) -> Any:

@@ -307,3 +307,8 @@ def test_warm_up_stable_decay() -> None:
     assert 0 < rate(0) < 0.1
     np.testing.assert_allclose([rate(i) for i in (10, 80, 150)], 1.0)
     np.testing.assert_allclose([rate(175), rate(200)], [0.55, 0.1], rtol=1e-5)
+    # Until decay begins the total may change.
+    longer, until = optimizer.schedule(cfg, 400), optimizer.stable_until(cfg, 200)
+    assert until == 150 and all(rate(i) == longer(i) for i in range(until + 1)) and rate(until + 1) < longer(until + 1)
+    assert optimizer.stable_until(replace(cfg, schedule="cosine"), 200) == -1
+    assert optimizer.stable_until(replace(cfg, warmup_steps=150), 200) == -1
