@@ -1,11 +1,15 @@
-"""Answers out of the decoder: cached greedy decoding of ragged prompts, and scores of given branches.
+"""Answers out of the decoder: cached decoding of many questions about each of many movements, and scores of branches.
 
-Shapes: B batch, T prompt, S cache, L row, D model, V vocabulary.
+Log-probabilities are always those of the model itself: at temperature 1, whatever a constraint forbids included.
+
+Shapes: R trunks, P questions of a trunk, B = R x P answers, S columns of a trunk with its prompts, W tokens of all of
+them, N new tokens, L row, D model, V vocabulary, A states of an automaton, F tokens to choose from.
 """
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +17,9 @@ import numpy as np
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import attention, decoder, layers
+from biomechgpt_jax.model import attention, constraints, decoder, decoding, layers, sampling
 
+NO_CODE = -1  # where a token has fewer codes than the row's arrays
 LOGITS_TOKENS = 4096  # rows of logits that exist at one time in branch_logprobs
 
 
@@ -55,87 +60,337 @@ def branch_logprobs(
     return jnp.where(batch["loss_weights"] > 0, scores_BL, 0.0)
 
 
+@dataclass(frozen=True)
+class Request:
+    """A movement and the questions about it.
+
+    Attributes:
+        trunk: i32[n] or i32[n, Q] ids that all questions see (`data.packing.trunk`); of length 0 where there is none.
+        questions: i32[m] or i32[m, Q] ids, each up to where its answer begins; the same Q for all.
+        answers: what the answer to each question may be; none given: anything, for all of them.
+    """
+
+    trunk: np.ndarray
+    questions: Sequence[np.ndarray]
+    answers: Sequence[constraints.Automaton] = ()
+
+
+class Answer(NamedTuple):
+    """New tokens i32[m], the end token included where it came, and their log-probabilities f32[m]."""
+
+    tokens: np.ndarray
+    logprobs: np.ndarray
+
+
 class _State(NamedTuple):
     """The decoding loop: everything has a fixed shape, so that one bucket compiles once."""
 
-    step: jax.Array
-    cache: layers.Cache  # [layers, B, S, G, K]; prompts in columns 0..T, new tokens from column T
-    logits_BV: jax.Array  # of the next token
+    step: jax.Array  # tokens chosen so far
+    own: decoding.Own
+    state_B: jax.Array
     done_B: jax.Array
     tokens_BN: jax.Array
     logprobs_BN: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames=("cfg", "max_new", "end_id", "ids"))
-def _decode(
+@functools.partial(jax.jit, static_argnames=("cfg", "ids"))
+def _prepare(params: decoder.Params, cfg: config.Model, ids: int | None) -> decoding.Weights:
+    return decoding.prepare(params, cfg, ids)
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _prefill(
     params: decoder.Params,
-    prompts_BT: jax.Array,
-    lengths_B: jax.Array,
-    allowed_V: jax.Array,
+    batch: decoder.Batch,
+    columns_RS: jax.Array,
+    last_B: jax.Array,
+    starts_RP: jax.Array,
+    cfg: config.Model,
+) -> tuple[decoding.Prefix, jax.Array]:
+    """Keys and values of all trunks and prompts, and the hidden state [B, D] of the last token of every prompt.
+
+    Args:
+        batch: tokens (and codes), positions, segments, branches i32[1, W], one trunk after another without gaps.
+        columns_RS: where in that row the columns of each trunk stand; -1 for none.
+    """
+    module = layers.Decoder(cfg, params["embedding"].shape[0], decoder.compute_dtype(cfg), return_cache=True)
+    applied: Any = module.apply({"params": params}, decoder.ids(batch), decoder.shared(batch, cfg))
+    x_1WD, cache = applied
+    there_RS, columns_RS = columns_RS >= 0, jnp.maximum(columns_RS, 0)
+    keys, values = (
+        tuple(jnp.moveaxis(x_1WGK[0][columns_RS], 2, 1) for x_1WGK in stacked) for stacked in (cache.keys, cache.values)
+    )
+    rows = attention.Rows(
+        batch["positions"][0][columns_RS], there_RS.astype(jnp.int32), batch["branches"][0][columns_RS]
+    )
+    return decoding.Prefix(keys, values, rows, starts_RP), x_1WD[0, last_B]
+
+
+@functools.partial(jax.jit, static_argnames=("cfg", "max_new", "end_id", "rule"))
+def _decode(
+    weights: decoding.Weights,
+    prefix: decoding.Prefix,
+    last_BD: jax.Array,
+    state_B: jax.Array,
+    choice: sampling.Choice,
     cfg: config.Model,
     max_new: int,
     end_id: int,
-    ids: int | None,
+    rule: sampling.Rule,
 ) -> tuple[jax.Array, jax.Array]:
     """Tokens i32[B, max_new] (end_id after the end) and their log-probabilities f32[B, max_new].
 
-    A row of length 0 is padding of the batch.
+    A row whose state is below 0 is padding of the batch.
     """
-    rows, width = prompts_BT.shape[:2]
-    module = layers.Decoder(cfg, params["embedding"].shape[0], decoder.compute_dtype(cfg), return_cache=True)
-    head_DV = decoder.head(params, ids)
 
-    # Prefill. New tokens share one column per step whatever the prompt's length; positions tell them apart.
-    column_S = jnp.arange(width + max_new)
-    positions_BS = jnp.where(column_S < width, column_S, lengths_B[:, None] + column_S - width)
-    prompt_BT = column_S[:width] < lengths_B[:, None]
-    zeros_BT = jnp.zeros((rows, width), jnp.int32)
-    batch = {
-        "positions": positions_BS[:, :width],
-        "segments": prompt_BT.astype(jnp.int32),
-        "branches": zeros_BT,
-    }
-    x_BTD, cache = module.apply({"params": params}, prompts_BT, decoder.shared(batch, cfg))
-    last_BD = jnp.take_along_axis(x_BTD, jnp.maximum(lengths_B - 1, 0)[:, None, None], axis=1)[:, 0]
-    cache = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, max_new), (0, 0), (0, 0))), cache)
-
-    def unfinished(state: _State) -> jax.Array:
-        return (state.step < max_new) & ~jnp.all(state.done_B)
-
-    def advance(state: _State) -> _State:
-        masked_BV = jnp.where(allowed_V, state.logits_BV, -jnp.inf)
-        token_B = jnp.where(state.done_B, end_id, jnp.argmax(masked_BV, axis=-1)).astype(jnp.int32)
-        chosen_B = jnp.take_along_axis(state.logits_BV, token_B[:, None], axis=1)[:, 0]
-        logprob_B = jnp.where(state.done_B, 0.0, chosen_B - jax.nn.logsumexp(state.logits_BV, axis=-1))
-
-        position_B1 = (lengths_B + state.step)[:, None]
-        filled_BS = jnp.pad(prompt_BT, ((0, 0), (0, max_new))) | ((column_S >= width) & (column_S < width + state.step))
-        one_B1 = jnp.ones_like(position_B1)
-        token = attention.Rows(position_B1, one_B1, 0 * one_B1)
-        cached = attention.Rows(positions_BS, filled_BS.astype(jnp.int32), 0 * positions_BS)
-        keys = attention.Rows(*(jnp.concatenate(pair, axis=1) for pair in zip(cached, token, strict=True)))
-        common = decoder.shared_with_cache(token, keys, cfg)
-        x_BTD, new = module.apply({"params": params}, token_B[:, None], common, state.cache)
-        column = width + state.step
-        return _State(
+    def choose(hidden_BD: jax.Array, state: _State) -> _State:
+        logits_BV = decoder.logits(hidden_BD, weights.head_DV, cfg)
+        token_B, led_B = sampling.choose(logits_BV, state.state_B, state.step, choice, rule)
+        token_B = jnp.where(state.done_B, end_id, token_B)
+        chosen_B = jnp.take_along_axis(logits_BV, token_B[:, None], axis=1)[:, 0]
+        logprob_B = jnp.where(state.done_B, 0.0, chosen_B - jax.nn.logsumexp(logits_BV, axis=-1))
+        return state._replace(
             step=state.step + 1,
-            cache=jax.tree.map(lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x, column, 2), state.cache, new),
-            logits_BV=decoder.logits(x_BTD[:, 0], head_DV, cfg),
+            state_B=led_B,
             done_B=state.done_B | (token_B == end_id),
             tokens_BN=state.tokens_BN.at[:, state.step].set(token_B),
             logprobs_BN=state.logprobs_BN.at[:, state.step].set(logprob_B),
         )
 
+    def unfinished(state: _State) -> jax.Array:
+        return (state.step < max_new) & ~jnp.all(state.done_B)
+
+    def advance(state: _State) -> _State:
+        token_B1 = jax.lax.dynamic_slice_in_dim(state.tokens_BN, state.step - 1, 1, axis=1)
+        x_B1D, own = decoding.advance(weights, cfg, prefix, state.own, token_B1, state.step - 1)
+        return choose(x_B1D[:, 0], state._replace(own=own))
+
+    rows = len(state_B)
     start = _State(
         step=jnp.zeros((), jnp.int32),
-        cache=cache,
-        logits_BV=decoder.logits(last_BD, head_DV, cfg),
-        done_B=lengths_B == 0,
+        own=decoding.empty(prefix, max_new),
+        state_B=jnp.maximum(state_B, 0),
+        done_B=state_B < 0,
         tokens_BN=jnp.full((rows, max_new), end_id, jnp.int32),
         logprobs_BN=jnp.zeros((rows, max_new), jnp.float32),
     )
-    final = jax.lax.while_loop(unfinished, advance, start)
+    final = jax.lax.while_loop(unfinished, advance, choose(last_BD, start))
     return final.tokens_BN, final.logprobs_BN
+
+
+class _Laid(NamedTuple):
+    """A batch of requests: what `_prefill` takes, and where the answers go."""
+
+    batch: dict[str, np.ndarray]
+    columns_RS: np.ndarray
+    last_B: np.ndarray
+    starts_RP: np.ndarray
+    asked_B: np.ndarray  # bool: a question, not padding
+
+
+def _rounded(count: int) -> int:
+    """The next power of two."""
+    return 1 << max(0, count - 1).bit_length()
+
+
+def _length(request: Request) -> int:
+    return len(request.trunk) + sum(map(len, request.questions))
+
+
+def _lay_out(requests: Sequence[Request], rows: int, questions: int, columns: int, bucket: int) -> _Laid:
+    """Lay trunks, each with its prompts as branches, into one row, one after another.
+
+    Long and short requests share a batch without padding of the short ones. The row's length is rounded up to a
+    multiple of the bucket and of an eighth of what is needed where all requests are the longest.
+    """
+    total = sum(map(_length, requests))
+    unit = bucket * max(1, -(-rows * columns // (8 * bucket)))
+    width = -(-total // unit) * unit
+    first = np.asarray(requests[0].questions[0])
+    layers_of = 1 if first.ndim == 1 else first.shape[1]
+    ids = np.full((layers_of, width), NO_CODE, np.int32)
+    ids[0] = 0
+    places = {name: np.zeros((1, width), np.int32) for name in decoder.ROW_KEYS}
+    laid = _Laid(
+        places,
+        np.full((rows, columns), -1, np.int32),
+        np.zeros(rows * questions, np.int32),
+        np.zeros((rows, questions), np.int32),
+        np.zeros(rows * questions, bool),
+    )
+    at = 0
+    for row, request in enumerate(requests):
+        trunk = len(request.trunk)
+        laid.columns_RS[row, : _length(request)] = at + np.arange(_length(request))
+        for branch, tokens in enumerate((request.trunk, *request.questions)):
+            if len(tokens) == 0:
+                continue
+            cells, begin = slice(at, at + len(tokens)), trunk if branch else 0
+            ids[:, cells] = np.reshape(tokens, (len(tokens), layers_of)).T
+            places["positions"][0, cells] = begin + np.arange(len(tokens))
+            places["segments"][0, cells] = row + 1
+            places["branches"][0, cells] = branch
+            at += len(tokens)
+            if branch:
+                laid.last_B[row * questions + branch - 1] = at - 1
+                laid.starts_RP[row, branch - 1] = begin + len(tokens)
+                laid.asked_B[row * questions + branch - 1] = True
+    places["tokens"] = ids[:1]
+    places |= {f"codes_{layer}": ids[layer : layer + 1] for layer in range(1, layers_of)}
+    return laid
+
+
+def _tables(requests: Sequence[Request], questions: int, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All automata of a batch as one: tokens and states i32[A, F], rounded up, and each answer's first state i32[B]."""
+    starts_B = np.zeros(rows * questions, np.int32)
+    distinct: dict[int, tuple[constraints.Automaton, int]] = {}
+    states = 0
+    for row, request in enumerate(requests):
+        for number, automaton in enumerate(request.answers):
+            if id(automaton) not in distinct:
+                distinct[id(automaton)] = automaton, states
+                states += len(automaton.tokens)
+            starts_B[row * questions + number] = distinct[id(automaton)][1]
+    if not distinct:
+        return np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32), starts_B
+    most = _rounded(max(automaton.tokens.shape[1] for automaton, _ in distinct.values()))
+    tokens_AF = np.full((_rounded(states), most), constraints.NONE, np.int32)
+    states_AF = np.zeros_like(tokens_AF)
+    for automaton, first in distinct.values():
+        cells = slice(first, first + len(automaton.tokens)), slice(automaton.tokens.shape[1])
+        tokens_AF[cells], states_AF[cells] = automaton.tokens, automaton.states + first
+    return tokens_AF, states_AF, starts_B
+
+
+def generate(
+    params: decoder.Params,
+    cfg: config.Model,
+    requests: Sequence[Request],
+    max_new: int,
+    end_id: int,
+    how: sampling.Sampling = sampling.GREEDY,
+    key: jax.Array | None = None,
+    seeds: Sequence[Sequence[int]] | None = None,
+    bucket: int = 64,
+    batch_size: int = 32,
+    ids: int | None = None,
+) -> list[list[Answer]]:
+    """Answer every question of every request, with a KV cache.
+
+    The keys and values of a trunk are computed once for all its questions. An answer depends neither on the other
+    questions nor on how they are batched. Sizes are rounded up (columns to multiples of `bucket`, trunks, questions and
+    automata to powers of two): each combination that occurs compiles once, whatever the questions are.
+
+    Args:
+        params: from `decoder.init`.
+        cfg: the model.
+        requests: positions count from 0 at the trunk's first token; each question goes on from the trunk's end.
+        max_new: at most this many new tokens.
+        end_id: the token that ends an answer.
+        how: tokens are chosen; the most probable ones where not said otherwise.
+        key: for sampling. Each answer has a key of its own, folded from its seed.
+        seeds: one number for each question of each request; its running number where not given.
+        bucket: multiple to which trunks with their prompts are padded.
+        batch_size: answers decoded together; more if one trunk has more questions.
+        ids: the softmax runs over the first so many ids alone, and only they are chosen from; None: over all.
+
+    Returns:
+        For each request, for each question, its new tokens and their log-probabilities.
+
+    Raises:
+        InputError: an empty question, ids outside the vocabulary, sampling without a key, or a constraint whose
+            longest answer is longer than max_new.
+    """
+    _check(params["embedding"].shape[0], requests, max_new, end_id, how, key, bucket, batch_size, ids)
+    if seeds is None:
+        numbers = iter(range(sum(len(request.questions) for request in requests)))
+        seeds = [[next(numbers) for _ in request.questions] for request in requests]
+    weights = _prepare(params, cfg, ids)
+    key = jax.random.key(0) if key is None else key
+
+    def sizes(index: int) -> tuple[int, int, int]:
+        """Of a request: columns, questions and choices, rounded up. Those that agree share a batch."""
+        request = requests[index]
+        most = max((automaton.tokens.shape[1] for automaton in request.answers), default=0)
+        return _rounded(len(request.questions)), _rounded(most), -(-_length(request) // bucket) * bucket
+
+    waiting = sorted((index for index in range(len(requests)) if requests[index].questions), key=sizes)
+    found: list[list[Answer]] = [[] for _ in requests]
+    while waiting:
+        questions, choices, _ = sizes(waiting[0])
+        rows = max(1, batch_size // questions)
+        alike = [index for index in waiting[:rows] if sizes(index)[:2] == (questions, choices)]
+        waiting = waiting[len(alike) :]
+        rows = min(rows, _rounded(len(alike)))
+        members = [requests[index] for index in alike]
+        laid = _lay_out(members, rows, questions, max(sizes(index)[2] for index in alike), bucket)
+        tokens_AF, states_AF, starts_B = _tables(members, questions, rows)
+        seeds_B = np.zeros(rows * questions, np.uint32)
+        for row, index in enumerate(alike):
+            seeds_B[row * questions :][: len(seeds[index])] = seeds[index]
+        choice = sampling.Choice(
+            jnp.asarray(tokens_AF),
+            jnp.asarray(states_AF),
+            jax.vmap(jax.random.fold_in, (None, 0))(key, seeds_B),
+            jnp.float32(how.temperature),
+            jnp.float32(how.top_p),
+        )
+        prefix, last_BD = _prefill(params, laid.batch, laid.columns_RS, laid.last_B, laid.starts_RP, cfg)
+        state_B = np.where(laid.asked_B, starts_B, -1)
+        decoded = _decode(weights, prefix, last_BD, state_B, choice, cfg, max_new, end_id, how.rule)
+        tokens_BN, logprobs_BN = jax.device_get(decoded)
+        for row, index in enumerate(alike):
+            for answer in range(row * questions, row * questions + len(requests[index].questions)):
+                ends = np.flatnonzero(tokens_BN[answer] == end_id)
+                count = int(ends[0]) + 1 if len(ends) else max_new
+                found[index].append(Answer(tokens_BN[answer, :count], logprobs_BN[answer, :count]))
+    return found
+
+
+def _check(
+    vocabulary: int,
+    requests: Sequence[Request],
+    max_new: int,
+    end_id: int,
+    how: sampling.Sampling,
+    key: jax.Array | None,
+    bucket: int,
+    batch_size: int,
+    ids: int | None,
+) -> None:
+    """Refuse what `generate` cannot answer."""
+    if max_new < 1 or bucket < 1 or batch_size < 1:
+        raise InputError(f"generate: max_new {max_new}, bucket {bucket} and batch_size {batch_size} must be at least 1")
+    if not 0 <= end_id < vocabulary:
+        raise InputError(f"generate: end_id {end_id} lies outside the vocabulary of {vocabulary}")
+    if ids is not None and not end_id < ids <= vocabulary:
+        raise InputError(
+            f"generate: ids is {ids}; give more than end_id {end_id}, at most the vocabulary of {vocabulary}"
+        )
+    if how.temperature > 0 and key is None:
+        raise InputError("generate: sampling needs a key; give jax.random.key(seed)")
+    for number, request in enumerate(requests):
+        where = f"generate: request {number}"
+        if request.answers and len(request.answers) != len(request.questions):
+            raise InputError(f"{where} has {len(request.questions)} questions and {len(request.answers)} constraints")
+        for automaton in request.answers:
+            if automaton.longest > max_new:
+                raise InputError(f"{where} may need {automaton.longest} tokens; raise max_new above {max_new}")
+            if automaton.tokens.max() >= (ids or vocabulary):
+                raise InputError(
+                    f"{where} has a constraint with ids outside the {ids or vocabulary} that can be chosen"
+                )
+        for question in request.questions:
+            if len(question) == 0:
+                raise InputError(f"{where} has an empty question; give at least one token")
+        for tokens in (request.trunk, *request.questions):
+            if len(tokens) and (
+                np.min(np.reshape(tokens, (len(tokens), -1))[:, 0]) < 0 or np.max(tokens) >= vocabulary
+            ):
+                raise InputError(
+                    f"{where} holds ids outside the vocabulary of {vocabulary}; "
+                    f"encode it with the model's own tokenizer"
+                )
 
 
 def greedy(
@@ -148,68 +403,23 @@ def greedy(
     batch_size: int = 32,
     allowed: np.ndarray | None = None,
     ids: int | None = None,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Continue every prompt with its most probable tokens, with a KV cache.
-
-    Prompts are sorted into buckets of length (multiples of `bucket`) and batches (powers of two up to
-    `batch_size`); each pair of sizes compiles once. Neither changes a result.
+) -> list[Answer]:
+    """Continue every prompt with its most probable tokens: `generate` for prompts that share nothing.
 
     Args:
-        params: from `decoder.init`.
-        cfg: the model.
         prompts: i32[n_i] or i32[n_i, Q] ids as `data.packing.after` lays them, trunk and question in one sequence,
             positions from 0; the same Q for all.
-        max_new: at most this many new tokens.
-        end_id: the token that ends an answer.
-        bucket: multiple to which prompts are padded.
-        batch_size: prompts decoded together.
         allowed: bool[V], the tokens that may be chosen (let it hold `end_id`); None: all.
-        ids: the softmax runs over the first so many ids alone, and only they are chosen from; None: over all.
-
-    Returns:
-        For each prompt its new tokens i32[m], the end token included where it came, and their
-        log-probabilities f32[m] under the model without the constraint of `allowed`.
 
     Raises:
-        InputError: an empty prompt, ids outside the vocabulary, or a mask that allows nothing.
+        InputError: as `generate`, or a mask that allows nothing.
     """
-    vocabulary = params["embedding"].shape[0]
-    if max_new < 1 or bucket < 1 or batch_size < 1:
-        raise InputError(f"greedy: max_new {max_new}, bucket {bucket} and batch_size {batch_size} must be at least 1")
-    if not 0 <= end_id < vocabulary:
-        raise InputError(f"greedy: end_id {end_id} lies outside the vocabulary of {vocabulary}")
-    for index, prompt in enumerate(prompts):
-        if len(prompt) == 0:
-            raise InputError(f"greedy: prompt {index} is empty; give at least one token")
-        if np.min(np.reshape(prompt, (len(prompt), -1))[:, 0]) < 0 or np.max(prompt) >= vocabulary:
-            raise InputError(
-                f"greedy: prompt {index} holds ids outside the vocabulary of {vocabulary}; "
-                f"encode it with the model's own tokenizer"
-            )
-    mask = np.ones(vocabulary, bool) if allowed is None else np.asarray(allowed, bool)
-    if ids is not None and not end_id < ids <= vocabulary:
-        raise InputError(
-            f"greedy: ids is {ids}; give more than end_id {end_id}, at most the vocabulary of {vocabulary}"
-        )
-    if mask.shape != (vocabulary,) or not mask[:ids].any():
-        raise InputError(f"greedy: allowed must be bool[{vocabulary}] with at least one token; it is {mask.shape}")
-
-    by_width: dict[int, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        by_width.setdefault(-(-len(prompt) // bucket) * bucket, []).append(index)
-    answers: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for width, members in sorted(by_width.items()):
-        for first in range(0, len(members), batch_size):
-            chosen = members[first : first + batch_size]
-            rows = min(batch_size, 1 << (len(chosen) - 1).bit_length())
-            layers_of = np.shape(prompts[chosen[0]])[1:]
-            padded, lengths = np.zeros((rows, width, *layers_of), np.int32), np.zeros(rows, np.int32)
-            for row, index in enumerate(chosen):
-                lengths[row] = len(prompts[index])
-                padded[row, : lengths[row]] = prompts[index]
-            tokens, logprobs = jax.device_get(_decode(params, padded, lengths, mask[:ids], cfg, max_new, end_id, ids))
-            for row, index in enumerate(chosen):
-                ends = np.flatnonzero(tokens[row] == end_id)
-                count = int(ends[0]) + 1 if len(ends) else max_new
-                answers[index] = (tokens[row, :count], logprobs[row, :count])
-    return [answers[index] for index in range(len(prompts))]
+    answers: tuple[constraints.Automaton, ...] = ()
+    if allowed is not None:
+        if np.shape(allowed) != (params["embedding"].shape[0],):
+            raise InputError(f"greedy: allowed is {np.shape(allowed)}; give one bool for each id of the vocabulary")
+        answers = (constraints.tokens(np.flatnonzero(allowed[:ids])),)
+    empty = [np.asarray(prompt)[:0] for prompt in prompts]
+    requests = [Request(trunk, (prompt,), answers) for trunk, prompt in zip(empty, prompts, strict=True)]
+    found = generate(params, cfg, requests, max_new, end_id, bucket=bucket, batch_size=batch_size, ids=ids)
+    return [answer for (answer,) in found]

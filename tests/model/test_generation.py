@@ -1,4 +1,5 @@
-"""Cached decoding equals decoding without a cache, whatever the padding; branch scores equal full softmax."""
+"""Cached decoding equals decoding without a cache, whatever the padding and whatever else is asked about a movement;
+branch scores equal full softmax."""
 
 import dataclasses
 
@@ -9,7 +10,7 @@ import pytest
 from biomechgpt_jax import config
 from biomechgpt_jax.data import packing
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import decoder, generation
+from biomechgpt_jax.model import constraints, decoder, generation, sampling
 
 VOCABULARY = 64
 CFG = config.Model(layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32")
@@ -93,8 +94,108 @@ def test_a_bucket_compiles_once(params):
     assert generation._decode._cache_size() == 1
 
 
+def requests(seed: int, counts: tuple[int, ...] = (3, 1, 4, 2)) -> list[generation.Request]:
+    """Movements of 5 to 20 tokens with so many questions of 2 to 8 tokens about each."""
+    random = np.random.default_rng(seed)
+    some = lambda low, high: random.integers(4, VOCABULARY, random.integers(low, high)).astype(np.int32)  # noqa: E731
+    return [generation.Request(some(5, 21), tuple(some(2, 9) for _ in range(count))) for count in counts]
+
+
+GEMMA = dataclasses.replace(
+    CFG,
+    layers=3,
+    window=6,
+    global_every=2,
+    local_rope_theta=100.0,
+    post_norms=True,
+    unit_norms=True,
+    scale_embeddings=True,
+    attention_soft_cap=20.0,
+    logit_soft_cap=10.0,
+    query_size=12.0,
+    activation="gelu",
+)
+
+
+@pytest.mark.parametrize("cfg", [CFG, dataclasses.replace(CFG, qk_norm=False, window=7), GEMMA])
+def test_questions_that_share_a_trunk_are_answered_as_if_each_were_asked_alone(cfg):
+    params = decoder.init(jax.random.key(1), cfg, VOCABULARY)
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * np.sin(np.arange(leaf.size)).reshape(leaf.shape), params)
+    asked = requests(0)
+    together = generation.generate(params, cfg, asked, 6, END, bucket=32)
+    assert [len(answers) for answers in together] == [3, 1, 4, 2]
+    for request, answers in zip(asked, together, strict=True):
+        for question, (tokens, logprobs) in zip(request.questions, answers, strict=True):
+            prompt = np.concatenate([request.trunk, question])
+            want_tokens, want_logprobs = uncached(params, cfg, prompt, 6)
+            np.testing.assert_array_equal(tokens, want_tokens)
+            np.testing.assert_allclose(logprobs, want_logprobs, atol=1e-5)
+
+
+def test_other_questions_compile_nothing(params):
+    drawn = {"how": sampling.Sampling(0.8, top_p=0.9), "key": jax.random.key(0)}
+
+    def ask(seed, how):
+        random = np.random.default_rng(seed)
+        answers = [constraints.options(random.integers(4, 60, (count, 3)).tolist(), END) for count in (3, 4, 4)]
+        several = [
+            dataclasses.replace(request, answers=[answers[i % 3] for i in range(len(request.questions))])
+            for request in requests(seed, (3, 4, 3, 3))
+        ]
+        generation.generate(params, CFG, several, 4, END, bucket=128, **how)
+
+    compiled = (generation._prefill, generation._decode)
+    for function in compiled:
+        function.clear_cache()
+    ask(0, {})
+    ask(0, drawn)
+    assert [function._cache_size() for function in compiled] == [1, 2]
+    for seed in range(1, 4):
+        ask(seed, {})
+        ask(seed, {"how": sampling.Sampling(0.1 * seed, top_p=0.2 * seed), "key": jax.random.key(seed)})
+    assert [function._cache_size() for function in compiled] == [1, 2]
+
+
+def test_an_answer_is_drawn_by_its_own_key_whatever_else_is_asked(params):
+    how, key = sampling.Sampling(1.0, top_k=20, top_p=0.95), jax.random.key(5)
+    asked = requests(3)
+    seeds = [[10 * row + column for column in range(len(r.questions))] for row, r in enumerate(asked)]
+    draw = lambda *a, **k: generation.generate(params, CFG, *a, 6, END, how, key, **k)  # noqa: E731
+    together = draw(asked, seeds=seeds, bucket=32)
+    again = draw(asked, seeds=seeds, bucket=32)
+    alone = draw([generation.Request(asked[2].trunk, asked[2].questions[1:2])], seeds=[[21]], bucket=32)
+    other = draw(asked, seeds=[[one + 1000 for one in of] for of in seeds], bucket=32)
+    flat = lambda answers: [answer.tokens.tolist() for of in answers for answer in of]  # noqa: E731
+    assert flat(together) == flat(again) != flat(other)
+    assert flat(alone) == [together[2][1].tokens.tolist()]
+    np.testing.assert_allclose(alone[0][0].logprobs, together[2][1].logprobs, atol=1e-4)
+
+
+def test_an_answer_is_one_of_its_options(params):
+    random = np.random.default_rng(8)
+    answers = [constraints.options(random.integers(4, 60, (5, count)).tolist(), END) for count in (1, 2, 3)]
+    asked = [dataclasses.replace(request, answers=answers) for request in requests(4, (3, 3))]
+    for request, found in zip(asked, generation.generate(params, CFG, asked, 4, END, bucket=64), strict=True):
+        for question, automaton, (tokens, logprobs) in zip(request.questions, answers, found, strict=True):
+            state = 0
+            for token in tokens:
+                state = automaton.states[state][list(automaton.tokens[state]).index(token)]
+            assert tokens[-1] == END
+            prompt = np.concatenate([request.trunk, question])
+            width, n = 64, len(prompt) + len(tokens)
+            index = np.arange(width, dtype=np.int32)[None]
+            batch = {"tokens": np.zeros_like(index), "positions": index}
+            batch["tokens"][0, :n] = [*prompt, *tokens]
+            batch |= {"segments": (index < n).astype(np.int32), "branches": 0 * index}
+            batch["loss_weights"] = ((index >= len(prompt)) & (index < n)).astype(np.float32)
+            scores = np.asarray(generation.branch_logprobs(params, batch, CFG))[0, len(prompt) : n]
+            np.testing.assert_allclose(logprobs, scores, atol=1e-4)
+    with pytest.raises(InputError, match="may need 4 tokens"):
+        generation.generate(params, CFG, asked, 3, END)
+
+
 def test_bad_prompts_are_refused(params):
-    with pytest.raises(InputError, match="prompt 1 is empty"):
+    with pytest.raises(InputError, match="request 1 has an empty question"):
         generation.greedy(params, CFG, [np.array([1]), np.array([], np.int32)], 4, END)
     with pytest.raises(InputError, match="outside the vocabulary"):
         generation.greedy(params, CFG, [np.array([VOCABULARY])], 4, END)

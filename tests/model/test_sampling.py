@@ -1,0 +1,56 @@
+"""Draws have the frequencies that temperature, top-k and top-p give them; the mask is never left."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import sampling
+
+LOGITS = np.log(np.array([0.05, 0.4, 0.1, 0.25, 0.2]))
+DRAWS = 20_000
+
+
+def wanted(how: sampling.Sampling) -> np.ndarray:
+    """Frequencies by the definitions, one token after another."""
+    share = np.exp(LOGITS / how.temperature)
+    share /= share.sum()
+    order = np.argsort(-share)
+    kept = order[: how.top_k or None]
+    renewed = share[kept] / share[kept].sum()
+    count = 1 + int(np.searchsorted(np.cumsum(renewed)[:-1], how.top_p))
+    out = np.zeros_like(share)
+    out[kept[:count]] = share[kept[:count]]
+    return out / out.sum()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        sampling.Sampling(1.0),
+        sampling.Sampling(0.5),
+        sampling.Sampling(2.0, top_k=3),
+        sampling.Sampling(1.0, top_p=0.6),
+        sampling.Sampling(1.3, top_k=4, top_p=0.7),
+    ],
+)
+@pytest.mark.parametrize("constrained", [False, True])
+def test_frequencies(how, constrained):
+    tokens = np.array([[0, 1, 2, 3, 4, -1, -1, -1]] if constrained else np.zeros((0, 0)), np.int32)
+    logits = np.broadcast_to(LOGITS.astype(np.float32), (DRAWS, 5))
+    if constrained:  # a token that is not allowed, before the others
+        logits, tokens = np.pad(logits, ((0, 0), (1, 0)), constant_values=9.0), np.where(tokens < 0, -1, tokens + 1)
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    tables = jnp.asarray(tokens), jnp.zeros_like(tokens)
+    choice = sampling.Choice(*tables, keys, jnp.float32(how.temperature), jnp.float32(how.top_p))
+    drawn, states = sampling.choose(jnp.asarray(logits), jnp.zeros(DRAWS, jnp.int32), 0, choice, how.rule)
+    found = np.bincount(np.asarray(drawn) - constrained, minlength=5) / DRAWS
+    np.testing.assert_allclose(found, wanted(how), atol=4 * 0.5 / DRAWS**0.5)
+    assert (found[wanted(how) == 0] == 0).all() and not np.any(states)
+
+
+def test_impossible_settings_are_refused():
+    for settings in ({"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}):
+        with pytest.raises(InputError, match="Sampling"):
+            sampling.Sampling(**settings)
