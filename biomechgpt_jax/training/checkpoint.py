@@ -122,7 +122,10 @@ class Checkpoints:
 
         def publish(found: list[manifest.Entries]) -> None:
             manifest.write(path, {name: entry for part in found for name, entry in part.items()})
-            self._retain(path.parent)
+            try:
+                self._retain(path.parent)
+            except OSError as error:  # the new step is good all the same
+                _LOG.warning("old checkpoints in %s cannot be deleted: %s", path.parent, meetings.words(error))
 
         try:
             self._written()
@@ -156,18 +159,16 @@ class Checkpoints:
             self._error, self._error_step = error, self._seen
             if isinstance(error, meetings.Failed):
                 self._error_step = 1 + self._saves.reach(lambda: self._seen, max)
-                _on_first(shutil.rmtree, path, True)  # a full disk needs the space
+                if not manifest.committed(path):
+                    _on_first(shutil.rmtree, path, True)  # a full disk needs the space
 
     def _retain(self, directory: Path) -> None:
-        """Delete the older steps; the newest was hashed from disk a moment ago."""
+        """Delete the older steps; the newest was hashed from disk a moment ago. What cannot be deleted stays."""
         good = [path for path in manifest.steps(directory) if manifest.committed(path)]
         for path in good[self._keep_last :]:
             if self._keep_every == 0 or manifest.step_of(path) % self._keep_every:
-                try:
-                    (path / manifest.MANIFEST).unlink()  # first: a half-deleted step must not look committed
-                    shutil.rmtree(path)
-                except OSError as error:
-                    _LOG.warning("checkpoint %s cannot be deleted: %s", path, meetings.words(error))
+                (path / manifest.MANIFEST).unlink()  # first: a half-deleted step must not look committed
+                shutil.rmtree(path)
         for path in manifest.steps(directory):
             if manifest.step_of(path) < manifest.step_of(good[0]) and not manifest.committed(path):
                 shutil.rmtree(path, ignore_errors=True)  # cut off long ago

@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there."""
 
 import json
+import pickle
 import shutil
 
 import jax
@@ -148,6 +149,25 @@ def test_every_so_many_steps_are_kept(tmp_path) -> None:
         checkpoints.save(step, state(step))
     checkpoints.close()
     assert [manifest.step_of(path) for path in manifest.steps(tmp_path)] == [12, 8, 4]
+
+
+def test_old_steps_that_cannot_be_deleted_do_not_spoil_the_new_one(tmp_path, monkeypatch, caplog) -> None:
+    def stuck(path, ignore_errors=False):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", stuck)
+    saved(tmp_path, steps=(1, 2), keep_last=1)
+    assert "cannot be deleted: Permission denied" in caplog.text
+    assert restored(tmp_path) == (2, 2.0)
+
+
+def test_nothing_is_unpickled(directory, monkeypatch) -> None:
+    def refuse(*_, **__):
+        raise AssertionError("a checkpoint was unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    assert restored(directory) == (2, 2.0)
 
 
 def test_the_newest_verified_step_is_never_deleted(directory) -> None:
