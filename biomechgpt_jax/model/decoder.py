@@ -5,7 +5,6 @@ which the model does not read). Where a motion token has several codes, `codes_1
 of the others, -1 where there is none; their embeddings are summed. Shapes: B batch, L length, D model, V vocabulary.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,7 +60,8 @@ def shared_with_cache(new: attention.Rows, keys: attention.Rows, cfg: config.Mod
 
 
 def _abstract_boxed(cfg: config.Model, vocabulary_size: int) -> Any:
-    return jax.eval_shape(functools.partial(_boxed, cfg=cfg, vocabulary_size=vocabulary_size), jax.random.key(0))
+    # The key is made inside, where nothing is computed: the active mesh may be of devices that are not there.
+    return jax.eval_shape(lambda: _boxed(jax.random.key(0), cfg, vocabulary_size))
 
 
 def abstract(cfg: config.Model, vocabulary_size: int) -> Params:

@@ -8,8 +8,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from biomechgpt_jax.parallel.sharding import platform
+
 HIDDEN = -1e30  # the score of an invisible key
-BLOCK = 64  # rows of a block: the fastest of 32..256 on a 2-core CPU at T = 512, forward and backward
+# Rows of a block. On a CPU the fastest of 32..256 at T = 512, forward and backward; matrix units want larger ones.
+BLOCK, ACCELERATOR_BLOCK = 64, 512
 
 
 class Rows(NamedTuple):
@@ -39,7 +42,7 @@ def visible(queries: Rows, keys: Rows, window: int | jax.Array = 0) -> jax.Array
 
 def block_size(length: int) -> int:
     """Rows of a block in a row of so many tokens."""
-    return min(BLOCK, length)
+    return min(BLOCK if platform() == "cpu" else ACCELERATOR_BLOCK, length)
 
 
 def cut(rows: Rows) -> Rows:

@@ -11,14 +11,14 @@ import pytest
 pytestmark = pytest.mark.multidevice
 
 PROGRAM = """
-import json, jax, jax.numpy as jnp, numpy as np
+import json, re, jax, jax.numpy as jnp, numpy as np
 from biomechgpt_jax import config
-from biomechgpt_jax.model import decoder
+from biomechgpt_jax.model import attention, decoder
 from biomechgpt_jax.parallel import mesh, sharding
 
 cfg = config.Model(layers=2, model_size=64, heads=8, kv_heads=4, head_size=8, hidden_size=64,
                    compute_dtype="float32")
-V, B, L = 128, 8, 128
+V, B, L = 96, 8, 128
 random = np.random.default_rng(0)
 column = np.arange(L)[None].repeat(B, 0).astype(np.int32)
 batch = {
@@ -48,7 +48,15 @@ def run(grid):
         value, grads = step(params, placed)
         split = sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(params))
         flops = step.cost_analysis()["flops"]
-    return float(value), jax.device_get(grads), split, flops
+        # Numbers of a device's queries by all keys, by the last two sizes; nothing else has them.
+        square = re.findall(rf"f32\\[[0-9,]*\\b(?:{L}|{L // grid.shape['sequence']}),{L}\\]", step.as_text())
+        rows = attention.Rows(*(placed[name] for name in decoder.ROW_KEYS))
+        plan = jax.jit(attention.plan)(rows)
+        # Pairs of tokens in the blocks that each device visits.
+        queries = rows.positions.sharding.shard_shape((B, L))[1]
+        pairs = [int(np.asarray(shard.data).sum()) * (queries // shard.data.shape[2])
+                 for shard in plan.count_NBQ.addressable_shards]
+    return float(value), jax.device_get(grads), split, flops, square, pairs
 
 meshes = {
     "data": dict(data=8),
@@ -66,11 +74,12 @@ other = born(grids["all"])
 out = {"devices": len(jax.devices()), "meshes": {}}
 out["init"] = largest(jax.tree.map(lambda a, b: float(np.abs(a - b).max()), host, jax.device_get(other)))
 out["born_split"] = not other["layers"]["block"]["mlp"]["up"]["kernel"].is_fully_replicated
-value, grads, _, flops = run(one)
+value, grads, _, flops, _, pairs = run(one)
 for name, grid in grids.items():
-    v, g, split, f = run(grid)
+    v, g, split, f, square, share = run(grid)
     ratio = jax.tree.map(lambda a, b: float(np.linalg.norm(a - b) / np.linalg.norm(b)), g, grads)
-    out["meshes"][name] = dict(loss=abs(v - value) / value, grad=largest(ratio), split=split, flops=f / flops)
+    out["meshes"][name] = dict(loss=abs(v - value) / value, grad=largest(ratio), split=split, flops=f / flops,
+                                square=square, visits=max(share) / sum(pairs))
 print(json.dumps(out))
 """
 
@@ -87,7 +96,7 @@ def result():
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -107,6 +116,18 @@ def test_a_mesh_changes_neither_loss_nor_gradients(result, name):
 def test_every_axis_carries_work(result, name):
     # One device of eight does about an eighth of the work (the compiler's count, per device).
     assert result["meshes"][name]["flops"] < 0.25
+
+
+def test_a_divided_row_divides_the_work_of_attention(result):
+    # Two axes of 2 and 4 divide rows and queries over 8 devices. Later queries see more, so that the shares differ.
+    assert result["meshes"]["data"]["visits"] <= 1 / 8 + 1e-6
+    assert result["meshes"]["sequence"]["visits"] <= 0.25
+    assert result["meshes"]["all"]["visits"] <= 0.4  # two axes of 2 divide; the third divides the heads
+
+
+@pytest.mark.parametrize("name", ["data", "fsdp", "tensor", "sequence", "replica", "all"])
+def test_no_device_holds_an_array_of_queries_by_keys(result, name):
+    assert result["meshes"][name]["square"] == []
 
 
 def test_parameters_are_born_split_and_equal(result):
