@@ -1,8 +1,8 @@
 """The language model's answers.
 
 Closed questions: every option is a branch of the movement's trunk, and the answer is the option with the
-largest log-likelihood, its end token included. Numbers: greedy decoding with a KV cache, then parsing. The
-text-only model answers the same way without a trunk.
+largest log-likelihood, its end token included. Numbers: greedy decoding with a KV cache of the movement's
+trunk for all its questions, then parsing. The text-only model answers the same way without a trunk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from biomechgpt_jax.data import packing
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.baselines import Asked, prediction
 from biomechgpt_jax.evaluation.predictions import Prediction
-from biomechgpt_jax.model import generation
+from biomechgpt_jax.model import constraints, generation
 
 ROW_LENGTH = 512  # of the packed rows in which options are scored; longer only if one branch needs it
 ROUNDING = 128  # row lengths and prompt lengths are multiples of this: each compiles once
@@ -194,32 +194,38 @@ def _numbers(
     questions: Mapping[str, QuestionLike],
 ) -> dict[int, Prediction]:
     vocabulary = model.vocabulary
-    prompts: dict[bytes, np.ndarray] = {}
+    # All questions about a movement share its trunk; the same words about the same movement are asked once.
+    asked_of: dict[Any, dict[str, int]] = {}
+    trunks: dict[Any, np.ndarray] = {}
     wanted = []
     for index, item in asked:
-        trunk = _trunk(vocabulary, codes[index] if codes is not None else None)
-        prompt = packing.after(trunk, _prompt(vocabulary, item.phrasing))
-        wanted.append(prompt.tobytes())
-        prompts.setdefault(prompt.tobytes(), prompt)
+        what = (item.trial, item.start_s) if codes is not None else item.phrasing
+        trunks.setdefault(what, _trunk(vocabulary, codes[index] if codes is not None else None))
+        places = asked_of.setdefault(what, {})
+        wanted.append((what, places.setdefault(item.phrasing, len(places))))
     # An answer is text: motion codes and the other special tokens cannot be chosen.
     special = min(vocabulary.pad, vocabulary.trunk, vocabulary.question, vocabulary.answer, vocabulary.end)
-    allowed = np.arange(len(model.params["embedding"])) < special
-    allowed[vocabulary.end] = True
-    decoded = generation.greedy(
+    writable = constraints.tokens([*range(special), vocabulary.end])
+    requests = [
+        generation.Request(
+            trunks[what], [_prompt(vocabulary, phrasing) for phrasing in places], [writable] * len(places)
+        )
+        for what, places in asked_of.items()
+    ]
+    decoded = generation.generate(
         model.params,
         model.cfg,
-        list(prompts.values()),
+        requests,
         LONGEST_ANSWER,
         vocabulary.end,
         bucket=ROUNDING,
         batch_size=model.batch_size,
-        allowed=allowed,
         ids=vocabulary.motion_offset,
     )
-    answers = dict(zip(prompts, decoded, strict=True))
+    answers = dict(zip(asked_of, decoded, strict=True))
     found = {}
-    for (index, item), prompt_bytes in zip(asked, wanted, strict=True):
-        tokens, logprobs = answers[prompt_bytes]
+    for (index, item), (what, place) in zip(asked, wanted, strict=True):
+        tokens, logprobs = answers[what][place]
         text = vocabulary.decode_text([int(token) for token in tokens if token != vocabulary.end])
         value = questions[item.question].parse(text)
         answer = float(value) if isinstance(value, (int, float)) else None

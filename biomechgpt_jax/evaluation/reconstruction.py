@@ -251,9 +251,7 @@ def measure(
     wanted = coordinates if true is None else true
     errors = [angles(wanted[i], back[i], observed[i]) for i in kept]
     medians = [error.median for error in errors]
-    speeds = [
-        abs(path_speed(back[i]) - path_speed(wanted[i][: len(back[i])])) for i in kept if has_root(observed[i])
-    ]
+    speeds = [abs(path_speed(back[i]) - path_speed(wanted[i][: len(back[i])])) for i in kept if has_root(observed[i])]
     by_health = {
         state: [row for i, row in zip(kept, medians, strict=True) if healthy[i] is state] for state in (True, False)
     }

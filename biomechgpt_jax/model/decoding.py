@@ -47,17 +47,17 @@ class Weights(NamedTuple):
 class Prefix(NamedTuple):
     """Trunks with their prompts."""
 
-    keys: tuple[jax.Array, ...]  # of each layer RGSK, rotated
-    values: tuple[jax.Array, ...]
+    keys: tuple[jax.Array, ...]  # of each layer RGKS, rotated: a few queries pass over them fastest in this order
+    values: tuple[jax.Array, ...]  # of each layer RGSK
     rows: attention.Rows  # i32[R, S]; segment 0 for columns that hold nothing, branch p + 1 for prompt p
     starts_RP: jax.Array  # position of each answer's first token
 
 
 class Own(NamedTuple):
-    """New tokens, of each layer BGNK."""
+    """New tokens."""
 
-    keys: tuple[jax.Array, ...]
-    values: tuple[jax.Array, ...]
+    keys: tuple[jax.Array, ...]  # of each layer BGKN
+    values: tuple[jax.Array, ...]  # of each layer BGNK
 
 
 def prepare(params: decoder.Params, cfg: config.Model, ids: int | None = None) -> Weights:
@@ -96,10 +96,10 @@ def prepare(params: decoder.Params, cfg: config.Model, ids: int | None = None) -
 
 def empty(prefix: Prefix, room: int) -> Own:
     """Caches for so many new tokens of every answer."""
-    trunks, groups, _, size = prefix.keys[0].shape
-    shape = trunks * prefix.starts_RP.shape[1], groups, room, size
-    zeros = lambda held: tuple(jnp.zeros(shape, x.dtype) for x in held)  # noqa: E731
-    return Own(zeros(prefix.keys), zeros(prefix.values))
+    trunks, groups, _, size = prefix.values[0].shape
+    lead = trunks * prefix.starts_RP.shape[1], groups
+    keys = tuple(jnp.zeros((*lead, size, room), x.dtype) for x in prefix.keys)
+    return Own(keys, tuple(jnp.zeros((*lead, room, size), x.dtype) for x in prefix.values))
 
 
 def advance(
@@ -123,7 +123,7 @@ def advance(
     queries = attention.Rows(
         positions_RM, jnp.ones_like(positions_RM), jnp.broadcast_to(branches_M, positions_RM.shape)
     )
-    back_TN = offsets_T[:, None] - jnp.arange(own.keys[0].shape[2])
+    back_TN = offsets_T[:, None] - jnp.arange(own.keys[0].shape[3])
     shown = [
         (
             _bias(attention.visible(queries, prefix.rows, window)),
@@ -145,8 +145,9 @@ def advance(
         q_BTHK, k_BTGK, v_BTGK = jnp.split(qkv_BTEK, edges, axis=2)
         q_BTHK, k_BTGK = _normed(q_BTHK, layer.query_norm, cfg), _normed(k_BTGK, layer.key_norm, cfg)
         q_BTHK, k_BTGK = (layers.rotate(x, sin_CBTK[kind], cos_CBTK[kind]) for x in (q_BTHK, k_BTGK))
-        keys.append(_put(own.keys[index], k_BTGK, column))
-        values.append(_put(own.values[index], v_BTGK, column))
+        k_BGKT, v_BGTK = rearrange(k_BTGK, "b t g k -> b g k t"), rearrange(v_BTGK, "b t g k -> b g t k")
+        keys.append(jax.lax.dynamic_update_slice_in_dim(own.keys[index], k_BGKT, column, axis=3))
+        values.append(jax.lax.dynamic_update_slice_in_dim(own.values[index], v_BGTK, column, axis=2))
         cached = prefix.keys[index], prefix.values[index], keys[-1], values[-1]
         o_BTE = _attend(q_BTHK, *cached, *shown[kind], cfg)
         x_BTD = x_BTD + _normed(o_BTE @ layer.output_ED, layer.attention_post_norm, cfg)
@@ -169,15 +170,11 @@ def _normed(x: jax.Array, factor: jax.Array | None, cfg: config.Model) -> jax.Ar
     return (wide * jax.lax.rsqrt(mean_square + cfg.norm_epsilon) * factor).astype(x.dtype)
 
 
-def _put(cache_BGNK: jax.Array, new_BTGK: jax.Array, column: jax.Array | int) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(cache_BGNK, rearrange(new_BTGK, "b t g k -> b g t k"), column, axis=2)
-
-
 def _attend(
     q_BTHK: jax.Array,
-    keys_RGSK: jax.Array,
+    keys_RGKS: jax.Array,
     values_RGSK: jax.Array,
-    keys_BGNK: jax.Array,
+    keys_BGKN: jax.Array,
     values_BGNK: jax.Array,
     bias_RMS: jax.Array,
     bias_TN: jax.Array,
@@ -187,15 +184,15 @@ def _attend(
 
     All questions of a trunk look at it in one product.
     """
-    trunks, groups = keys_RGSK.shape[:2]
+    trunks, groups = keys_RGKS.shape[:2]
     questions, repeats = q_BTHK.shape[0] // trunks, q_BTHK.shape[2] // groups
     q_BTHK = q_BTHK * jnp.asarray(cfg.score_scale, q_BTHK.dtype)
     q_RGMK = rearrange(q_BTHK, "(r p) t (g e) k -> r g (e p t) k", r=trunks, g=groups)
     q_BGMK = rearrange(q_BTHK, "b t (g e) k -> b g (e t) k", g=groups)
     product = lambda rule, *x: jnp.einsum(rule, *x, preferred_element_type=jnp.float32)  # noqa: E731
-    first = attention.capped(product("rgmk,rgsk->rgms", q_RGMK, keys_RGSK), cfg.attention_soft_cap)
+    first = attention.capped(product("rgmk,rgks->rgms", q_RGMK, keys_RGKS), cfg.attention_soft_cap)
     first = first + jnp.tile(bias_RMS, (1, repeats, 1))[:, None]
-    second = attention.capped(product("bgmk,bgnk->bgmn", q_BGMK, keys_BGNK), cfg.attention_soft_cap)
+    second = attention.capped(product("bgmk,bgkn->bgmn", q_BGMK, keys_BGKN), cfg.attention_soft_cap)
     second = second + jnp.tile(bias_TN, (repeats, 1))
 
     per_answer = lambda x: rearrange(x, "r g (e p t) s -> (r p) g (e t) s", e=repeats, p=questions)  # noqa: E731

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
@@ -66,7 +67,8 @@ class Request:
 
     Attributes:
         trunk: i32[n] or i32[n, Q] ids that all questions see (`data.packing.trunk`); of length 0 where there is none.
-        questions: i32[m] or i32[m, Q] ids, each up to where its answer begins; the same Q for all.
+            Q codes of a token are summed, as in `decoder`; a text has one, and needs no second axis.
+        questions: i32[m] or i32[m, Q] ids, each up to where its answer begins.
         answers: what the answer to each question may be; none given: anything, for all of them.
     """
 
@@ -117,9 +119,8 @@ def _prefill(
     applied: Any = module.apply({"params": params}, decoder.ids(batch), decoder.shared(batch, cfg))
     x_1WD, cache = applied
     there_RS, columns_RS = columns_RS >= 0, jnp.maximum(columns_RS, 0)
-    keys, values = (
-        tuple(jnp.moveaxis(x_1WGK[0][columns_RS], 2, 1) for x_1WGK in stacked) for stacked in (cache.keys, cache.values)
-    )
+    keys = tuple(rearrange(x_WGK[columns_RS], "r s g k -> r g k s") for x_WGK in cache.keys[:, 0])
+    values = tuple(rearrange(x_WGK[columns_RS], "r s g k -> r g s k") for x_WGK in cache.values[:, 0])
     rows = attention.Rows(
         batch["positions"][0][columns_RS], there_RS.astype(jnp.int32), batch["branches"][0][columns_RS]
     )
@@ -206,8 +207,8 @@ def _lay_out(requests: Sequence[Request], rows: int, questions: int, columns: in
     total = sum(map(_length, requests))
     unit = bucket * max(1, -(-rows * columns // (8 * bucket)))
     width = -(-total // unit) * unit
-    first = np.asarray(requests[0].questions[0])
-    layers_of = 1 if first.ndim == 1 else first.shape[1]
+    parts = [np.shape(part) for request in requests for part in (request.trunk, *request.questions)]
+    layers_of = max(shape[1] if len(shape) > 1 else 1 for shape in parts)
     ids = np.full((layers_of, width), NO_CODE, np.int32)
     ids[0] = 0
     places = {name: np.zeros((1, width), np.int32) for name in decoder.ROW_KEYS}
@@ -226,7 +227,8 @@ def _lay_out(requests: Sequence[Request], rows: int, questions: int, columns: in
             if len(tokens) == 0:
                 continue
             cells, begin = slice(at, at + len(tokens)), trunk if branch else 0
-            ids[:, cells] = np.reshape(tokens, (len(tokens), layers_of)).T
+            codes = np.reshape(tokens, (len(tokens), -1)).T
+            ids[: len(codes), cells] = codes
             places["positions"][0, cells] = begin + np.arange(len(tokens))
             places["segments"][0, cells] = row + 1
             places["branches"][0, cells] = branch
