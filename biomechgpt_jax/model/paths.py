@@ -48,6 +48,8 @@ def _unsuited(path: Path, q: jax.Array, k: jax.Array, soft_cap: float, divided: 
         if length % splash.LANES:
             return f"it takes rows of a multiple of {splash.LANES} tokens, and these have {length}"
     if path == "cudnn":
+        if not _has_cudnn():
+            return "this jax has no cuDNN; pip install 'jax[cuda12]'"
         if soft_cap:
             return "cuDNN has no soft cap of the scores"
         if q.dtype not in (jnp.bfloat16, jnp.float16):
@@ -57,6 +59,13 @@ def _unsuited(path: Path, q: jax.Array, k: jax.Array, soft_cap: float, divided: 
         if length % 2 or k.shape[1] % 2:
             return f"cuDNN takes rows of an even number of tokens, and these have {length}"
     return ""
+
+
+def _has_cudnn() -> bool:
+    """Whether this jax comes with cuDNN (jax has no public way to ask)."""
+    from jax._src.lib import cuda_versions
+
+    return cuda_versions is not None
 
 
 @functools.cache

@@ -170,7 +170,8 @@ def test_long_rows_need_no_memory_of_their_length_squared():
     assert made.memory_analysis().temp_size_in_bytes < length**2 / 4
 
 
-def test_auto_takes_what_the_device_has_and_says_why_not(caplog):
+def test_auto_takes_what_the_device_has_and_says_why_not(caplog, monkeypatch):
+    monkeypatch.setattr(paths, "_has_cudnn", lambda: True)
     q, k = jnp.zeros((1, 128, HEADS, 64), jnp.bfloat16), jnp.zeros((1, 128, GROUPS, 64), jnp.bfloat16)
     paths._log.cache_clear()
     assert paths.choose("auto", "cpu", q, k, 0.0, divided=False) == "blockwise"
@@ -186,6 +187,9 @@ def test_auto_takes_what_the_device_has_and_says_why_not(caplog):
     ]
     with pytest.raises(InputError, match=r"model.attention is splash: it takes rows of a multiple of 128 tokens"):
         paths.choose("splash", "tpu", q[:, :100], k, 0.0, divided=False)
+    monkeypatch.setattr(paths, "_has_cudnn", lambda: False)
+    assert paths.choose("auto", "gpu", q, k, 0.0, divided=False) == "blockwise"
+    assert "has no cuDNN" in caplog.records[-1].message
 
 
 def test_padding_is_zero_and_gives_no_gradient():
