@@ -4,7 +4,10 @@
 
 Every back end is trained on the same participants of the quickstart's cohort, and a language model of the same size for
 the same number of steps on its tokens; the figures are those of the quickstart's report, on held-out participants. A
-longer movement takes fewer tokens with some back ends, so that a row of the same length holds more questions.
+longer movement takes fewer tokens with some back ends, so that a row of the same length holds more questions. The last
+figure of a back end, `answers`, is the mean of six shares: accuracy of the activity, AUROC of impairment, macro-F1 of
+the diagnosis, and the correlations of walking speed, cadence and timed up and go. The default is the back end with the
+best of them.
 """
 
 import dataclasses
@@ -32,19 +35,27 @@ _COLUMNS = (
     ("gait", "cadence", "mae", "steps/min", "below"),
     ("gait", "step_time_asymmetry", "mae", "points", "below"),
     ("outcome_scores", "tug_time", "mae", "s", "below"),
+    ("gait", "walking_speed", "r", "", "above"),
+    ("gait", "cadence", "r", "", "above"),
+    ("outcome_scores", "tug_time", "r", "", "above"),
 )
+# Between 0 and 1, more is better.
+_SHARES = ("accuracy", "auroc", "macro_f1", "r")
 
 
 def answers(name: str, measured: dict[str, Any]) -> dict[str, Figure]:
     """The figures of one back end, with their intervals over participants."""
-    found = {}
+    found: dict[str, Figure] = {}
+    shares = []
     for family, question, metric, unit, better in _COLUMNS:
         part = measured["families"].get(family, {})
         part = part.get(question, {}) if question else part
         interval = part.get("ci95" if metric in ("accuracy", "mae") else f"{metric}_ci95")
         note = f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         title = f"{question or family} {metric}".replace("_", " ")
+        shares += [part.get(metric) or 0.0] if metric in _SHARES else []  # an answer that is constant has no r
         found[f"{name}: {title}"] = Figure(part.get(metric), unit, better=better, note=note)  # type: ignore[arg-type]
+    found[f"{name}: answers"] = Figure(sum(shares) / len(shares), better="above", note="mean of the six shares")
     return found
 
 
