@@ -26,8 +26,8 @@ from biomechgpt_jax.tokenizer.backends import MotionCodec
 # The longest that the language model is shown at once would be 32 s.
 LONGEST_S = 32.0
 BACK_ENDS = {
-    "fsq": config.Tokenizer(),
-    "vq": config.Tokenizer(quantizer="vq", codebook_size=1000),
+    "fsq": config.Tokenizer(levels=("8x5x5x5",)),
+    "vq": config.Tokenizer(quantizer="vq", codebook_size=1000, learning_rate=5e-4),
     "rvq": config.Tokenizer(
         quantizer="vq",
         codebooks=12,
@@ -37,7 +37,7 @@ BACK_ENDS = {
         reset_below=0.003,
         learning_rate=5e-4,
     ),
-    "fsq groups": config.Tokenizer(levels=("8x5x5x5",) * 6),
+    "fsq groups": config.Tokenizer(),  # the default: the best answers (codec_questions.py)
     "dct": config.Tokenizer(quantizer="dct", codebook_size=2048),
     "dct groups": config.Tokenizer(quantizer="dct", codebook_size=1024, codebooks=4),
 }

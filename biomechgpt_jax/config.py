@@ -58,7 +58,7 @@ class Tokenizer:
 
     quantizer: Literal["fsq", "vq", "dct"] = "fsq"
     # FSQ: one string per code of a token, the levels of the code's dimensions; the number of codes is their product.
-    levels: tuple[str, ...] = ("8x5x5x5",)
+    levels: tuple[str, ...] = ("8x5x5x5",) * 6
     # VQ: codes of a token, each of what the ones before left over. DCT: of a token, that follow one another.
     codebooks: int = 1
     layer_dropout: float = 0.2  # share of training windows whose last layers are left out, so that the first hold most

@@ -32,6 +32,6 @@ def untrained(cfg: config.Tokenizer, seed: int = 0) -> Codec:
     return Codec(cfg, scaling, initial_parameters(cfg, seed), codebook)
 
 
-SMALL_FSQ = config.Tokenizer(width=16, depth=2)
+SMALL_FSQ = config.Tokenizer(levels=("8x5x5x5",), width=16, depth=2)
 SMALL_RESIDUAL = config.Tokenizer(quantizer="vq", codebook_size=32, code_size=8, codebooks=3, width=16, depth=1)
 SMALL_VQ = config.Tokenizer(quantizer="vq", codebook_size=64, code_size=8, width=16, depth=1)
