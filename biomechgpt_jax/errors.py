@@ -8,15 +8,15 @@ class InputError(Exception):
     """
 
 
-class ClusterError(Exception):
-    """A host is missing, hangs or cannot be reached; the message is one line that names it.
-
-    The command line prints it without a traceback and exits with code 1: starting again may mend it.
-    """
-
-
 class RunError(RuntimeError):
     """A run cannot go on though nothing is wrong with what it was given; the message is one line, as above.
 
     The command line prints it without a traceback and exits with code 1: running again may mend it.
+    """
+
+
+class ClusterError(RunError):
+    """A host is missing, hangs or cannot be reached; the message is one line that names it.
+
+    The command line prints it without a traceback and exits with code 1: starting again may mend it.
     """

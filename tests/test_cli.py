@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from biomechgpt_jax import cli
+from biomechgpt_jax.errors import RunError
 
 ROOT = Path(__file__).parents[1]
 
@@ -147,3 +148,20 @@ def test_tokenizer_report_is_made_also_when_the_stage_is_done(tmp_path: Path, mo
 def test_report_is_of_the_tokenizer_alone() -> None:
     said = _run("train", "configs/quickstart.py", "--report")
     assert said.returncode == 2 and "--report" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "runs/metrics.jsonl"), "runs/metrics.jsonl: No space left on device"),
+        (RunError("a checkpoint could not be written"), "a checkpoint could not be written"),
+    ],
+)
+def test_a_run_that_cannot_go_on_is_said_on_one_line(error, line, monkeypatch, capsys) -> None:
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "_stage", stop)
+    assert cli.main(["train"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"biomechgpt: {line}") and said.count("\n") == 1

@@ -188,7 +188,7 @@ class Checkpoints:
         error, self._error = self._error, None
         if error is None:
             return
-        reason = str(error) if isinstance(error, RunError | ClusterError) else meetings.words(error)
+        reason = str(error) if isinstance(error, RunError) else meetings.words(error)
         raise RunError(
             f"a checkpoint in {self._directory} could not be written ({reason}); earlier ones are intact: see that the "
             "disk is there and has space, then run the same command again to go on"
