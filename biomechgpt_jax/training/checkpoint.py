@@ -30,7 +30,7 @@ _series = count()  # every process opens the same checkpoints in the same order
 
 
 class Checkpoints:
-    """The checkpoints of one run. Saves are asynchronous, one at a time; a context of all processes together.
+    """The checkpoints of one run. Saves are asynchronous, one at a time. Every process calls the same methods in turn.
 
     Args:
         directory: where they lie; made on `restore`. None: nothing is saved.

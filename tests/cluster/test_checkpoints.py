@@ -1,5 +1,6 @@
 """Never a lost step: killed at any moment, damaged on disk, or moved to another number of processes."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -52,8 +53,7 @@ def parameters(checkpoints: Path) -> list[np.ndarray]:
 
 
 def digest(arrays: list[np.ndarray]) -> str:
-    import hashlib
-
+    """As the worker tells it of what it trained."""
     return hashlib.sha256(b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in arrays)).hexdigest()
 
 
