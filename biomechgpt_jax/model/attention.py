@@ -175,36 +175,3 @@ def reference(
 def capped(scores: jax.Array, soft_cap: float) -> jax.Array:
     """Scores bent into -soft_cap..soft_cap (Gemma 2, arXiv 2408.00118); 0: as they are."""
     return soft_cap * jnp.tanh(scores / soft_cap) if soft_cap else scores
-
-
-def attend_cached(
-    q_BTHK: jax.Array,
-    keys_BSGK: jax.Array,
-    values_BSGK: jax.Array,
-    k_BTGK: jax.Array,
-    v_BTGK: jax.Array,
-    bias_BTN: jax.Array,
-    form: Form,
-) -> jax.Array:
-    """Attention of new tokens over a cache and over themselves, without copying the cache.
-
-    Args:
-        q_BTHK, k_BTGK, v_BTGK: the new tokens.
-        keys_BSGK, values_BSGK: the cache.
-        bias_BTN: additive mask over the N = S + T keys, cache first.
-        form: how scores are made; the mask holds the window.
-
-    Returns:
-        BTHK.
-    """
-    size = keys_BSGK.shape[1]
-    q_BTGRK = rearrange(q_BTHK, "b t (g r) k -> b t g r k", g=k_BTGK.shape[2])
-    scores = [
-        jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, keys, preferred_element_type=jnp.float32)
-        for keys in (keys_BSGK, k_BTGK)
-    ]
-    joined = capped(jnp.concatenate(scores, axis=-1) * form.scale, form.soft_cap) + bias_BTN[:, None, None]
-    weights = jax.nn.softmax(joined, axis=-1).astype(v_BTGK.dtype)
-    out = jnp.einsum("bgrts,bsgk->btgrk", weights[..., :size], values_BSGK)
-    out = out + jnp.einsum("bgrts,bsgk->btgrk", weights[..., size:], v_BTGK)
-    return rearrange(out, "b t g r k -> b t (g r) k")

@@ -47,18 +47,6 @@ def shared(batch: Batch, cfg: config.Model) -> layers.Shared:
     return layers.Shared(*layers.rope_tables(rows.positions, cfg), attention.plan(rows, cfg.windows))
 
 
-def shared_with_cache(new: attention.Rows, keys: attention.Rows, cfg: config.Model) -> layers.Shared:
-    """What all layers use where new tokens look at a cache and at themselves.
-
-    Args:
-        new: of the new tokens, i32[B, T].
-        keys: of the cache and then of the new tokens, i32[B, S]; segment 0 for columns that hold nothing.
-    """
-    seen = [attention.visible(new, keys, window) for window in cfg.windows]
-    bias_NBTS = jnp.where(jnp.stack(seen), 0.0, attention.HIDDEN).astype(jnp.float32)
-    return layers.Shared(*layers.rope_tables(new.positions, cfg), bias_NBTS)
-
-
 def _abstract_boxed(cfg: config.Model, vocabulary_size: int) -> Any:
     # The key is made inside, where nothing is computed: the active mesh may be of devices that are not there.
     return jax.eval_shape(lambda: _boxed(jax.random.key(0), cfg, vocabulary_size))

@@ -40,7 +40,7 @@ class Shared(NamedTuple):
 
     sin_NBTK: jax.Array  # K/2 angles
     cos_NBTK: jax.Array
-    mask: attention.Plan | jax.Array  # with a cache f32[N, B, T, S], 0 where visible: S is the cache, then new tokens
+    plan: attention.Plan
 
 
 def rope_frequencies(cfg: config.Model, kind: int = 0) -> jax.Array:
@@ -166,9 +166,7 @@ class Attention(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(
-        self, x_BTD: jax.Array, shared: Shared, cache: Cache | None, kind: Kind = 0
-    ) -> tuple[jax.Array, Cache]:
+    def __call__(self, x_BTD: jax.Array, shared: Shared, kind: Kind = 0) -> tuple[jax.Array, Cache]:
         cfg = self.cfg
         d, h, g, k = cfg.model_size, cfg.heads, cfg.kv_heads, cfg.head_size
         q_BTHK = Projection((d,), (h, k), ("embed", "heads", "head_size"), self.dtype, name="query")(x_BTD)
@@ -183,13 +181,7 @@ class Attention(nn.Module):
         q_BTHK = rotate(q_BTHK, shared.sin_NBTK[kind], shared.cos_NBTK[kind])
         k_BTGK = rotate(k_BTGK, shared.sin_NBTK[kind], shared.cos_NBTK[kind])
         form = attention.Form(cfg.windows, cfg.score_scale, cfg.attention_soft_cap)
-        if isinstance(shared.mask, attention.Plan):
-            o_BTHK = attention.attend(q_BTHK, k_BTGK, v_BTGK, shared.mask, form, kind, cfg.attention)
-        else:
-            if cache is None:
-                raise ValueError("a mask over a cache needs the cache")
-            bias_BTS = shared.mask[kind]
-            o_BTHK = attention.attend_cached(q_BTHK, cache.keys, cache.values, k_BTGK, v_BTGK, bias_BTS, form)
+        o_BTHK = attention.attend(q_BTHK, k_BTGK, v_BTGK, shared.plan, form, kind, cfg.attention)
         o_BTHK = constrain(o_BTHK, ("batch", "length", "heads", None))
         gain = (2 * cfg.layers) ** -0.5  # keeps the residual stream's size independent of depth (GPT-2)
         axes = ("heads", "head_size", "embed")
@@ -223,13 +215,11 @@ class Block(nn.Module):
     return_cache: bool = False
 
     @nn.compact
-    def __call__(
-        self, x_BTD: jax.Array, shared: Shared, cache: Cache | None, kind: jax.Array | None
-    ) -> tuple[jax.Array, Cache | None]:
+    def __call__(self, x_BTD: jax.Array, shared: Shared, kind: jax.Array | None) -> tuple[jax.Array, Cache | None]:
         cfg = self.cfg
         normed = RMSNorm(cfg, name="attention_norm")(x_BTD)
         attend = Attention(cfg, self.dtype, name="attention")
-        y_BTD, new = attend(normed, shared, cache, 0 if kind is None else kind)
+        y_BTD, new = attend(normed, shared, 0 if kind is None else kind)
         if cfg.post_norms:
             y_BTD = RMSNorm(cfg, name="attention_post_norm")(y_BTD)
         x_BTD = constrain(x_BTD + y_BTD, ("batch", "length", None))
@@ -248,7 +238,7 @@ class Stack(nn.Module):
     return_cache: bool = False
 
     @nn.compact
-    def __call__(self, x_BTD: jax.Array, shared: Shared, cache: Cache | None) -> tuple[jax.Array, Cache | None]:
+    def __call__(self, x_BTD: jax.Array, shared: Shared) -> tuple[jax.Array, Cache | None]:
         block: Any = Block
         if self.cfg.remat != "none":
             block = nn.remat(Block, policy=REMAT_POLICIES[self.cfg.remat], prevent_cse=False)
@@ -256,13 +246,13 @@ class Stack(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, 0, 0),
+            in_axes=(nn.broadcast, 0),
             length=self.cfg.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         # Layers of several kinds share the one body, which is told its kind.
         kinds = jnp.asarray(self.cfg.kinds, jnp.int32) if len(self.cfg.windows) > 1 else None
-        return scanned(self.cfg, self.dtype, self.return_cache, name="block")(x_BTD, shared, cache, kinds)
+        return scanned(self.cfg, self.dtype, self.return_cache, name="block")(x_BTD, shared, kinds)
 
 
 class Decoder(nn.Module):
@@ -274,9 +264,7 @@ class Decoder(nn.Module):
     return_cache: bool = False
 
     @nn.compact
-    def __call__(
-        self, tokens_BT: jax.Array, shared: Shared, cache: Cache | None = None
-    ) -> tuple[jax.Array, Cache | None]:
+    def __call__(self, tokens_BT: jax.Array, shared: Shared) -> tuple[jax.Array, Cache | None]:
         cfg = self.cfg
         size = (self.vocabulary_size, cfg.model_size)
         init = named(scaled_normal(cfg.model_size), ("vocabulary", "embed"))
@@ -294,5 +282,5 @@ class Decoder(nn.Module):
         if cfg.scale_embeddings:
             x_BTD = x_BTD * jnp.asarray(cfg.model_size**0.5, self.dtype)
         x_BTD = constrain(x_BTD, ("batch", "length", None))
-        x_BTD, new = Stack(cfg, self.dtype, self.return_cache, name="layers")(x_BTD, shared, cache)
+        x_BTD, new = Stack(cfg, self.dtype, self.return_cache, name="layers")(x_BTD, shared)
         return RMSNorm(cfg, name="final_norm")(x_BTD), new
