@@ -23,7 +23,7 @@ SIZES = ((8, 512), (2, 2048), (1, 8192))
 REFERENCE_BYTES = 2e9
 PATHS = {
     "cpu": ("reference", "blockwise"),
-    "gpu": ("reference", "blockwise"),
+    "gpu": ("reference", "blockwise", "cudnn"),
     "tpu": ("reference", "blockwise", "splash"),
 }
 
