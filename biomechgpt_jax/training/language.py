@@ -296,4 +296,4 @@ def make_evaluation(
         outside = jnp.where(jnp.isnan(sums.objective), jnp.nan, 0.0)
         return sums.losses_G + outside, sums.weights_G
 
-    return jax.jit(evaluate)
+    return jax.jit(evaluate, out_shardings=steps_lib.everywhere(mesh))

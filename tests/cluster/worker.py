@@ -105,7 +105,7 @@ def train(cfg: config.Experiment, place: distributed.Place) -> int:
                 yield recorded()
 
     vectors = np.random.default_rng(0).normal(size=(ground.CODES, 6)).astype(np.float32)
-    words = SimpleNamespace(size=ground.VOCABULARY, motion_offset=ground.OFFSET, digest="toy")
+    words = SimpleNamespace(size=ground.VOCABULARY, motion_offset=ground.OFFSET, codes=ground.CODES, digest="toy")
     task = Recorded(cfg, PLAN["sequences"], vectors, words)
     places = loop.Places(WORKDIR / "checkpoints", WORKDIR / "metrics.jsonl")
 
