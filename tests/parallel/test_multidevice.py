@@ -48,8 +48,8 @@ def run(grid):
         value, grads = step(params, placed)
         split = sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(params))
         flops = step.cost_analysis()["flops"]
-        # Numbers of a device's queries by all keys, by the last two sizes; nothing else has them.
-        square = re.findall(rf"f32\\[[0-9,]*\\b(?:{L}|{L // grid.shape['sequence']}),{L}\\]", step.as_text())
+        # Scores of a device's queries by all keys, by the last two sizes; they have rows or heads before them.
+        square = re.findall(rf"f32\\[(?:[0-9]+,)+(?:{L}|{L // grid.shape['sequence']}),{L}\\]", step.as_text())
         rows = attention.Rows(*(placed[name] for name in decoder.ROW_KEYS))
         plan = jax.jit(attention.plan)(rows)
         # Pairs of tokens in the blocks that each device visits.
