@@ -107,12 +107,11 @@ def judge_clean(name: str, codec: MotionCodec, trials: list[Trial]) -> dict[str,
 
 
 def fitted(cfg: config.Tokenizer, trials: list[Trial]) -> MotionCodec:
-    """A codec of some trials, as the tokenizer stage fits one."""
+    """A codec of some trials; where their clean movement is known, it is what the codec learns to give back."""
     shown = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]
     if cfg.quantizer == "dct":
         return dct.fit(cfg, shown, lambda step, losses: None)
-    known = cfg.denoise and any(len(trial.clean) for trial in trials)
-    targets = [trial.without_noise(cfg.denoise) for trial in trials] if known else None
+    targets = [trial.true_coordinates for trial in trials] if cfg.denoise else None
     return training.train(cfg, shown, lambda step, losses: None, targets=targets)
 
 

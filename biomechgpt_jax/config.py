@@ -80,9 +80,7 @@ class Tokenizer:
     velocity_weight: float = 0.5
     path_weight: float = 0.1
     foot_weight: float = 0.2
-    # Share of the measurement noise, where the data set knows it, that a codec learns to leave out (not DCT). All of it
-    # would pull real people, whose postures the cohort does not have, towards the cohort.
-    denoise: float = 0.5
+    denoise: bool = True  # give back the movement without measurement noise, where the data set knows it; not DCT
     text_pieces: int = 512
     seed: int = 0
 
@@ -96,7 +94,6 @@ class Tokenizer:
             f"tokenizer.window_frames {self.window_frames} is not a multiple of tokenizer.stride {self.stride}",
         )
         _require(2 <= self.dct_frames <= 512, f"tokenizer.dct_frames is {self.dct_frames}; give 2 to 512")
-        _require(0 <= self.denoise <= 1, f"tokenizer.denoise is {self.denoise}; give a share of 0 to 1")
         _require(self.dct_rate > 0, f"tokenizer.dct_rate is {self.dct_rate}; give a positive number")
         _require(self.dct_step >= 0, f"tokenizer.dct_step is {self.dct_step}; give 0 or more")
         _require(

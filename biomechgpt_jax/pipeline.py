@@ -254,7 +254,7 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
         places = Places(work.checkpoints_codec, work.metrics_codec)
         policy = dataclasses.replace(cfg.train, keep_last=1)
         known = cfg.tokenizer.denoise and any(len(trial.clean) for trial in trials)
-        targets = [trial.without_noise(cfg.tokenizer.denoise) for trial in trials] if known else None
+        targets = [trial.true_coordinates for trial in trials] if known else None
         codec = training.train(cfg.tokenizer, train, report, policy, cfg.mesh, places, targets)
     text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)

@@ -117,13 +117,8 @@ class Trial:
 
     @property
     def true_coordinates(self) -> np.ndarray:
-        """The clean movement where it is known, else the recorded one, f32[T, 40]."""
+        """What a codec is to give back, f32[T, 40]: the clean movement where it is known, else the recorded one."""
         return self.clean if len(self.clean) else self.trajectory.coordinates
-
-    def without_noise(self, share: float) -> np.ndarray:
-        """The movement with this share of its measurement noise taken away, f32[T, 40]."""
-        shown = self.trajectory.coordinates
-        return shown + np.float32(share) * (self.true_coordinates - shown)
 
     @property
     def participant(self) -> str:

@@ -59,8 +59,8 @@ def train(
         policy: how often to log and to save, and when to give up; steps, batch and seed are those of `cfg`.
         mesh: sizes of the device mesh.
         places: where checkpoints and metrics lie; by default nothing is kept on the way.
-        targets: f32[T_i, 40], what the codec is to give back of each trial, such as the movement with less measurement
-            noise, so that it spends less on noise; None: what it was shown.
+        targets: f32[T_i, 40], what the codec is to give back of each trial, such as the movement without measurement
+            noise, so that it spends no code on noise; None: what it was shown.
 
     Raises:
         InputError: there is no movement long enough for a token, the batch cannot be laid out on the mesh, or the
