@@ -6,12 +6,14 @@ import json
 import math
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from biomechgpt_jax import __version__
 from biomechgpt_jax.errors import InputError, RunError
+from biomechgpt_jax.parallel import distributed
 
 _STAGES = {
     "run": ("evaluate", "every stage below that is not done yet, in order"),
@@ -127,12 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verb == "compile":
             return _compile(options, overrides)
         return {"ask": _ask, "inspect": _inspect, "import": _import}[options.verb](options)
-    except InputError as error:
-        print(f"biomechgpt: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"biomechgpt: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    except (InputError, RunError) as error:
+        line, code = " ".join(str(error).split()), 2 if isinstance(error, InputError) else 1
+        print(f"biomechgpt: {line}", file=sys.stderr)
+        distributed.give_up(line, code)
+        return code
     except KeyboardInterrupt:
         print("biomechgpt: stopped; run the same command again to go on", file=sys.stderr)
         return 1
@@ -141,10 +142,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
+            return _unforeseen()
         where = f"{error.filename}: " if error.filename else ""
         print(f"biomechgpt: {where}{error.strerror}; make space, then run the same command again", file=sys.stderr)
         return 1
+    except Exception:
+        return _unforeseen()
+
+
+def _unforeseen() -> int:
+    """Let an exception that nobody expected through; of several processes, end this one at once.
+
+    The others may sit in a collective: waiting for them at the exit would hide from them that this one is gone.
+    """
+    if not distributed.several():
+        raise
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -179,10 +194,19 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     from biomechgpt_jax import pipeline
 
     _keep_compilations(workdir)
-    outcome = pipeline.run(experiment, workdir, _STAGES[options.verb][0], beam=_beam_options(options))
+    distributed.start(experiment.distributed)
+    until = _STAGES[options.verb][0]
+    if options.verb == "run" and distributed.several():
+        until = "train"  # what follows is work for one process
+    outcome = pipeline.run(experiment, workdir, until, beam=_beam_options(options))
     if getattr(options, "report", False):
-        outcome = outcome | {"fidelity": pipeline.report_codec(experiment, workdir)}
-    if options.verb in ("run", "evaluate"):
+        made = distributed.share("report", lambda: json.dumps(pipeline.report_codec(experiment, workdir)))
+        outcome = outcome | {"fidelity": json.loads(made)}
+    if not distributed.first():
+        return 0
+    if options.verb == "run" and until == "train":
+        print(f"trained; now, on one process: biomechgpt evaluate --workdir {workdir}", file=sys.stderr)
+    if until == "evaluate":
         found = json.loads((workdir / "evaluation" / "metrics.json").read_text())
         if options.json:
             _print_json(found)

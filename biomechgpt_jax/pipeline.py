@@ -1,6 +1,9 @@
 """The stages of an experiment, in order. Each is skipped when it is complete and its inputs have not changed."""
 
+from __future__ import annotations
+
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -9,13 +12,19 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from biomechgpt_jax import __version__, config
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.parallel import agreement, distributed, records
 from biomechgpt_jax.progress import Progress
 
+if TYPE_CHECKING:
+    from biomechgpt_jax.tokenizer.backends import MotionCodec
+
 STAGES = ("simulate", "tokenizer", "pack", "train", "evaluate")
+# Stages that every process of several takes part in; in the others they wait for process 0.
+_EVERYWHERE = ("tokenizer", "train")
 TEXT_ONLY = "text_only"
 # Longer cohorts are written by Apache Beam.
 IN_MEMORY_HOURS = 200.0
@@ -118,18 +127,27 @@ def _open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
     if root.exists() and not root.is_dir():
         raise InputError(f"--workdir {root} is a file; give a directory")
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        _write_json(
-            root / "config.json",
-            {
-                "experiment": dataclasses.asdict(cfg),
-                "version": __version__,
-                "git_revision": _git_revision(),
-            },
-        )
+        if distributed.first():
+            root.mkdir(parents=True, exist_ok=True)
+        agreement.check_start(root, cfg)
+        if distributed.first():
+            _write_json(
+                root / "config.json",
+                {
+                    "experiment": dataclasses.asdict(dataclasses.replace(cfg, distributed=config.Distributed())),
+                    "version": __version__,
+                    "git_revision": _git_revision(),
+                    "environment": distributed.environment(),
+                },
+            )
     except OSError as error:
         raise InputError(f"--workdir {root}: {error.strerror}; give a directory that can be written") from error
     return Workdir(root)
+
+
+def _alone(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What process 0 makes while the others wait for it."""
+    return json.loads(distributed.share(key, lambda: json.dumps(make()))) if distributed.several() else make()
 
 
 def run(
@@ -141,26 +159,48 @@ def run(
 
     A stage is done when its marker names the digest of its inputs: its part of the configuration and the
     outcome of the stages before it. A stage that starts removes its marker first.
+
+    Of several processes all call this (see `parallel.distributed`): they train together, and process 0 does the rest.
+
+    Raises:
+        InputError: the input is wrong, or the processes differ in code, configuration, data or working directory.
     """
+    if distributed.several() and until == "evaluate":
+        raise InputError("evaluate runs on one process: start it without the launcher, on the same --workdir")
     work = _open_workdir(cfg, workdir)
+    with records.recorded(workdir, until):
+        return _run_stages(cfg, work, until, show and distributed.first(), beam)
+
+
+def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, beam: Sequence[str]) -> dict[str, Any]:
     outcome: dict[str, Any] = {}
     inputs = ""
     for stage in STAGES[: STAGES.index(until) + 1]:
         inputs = _digest([inputs, stage, _relevant(cfg, stage)])
-        marker = _read_marker(work, stage)
         with Progress(stage, show) as progress:
-            if marker.get("inputs") == inputs and _intact(work, stage, marker):
+            marker = _alone(f"marker/{stage}", functools.partial(_finished, work, stage, inputs))
+            if marker:
                 progress.skip(f"done before in {marker['seconds']:.0f} s")
                 outcome = marker["outcome"]
             else:
-                work.marker(stage).unlink(missing_ok=True)
+                if distributed.first():
+                    work.marker(stage).unlink(missing_ok=True)
                 started = time.monotonic()
-                simulates = stage == "simulate" and beam
-                outcome = _simulate(cfg, work, progress, beam) if simulates else _STAGES[stage](cfg, work, progress)
+                make = functools.partial(_STAGES[stage], cfg, work, progress)
+                if stage == "simulate" and beam:
+                    make = functools.partial(_simulate, cfg, work, progress, beam)
+                outcome = make() if stage in _EVERYWHERE else _alone(f"outcome/{stage}", make)
                 seconds = round(time.monotonic() - started, 1)
-                _write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
+                if distributed.first():
+                    _write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
         inputs = _digest([inputs, outcome.get("digest", "")])
     return outcome
+
+
+def _finished(work: Workdir, stage: str, inputs: str) -> dict[str, Any]:
+    """The marker of a stage that is done, with these inputs; else empty."""
+    marker = _read_marker(work, stage)
+    return marker if marker.get("inputs") == inputs and _intact(work, stage, marker) else {}
 
 
 def _relevant(cfg: config.Experiment, stage: str) -> Any:
@@ -230,12 +270,7 @@ def _simulate(cfg: config.Experiment, work: Workdir, progress: Progress, beam: S
 
 def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
     from biomechgpt_jax.data import movements
-    from biomechgpt_jax.evaluation import reconstruction
-    from biomechgpt_jax.evaluation.predictions import write_json
-    from biomechgpt_jax.questions import registry
-    from biomechgpt_jax.tokenizer import dct, training, vocabulary
-    from biomechgpt_jax.tokenizer.backends import MotionCodec
-    from biomechgpt_jax.tokenizer.text import TextTokenizer
+    from biomechgpt_jax.tokenizer import dct, training
     from biomechgpt_jax.training.loop import Places
 
     def report(step: int, logged: dict[str, Any]) -> None:
@@ -246,7 +281,8 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
     train = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]
     if not train:
         raise InputError("no participant is in the training split; simulate more (cohort.participants)")
-    work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
+    if distributed.first():
+        work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
     codec: MotionCodec
     if cfg.tokenizer.quantizer == "dct":
         codec = dct.fit(cfg.tokenizer, train, report)
@@ -256,6 +292,18 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
         known = cfg.tokenizer.denoise and any(len(trial.clean) for trial in trials)
         targets = [trial.true_coordinates for trial in trials] if known else None
         codec = training.train(cfg.tokenizer, train, report, policy, cfg.mesh, places, targets)
+    return _alone("codec", functools.partial(_keep_codec, cfg, work, progress, codec))
+
+
+def _keep_codec(cfg: config.Experiment, work: Workdir, progress: Progress, codec: MotionCodec) -> dict[str, Any]:
+    """Train the text tokenizer, write both, and measure the codec."""
+    from biomechgpt_jax.data import movements
+    from biomechgpt_jax.evaluation import reconstruction
+    from biomechgpt_jax.evaluation.predictions import write_json
+    from biomechgpt_jax.questions import registry
+    from biomechgpt_jax.tokenizer import vocabulary
+    from biomechgpt_jax.tokenizer.text import TextTokenizer
+
     text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
@@ -342,11 +390,18 @@ def _check_vocabulary(sequences: Path, digest: str) -> None:
 
 
 def _train(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    from biomechgpt_jax.data import loader
     from biomechgpt_jax.tokenizer import vocabulary
     from biomechgpt_jax.training import language
 
     codec, words = vocabulary.load(work.tokenizer)
     _check_vocabulary(work.sequences, words.digest)
+    agreement.agree(
+        "data",
+        {"tokenizer": words.digest}
+        | {rows.name: loader.digest(rows) for rows in (work.sequences, work.sequences_text_only)},
+        distributed.settings(cfg.distributed).barrier_timeout_s,
+    )
     runs = (
         (cfg.train.steps, work.sequences, work.checkpoints, work.metrics, codec.code_vectors(), "model"),
         (

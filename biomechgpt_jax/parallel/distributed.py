@@ -8,19 +8,23 @@ The coordination service of `jax.distributed` (a key-value store and barriers on
 jax 0.10 to 0.11: `_client` is the one place that knows where it is.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
 import socket
 import sys
-import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import ClusterError, InputError
+from biomechgpt_jax.parallel import rendezvous
 
 _PREFIX = "BIOMECHGPT_"
 _ROOM = "biomechgpt"  # of our keys in the store
+_POLL_S = 2.0  # a process that waits for another looks so often whether it has given up
+_RECORDED = (_PREFIX, "XLA_", "LIBTPU_", "JAX_", "NCCL_", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "MEGASCALE_NUM_SLICES")
 
 
 class Place(NamedTuple):
@@ -34,6 +38,7 @@ class Place(NamedTuple):
 
 
 _place = Place()
+_turns: dict[str, int] = {}
 
 
 def settings(cfg: config.Distributed) -> config.Distributed:
@@ -131,7 +136,9 @@ def start(cfg: config.Distributed) -> Place:
     cfg = settings(cfg)
     _keep_standard_output()
     if place.process:
-        _reach(place.coordinator, cfg.start_timeout_s)
+        rendezvous.report(place.coordinator, place.process, cfg.start_timeout_s)
+    else:
+        rendezvous.hold(int(place.coordinator.rpartition(":")[2]), place.processes, cfg.start_timeout_s)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(
@@ -155,23 +162,6 @@ def start(cfg: config.Distributed) -> Place:
     return place
 
 
-def _reach(coordinator: str, timeout_s: float) -> None:
-    """Wait until the coordinator listens; jax itself would not say which address it is that does not answer."""
-    host, _, port = coordinator.rpartition(":")
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"{socket.gethostname()} cannot reach the coordinator {coordinator} within {timeout_s:g} s "
-                    f"({error}); is process 0 running, and is the port open between the hosts?"
-                ) from error
-            time.sleep(0.2)
-
-
 def _keep_standard_output() -> None:
     """Let file descriptor 1, which C++ writes to, be standard error, and Python's standard output what it was."""
     sys.stdout.flush()
@@ -185,9 +175,20 @@ def place() -> Place:
     return _place
 
 
+def several() -> bool:
+    """Whether this process is one of several."""
+    return _place.processes > 1
+
+
 def first() -> bool:
     """Whether this process speaks and writes for all."""
     return _place.process == 0
+
+
+def environment() -> dict[str, str]:
+    """Variables that decide how the program runs, the launcher's flags among them: for the record of a run."""
+    names = [name for name in sorted(os.environ) if name.startswith(_RECORDED)]
+    return {"launched": _place.found, "processes": str(_place.processes)} | {name: os.environ[name] for name in names}
 
 
 def _client() -> Any:
@@ -199,9 +200,8 @@ def _client() -> Any:
 
 def put(key: str, value: str) -> None:
     """Write into the store that all processes share; an older value is replaced."""
-    client = _client()
-    if client is not None:
-        client.key_value_set(f"{_ROOM}/{key}", value, allow_overwrite=True)
+    if several():
+        _client().key_value_set(f"{_ROOM}/{key}", value, allow_overwrite=True)
 
 
 def get(key: str, timeout_s: float) -> str | None:
@@ -216,8 +216,9 @@ def get(key: str, timeout_s: float) -> str | None:
 
 def entries(key: str) -> dict[str, str]:
     """Everything in the store below a key, by the last part of its name."""
-    found = _client().key_value_dir_get(f"{_ROOM}/{key}/")
-    return {name.rpartition("/")[2]: value for name, value in found}
+    if not several():
+        return {}
+    return {name.rpartition("/")[2]: value for name, value in _client().key_value_dir_get(f"{_ROOM}/{key}/")}
 
 
 def forget(key: str) -> None:
@@ -229,29 +230,63 @@ def forget(key: str) -> None:
 
 def host(process: int) -> str:
     """A process in words, with the host it runs on."""
-    name = entries("host").get(str(process), "not heard of") if _client() is not None else socket.gethostname()
-    return f"process {process} ({name})"
+    return f"process {process} ({entries('host').get(str(process), socket.gethostname())})"
 
 
 def barrier(name: str, timeout_s: float) -> None:
     """Wait until every process is here. Not while the main thread sits in a collective.
 
     Args:
-        name: of the meeting; each may be held once.
+        name: of the meeting.
         timeout_s: how long to wait for the others.
 
     Raises:
         ClusterError: somebody did not come; the message names them.
     """
-    client = _client()
-    if client is None:
+    if not several():
         return
-    put(f"arrived/{name}/{_place.process}", "")
+    meeting = _turn(f"barrier/{name}")
+    put(f"{meeting}/{_place.process}", "here")
     try:
-        client.wait_at_barrier(f"{_ROOM}/{name}", int(timeout_s * 1000))
+        _client().wait_at_barrier(f"{_ROOM}/{meeting}", int(timeout_s * 1000))
     except RuntimeError as error:
-        here = entries(f"arrived/{name}")
+        here = entries(meeting)
         missing = [host(process) for process in range(_place.processes) if str(process) not in here]
-        if not missing:  # they came a moment too late, or one of them died
+        if not missing:  # they came a moment too late, or one of them has died
             raise ClusterError(f"barrier {name}: {' '.join(str(error).split())[:300]}") from error
         raise ClusterError(f"barrier {name}: not here after {timeout_s:g} s: {', '.join(missing)}") from error
+
+
+def share(key: str, make: Callable[[], str]) -> str:
+    """What process 0 makes, on all processes; the others wait as long as it lives.
+
+    A process 0 that dies without a word ends the others by its missing heartbeat.
+
+    Raises:
+        InputError, ClusterError: process 0 gave up, for its reason.
+    """
+    if not several():
+        return make()
+    shared = _turn(f"shared/{key}")
+    if first():
+        made = make()
+        put(shared, made)
+        return made
+    while (found := get(shared, _POLL_S)) is None:
+        given_up = entries("given_up").get("0")
+        if given_up is not None:
+            code, _, reason = given_up.partition(" ")
+            raise (InputError if code == "2" else ClusterError)(f"{host(0)} gave up: {reason}")
+    return found
+
+
+def give_up(reason: str, code: int) -> None:
+    """Tell the others, which wait in `share`, that this process ends."""
+    with contextlib.suppress(RuntimeError):  # the store may be what failed
+        put(f"given_up/{_place.process}", f"{code} {reason}")
+
+
+def _turn(name: str) -> str:
+    """A name for this meeting, and another for the next one of that name; processes meet in the same order."""
+    _turns[name] = _turns.get(name, 0) + 1
+    return f"{name}/{_turns[name]}"
