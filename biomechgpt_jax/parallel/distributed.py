@@ -158,6 +158,7 @@ def start(cfg: config.Distributed) -> Place:
             f"coordinator {place.coordinator}: {reason}"
         ) from error
     _place = place
+    jax.local_devices()  # processes wait for each other here, and not for two minutes in the middle of a stage
     put(f"host/{place.process}", socket.gethostname())
     return place
 
