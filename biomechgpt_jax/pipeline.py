@@ -399,8 +399,9 @@ def _train(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[st
     agreement.agree(
         "data",
         {"tokenizer": words.digest}
-        | {rows.name: loader.digest(rows) for rows in (work.sequences, work.sequences_text_only)},
-        distributed.settings(cfg.distributed).barrier_timeout_s,
+        | {rows.name: loader.digest(rows) for rows in (work.sequences, work.sequences_text_only)}
+        | {f"{directory}": loader.digest(directory) for directory, _ in cfg.train.mixed},
+        distributed.current().barrier_timeout_s,
     )
     runs = (
         (cfg.train.steps, work.sequences, work.checkpoints, work.metrics, codec.code_vectors(), "model"),

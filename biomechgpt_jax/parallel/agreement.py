@@ -30,7 +30,7 @@ def check_start(workdir: Path, cfg: config.Experiment) -> None:
     if not distributed.several():
         return
     nonce = workdir / f".start-{distributed.share('nonce', lambda: secrets.token_hex(8))}"
-    timeout_s = distributed.settings(cfg.distributed).barrier_timeout_s
+    timeout_s = distributed.current().barrier_timeout_s
     try:
         if distributed.first():
             nonce.write_text("written by process 0; read by the others\n")

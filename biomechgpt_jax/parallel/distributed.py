@@ -38,6 +38,7 @@ class Place(NamedTuple):
 
 
 _place = Place()
+_current = config.Distributed()
 _turns: dict[str, int] = {}
 
 
@@ -126,8 +127,8 @@ def start(cfg: config.Distributed) -> Place:
         InputError: given by hand, but not whole.
         ClusterError: the coordinator cannot be reached, or not all processes came in time.
     """
-    global _place
-    place = find(cfg)
+    global _place, _current
+    place, _current = find(cfg), cfg
     if place.processes == 1:
         _place = place
         return place
@@ -174,6 +175,11 @@ def _keep_standard_output() -> None:
 def place() -> Place:
     """What `start` found."""
     return _place
+
+
+def current() -> config.Distributed:
+    """The settings in force: those given to `start`, or the defaults, with what the environment says."""
+    return settings(_current)
 
 
 def several() -> bool:

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import RunError
 from biomechgpt_jax.parallel import mesh as meshes
+from biomechgpt_jax.parallel import watchdog
 from biomechgpt_jax.training import checkpoint, flops, goodput, metrics, profiling
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
@@ -124,6 +125,7 @@ def train(
             metrics.MetricsLog(record_at, done, cfg.wandb) as log,
             _profiler(cfg, record_at) as profiler,
             task.batches(mesh, done, steps) as batches,
+            watchdog.Watchdog(record_at and record_at.parent) as dog,
         ):
             watch.go_on(log.earlier)
             first = "compile"  # the first call of the step
@@ -148,6 +150,7 @@ def train(
                 state, device_metrics = step(state, batch)
                 watch.to(first := "step")
                 done += 1
+                dog.step(done)
                 profiler.after(done, device_metrics)
                 if pending is not None:
                     record(*pending)  # one step late: the device is never kept waiting

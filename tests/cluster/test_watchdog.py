@@ -1,0 +1,124 @@
+"""A process that hangs is named within a minute and shows its stacks; clocks that jump change nothing."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ground import Fault, Ground
+
+from biomechgpt_jax import config
+from biomechgpt_jax.parallel import watchdog
+
+FAST = config.Distributed(stall_s=0.5, first_step_stall_s=0.5)
+
+
+def _until(condition, timeout_s: float = 10) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_thread_that_is_stuck_is_seen_and_its_stack_written(tmp_path: Path, capfd) -> None:
+    said: list[str] = []
+    with watchdog.Watchdog(tmp_path, said.append, FAST) as dog:
+        dog.step(6)
+        dog.step(7)
+        assert _until(lambda: bool(said))
+        time.sleep(0.3)
+        assert len(said) == 1, "said once for a step"
+        dog.step(8)
+        assert _until(lambda: len(said) == 2)
+    assert said[0].startswith("no step for ") and "the last was 7; its main thread is in" in said[0]
+    assert "_until" in said[0]
+    dump = capfd.readouterr().err
+    assert "test_a_thread_that_is_stuck" in dump and "most recent call first" in dump
+    written = json.loads((tmp_path / watchdog.FILE).read_text())
+    assert written["step"] in (7, 8) and written["where"]
+
+
+def test_steps_that_go_on_are_no_stall_and_the_first_may_be_slow(tmp_path: Path) -> None:
+    said: list[str] = []
+    patient = config.Distributed(stall_s=0.5, first_step_stall_s=60)
+    with watchdog.Watchdog(None, said.append, patient) as dog:
+        time.sleep(0.8)  # compiles
+        for step in range(1, 10):
+            dog.step(step)
+            time.sleep(0.1)
+    assert not said and threading.active_count() < 50
+
+
+def test_a_clock_that_is_moved_back_makes_no_stall_and_no_negative_time(tmp_path: Path, monkeypatch) -> None:
+    from biomechgpt_jax.training import metrics
+
+    real, said = time.time, []
+    with (
+        watchdog.Watchdog(tmp_path, said.append, config.Distributed(stall_s=5)) as dog,
+        metrics.MetricsLog(tmp_path / "metrics.jsonl", 0) as log,
+    ):
+        for step in range(1, 5):
+            monkeypatch.setattr(time, "time", lambda back=step: real() - 3600 * back)
+            dog.step(step)
+            log.write(step, {"loss": 1.0})
+            time.sleep(0.01)
+    seconds = [entry["wall_seconds"] for entry in metrics.read(tmp_path / "metrics.jsonl")]
+    assert seconds == sorted(seconds) and seconds[0] >= 0 and seconds[-1] < 5
+    assert not said
+
+
+def _others(beats: dict[int, tuple[int, int, bool]]) -> watchdog._Others:
+    others = watchdog._Others()
+    others.hear({p: watchdog.Beat(n, step, "x.py:1 f", waits) for p, (n, step, waits) in beats.items()})
+    return others
+
+
+@pytest.mark.parametrize(
+    ("beats", "guilty"),
+    [
+        ({0: (1, 5, True), 1: (1, 5, False), 2: (1, 5, True)}, [1]),  # its own code at the same step
+        ({0: (1, 5, True), 1: (1, 4, True), 2: (1, 5, True)}, [1]),  # in jax as all are, a step behind
+        ({0: (1, 5, False), 1: (1, 5, True)}, [0]),  # process 0 itself
+        ({0: (1, 5, True), 1: (1, 5, True)}, []),  # a collective that hangs everywhere
+    ],
+)
+def test_who_is_behind(beats, guilty) -> None:
+    assert _others(beats).guilty(30) == guilty
+
+
+def test_the_silent_one_is_behind(monkeypatch) -> None:
+    others = _others({0: (1, 5, True), 1: (1, 5, True)})
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 20)
+    others.hear({0: watchdog.Beat(9, 5, "x", True), 1: watchdog.Beat(1, 5, "x", True)})
+    assert others.guilty(30) == [1]
+    assert "process 1 (b) is behind: at step 5 for 20 s" in others.words(1, "process 1 (b)")
+
+
+@pytest.mark.multiprocess
+def test_a_stuck_process_of_two_is_named_and_shows_its_stack(ground: Ground, tmp_path: Path) -> None:
+    limit = {"BIOMECHGPT_STALL_S": "4"}
+    run = ground.start(tmp_path, steps=200, faults=[Fault(1, 6, "stick")], each={0: limit, 1: limit})
+    try:
+        run.wait_for("fault: stick", process=1, timeout_s=90)
+        run.wait_for("watchdog: process 1 (", timeout_s=60)
+        assert "is behind: at step 7" in run.log(0) and "worker.py" in run.log(0)
+        run.wait_for("holds the others up", process=1)
+        run.wait_for("in befall", process=1, timeout_s=5)
+        assert "Current thread" in run.log(1) and "Thread 0x" not in run.log(0), "only the one that hangs is dumped"
+    finally:
+        run.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_a_stopped_process_is_named_within_a_minute_with_the_usual_limits(ground: Ground, tmp_path: Path) -> None:
+    patient = {"BIOMECHGPT_HEARTBEAT_TIMEOUT_S": "100"}
+    run = ground.start(tmp_path, steps=5000, faults=[Fault(1, 20, "stop")], each={0: patient, 1: patient})
+    try:
+        run.wait_for("fault: stop", process=1, timeout_s=90)
+        assert run.wait_for("watchdog: process 1 (", timeout_s=80) <= 60
+        assert "last heard of" in run.log(0)
+    finally:
+        run.kill()
