@@ -101,7 +101,7 @@ def test_a_stuck_process_of_two_is_named_and_shows_its_stack(ground: Ground, tmp
     limit = {"BIOMECHGPT_STALL_S": "4"}
     run = ground.start(tmp_path, steps=200, faults=[Fault(1, 6, "stick")], each={0: limit, 1: limit})
     try:
-        run.wait_for("fault: stick", process=1, timeout_s=90)
+        run.wait_for("fault: stick", process=1, timeout_s=240)
         run.wait_for("watchdog: process 1 (", timeout_s=60)
         assert "is behind: at step 7" in run.log(0) and "worker.py" in run.log(0)
         run.wait_for("holds the others up", process=1)
@@ -117,7 +117,7 @@ def test_a_stopped_process_is_named_within_a_minute_with_the_usual_limits(ground
     patient = {"BIOMECHGPT_HEARTBEAT_TIMEOUT_S": "100"}
     run = ground.start(tmp_path, steps=5000, faults=[Fault(1, 20, "stop")], each={0: patient, 1: patient})
     try:
-        run.wait_for("fault: stop", process=1, timeout_s=90)
+        run.wait_for("fault: stop", process=1, timeout_s=240)
         assert run.wait_for("watchdog: process 1 (", timeout_s=80) <= 60
         assert "last heard of" in run.log(0)
     finally:
