@@ -117,7 +117,9 @@ class Checkpoints:
         place = distributed.place()
 
         def listed() -> dict[str, int]:
-            _on_first(manifest.write_json, path / manifest.METADATA, described)
+            if not distributed.first():
+                return {}  # the list of process 0 counts; another would meet the file that it is about to rename
+            manifest.write_json(path / manifest.METADATA, described)
             return manifest.sizes(path)
 
         def publish(found: list[manifest.Entries]) -> None:
