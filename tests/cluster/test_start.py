@@ -198,7 +198,7 @@ def test_the_command_line_on_two_processes(ground: Ground, tmp_path: Path) -> No
 
     # The same again, on one host with another configuration and on one with other code.
     refused = ground.start(tmp_path, processes=2, command=command, each={1: {"STEPS": "5"}})
-    assert refused.wait() == [2, 2]
+    assert refused.wait(300) == [2, 2]
     assert "train.steps is 5, not 4" in refused.log(0)
     shutil.copytree(ROOT / "biomechgpt_jax", tmp_path / "other" / "biomechgpt_jax")
     with (tmp_path / "other" / "biomechgpt_jax" / "training" / "step.py").open("a") as file:
@@ -207,10 +207,10 @@ def test_the_command_line_on_two_processes(ground: Ground, tmp_path: Path) -> No
     launcher = ("-P", "-c", program, *command[2:])
     each = {1: {"PYTHONPATH": str(tmp_path / "other")}}
     refused = ground.start(tmp_path, processes=2, command=launcher, each=each)
-    assert refused.wait() == [2, 2]
+    assert refused.wait(300) == [2, 2]
     assert "on code: training/step.py is " in refused.log(0), refused.log(0)
     evaluate = ground.start(tmp_path, processes=2, command=(*command[:2], "evaluate", *command[3:]))
-    assert evaluate.wait() == [2, 2]
+    assert evaluate.wait(300) == [2, 2]
     assert "one process" in evaluate.log(0)
 
 
