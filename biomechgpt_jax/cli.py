@@ -183,9 +183,9 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     if options.config is not None:
         experiment = overrides.load(options.config, changes)
     elif (workdir / "config.json").is_file():
-        from biomechgpt_jax import pipeline
+        from biomechgpt_jax.workdir import load_experiment
 
-        experiment = overrides.apply(pipeline.load_experiment(workdir), changes)
+        experiment = overrides.apply(load_experiment(workdir), changes)
     else:
         raise InputError(
             f"{options.verb}: no configuration file is given and {workdir} holds no run; give one such as "

@@ -251,9 +251,7 @@ class Optimizer:
         _require(
             0 < self.decay_fraction <= 1, f"optimizer.decay_fraction is {self.decay_fraction}; give a share over 0 to 1"
         )
-        _require(
-            0 <= self.muon_momentum < 1, f"optimizer.muon_momentum is {self.muon_momentum}; give a share below 1"
-        )
+        _require(0 <= self.muon_momentum < 1, f"optimizer.muon_momentum is {self.muon_momentum}; give a share below 1")
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biomechgpt_jax import __version__, config
+from biomechgpt_jax import config
+from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.parallel import agreement, distributed, records
 from biomechgpt_jax.progress import Progress
+from biomechgpt_jax.workdir import Workdir
 
 if TYPE_CHECKING:
     from biomechgpt_jax.tokenizer.backends import MotionCodec
@@ -30,119 +30,6 @@ TEXT_ONLY = "text_only"
 IN_MEMORY_HOURS = 200.0
 # Held-out trials that the tokenizer stage measures its codec on; `--report` takes all.
 _STAGE_TRIALS = 80
-
-
-@dataclasses.dataclass(frozen=True)
-class Workdir:
-    """Where everything of an experiment lies."""
-
-    root: Path
-
-    @property
-    def movements(self) -> Path:
-        return self.root / "movements"
-
-    @property
-    def tokenizer(self) -> Path:
-        return self.root / "tokenizer"
-
-    @property
-    def sequences(self) -> Path:
-        return self.root / "sequences"
-
-    @property
-    def sequences_text_only(self) -> Path:
-        return self.root / "sequences_text_only"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
-
-    @property
-    def checkpoints_text_only(self) -> Path:
-        return self.root / "checkpoints_text_only"
-
-    @property
-    def checkpoints_codec(self) -> Path:
-        return self.tokenizer / "checkpoints"
-
-    @property
-    def metrics_codec(self) -> Path:
-        return self.tokenizer / "metrics.jsonl"
-
-    @property
-    def metrics(self) -> Path:
-        return self.root / "metrics.jsonl"
-
-    @property
-    def metrics_text_only(self) -> Path:
-        return self.root / "metrics_text_only.jsonl"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.root / "evaluation"
-
-    @property
-    def codec_report(self) -> Path:
-        return self.tokenizer / "report.html"
-
-    @property
-    def codec_fidelity(self) -> Path:
-        return self.tokenizer / "fidelity.json"
-
-    def marker(self, stage: str) -> Path:
-        return self.root / "stages" / f"{stage}.json"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _read_marker(work: Workdir, stage: str) -> dict[str, Any]:
-    try:
-        return json.loads(work.marker(stage).read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
-
-
-def _git_revision() -> str:
-    try:
-        where = Path(__file__).parent
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=5, check=True
-        )
-        return found.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
-    if root.exists() and not root.is_dir():
-        raise InputError(f"--workdir {root} is a file; give a directory")
-    try:
-        if distributed.first():
-            root.mkdir(parents=True, exist_ok=True)
-        agreement.check_start(root, cfg)
-        if distributed.first():
-            _write_json(
-                root / "config.json",
-                {
-                    "experiment": dataclasses.asdict(dataclasses.replace(cfg, distributed=config.Distributed())),
-                    "version": __version__,
-                    "git_revision": _git_revision(),
-                    "environment": distributed.environment(),
-                },
-            )
-    except OSError as error:
-        raise InputError(f"--workdir {root}: {error.strerror}; give a directory that can be written") from error
-    return Workdir(root)
 
 
 def _alone(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -167,7 +54,7 @@ def run(
     """
     if distributed.several() and until == "evaluate":
         raise InputError("evaluate runs on one process: start it without the launcher, on the same --workdir")
-    work = _open_workdir(cfg, workdir)
+    work = workdirs.open_workdir(cfg, workdir)
     with records.recorded(workdir, until):
         return _run_stages(cfg, work, until, show and distributed.first(), beam)
 
@@ -176,7 +63,7 @@ def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, b
     outcome: dict[str, Any] = {}
     inputs = ""
     for stage in STAGES[: STAGES.index(until) + 1]:
-        inputs = _digest([inputs, stage, _relevant(cfg, stage)])
+        inputs = workdirs.digest([inputs, stage, _relevant(cfg, stage)])
         with Progress(stage, show) as progress:
             marker = _alone(f"marker/{stage}", functools.partial(_finished, work, stage, inputs))
             if marker:
@@ -192,14 +79,14 @@ def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, b
                 outcome = make() if stage in _EVERYWHERE else _alone(f"outcome/{stage}", make)
                 seconds = round(time.monotonic() - started, 1)
                 if distributed.first():
-                    _write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
-        inputs = _digest([inputs, outcome.get("digest", "")])
+                    workdirs.write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
+        inputs = workdirs.digest([inputs, outcome.get("digest", "")])
     return outcome
 
 
 def _finished(work: Workdir, stage: str, inputs: str) -> dict[str, Any]:
     """The marker of a stage that is done, with these inputs; else empty."""
-    marker = _read_marker(work, stage)
+    marker = workdirs.read_marker(work, stage)
     return marker if marker.get("inputs") == inputs and _intact(work, stage, marker) else {}
 
 
@@ -415,7 +302,7 @@ def _train(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[st
         part = cfg if rows == work.sequences else _with_twins(cfg)
         language.train(part, rows, checkpoints, log, vectors, words, steps, report)
     progress.done(f"{cfg.train.steps} steps, text-only control {cfg.text_only_steps} steps")
-    return {"digest": _digest([cfg.train.steps, words.digest])}
+    return {"digest": workdirs.digest([cfg.train.steps, words.digest])}
 
 
 def _with_twins(cfg: config.Experiment) -> config.Experiment:
@@ -454,14 +341,14 @@ def _evaluate(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict
         text_only=model(work.checkpoints_text_only),
         codec=codec,
         logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
-        wall_seconds={stage: _read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
-        made={"git revision": _git_revision()[:12]},
+        wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
+        made={"git revision": workdirs.git_revision()[:12]},
     )
     found = evaluation.evaluate(
         cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what)
     )
     progress.done(f"{found['test_participants']} held-out participants")
-    return {"digest": _digest(found["families"])}
+    return {"digest": workdirs.digest(found["families"])}
 
 
 _STAGES: dict[str, Callable[[config.Experiment, Workdir, Progress], dict[str, Any]]] = {
@@ -471,32 +358,6 @@ _STAGES: dict[str, Callable[[config.Experiment, Workdir, Progress], dict[str, An
     "train": _train,
     "evaluate": _evaluate,
 }
-
-
-def load_experiment(workdir: Path) -> config.Experiment:
-    """The experiment that made a working directory."""
-    path = workdir / "config.json"
-    try:
-        stored = json.loads(path.read_text())["experiment"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path} is missing or damaged: {workdir} holds no experiment; run `biomechgpt run` or give --workdir"
-        ) from error
-    nested = {field.name: field for field in dataclasses.fields(config.Experiment)}
-    values: dict[str, Any] = {}
-    for name, value in stored.items():
-        if name not in nested:
-            raise InputError(f"{path}: unknown key '{name}': made by another version; run `biomechgpt run` again")
-        kind = nested[name].type
-        values[name] = _dataclass(kind, value, path) if isinstance(value, dict) else value
-    return config.Experiment(**values)
-
-
-def _dataclass(kind: Any, value: dict[str, Any], path: Path) -> Any:
-    try:
-        return kind(**{key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()})
-    except TypeError as error:
-        raise InputError(f"{path}: {error}: made by another version; run `biomechgpt run` again") from error
 
 
 def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
@@ -526,7 +387,7 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
         what = question.name.replace("_", " ")
         raise InputError(f"{file} has no pelvis_tx or pelvis_tz: {what} cannot be asked of it")
     work = Workdir(workdir)
-    cfg = load_experiment(workdir)
+    cfg = workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
     model = predict.LanguageModel(language.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
     exact = text if text in question.templates else question.templates[0]

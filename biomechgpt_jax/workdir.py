@@ -1,0 +1,160 @@
+"""The working directory of an experiment: where everything lies, its configuration, and what is done already."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from biomechgpt_jax import __version__, config
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.parallel import agreement, distributed
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """Where everything of an experiment lies."""
+
+    root: Path
+
+    @property
+    def movements(self) -> Path:
+        return self.root / "movements"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.root / "tokenizer"
+
+    @property
+    def sequences(self) -> Path:
+        return self.root / "sequences"
+
+    @property
+    def sequences_text_only(self) -> Path:
+        return self.root / "sequences_text_only"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def checkpoints_text_only(self) -> Path:
+        return self.root / "checkpoints_text_only"
+
+    @property
+    def checkpoints_codec(self) -> Path:
+        return self.tokenizer / "checkpoints"
+
+    @property
+    def metrics_codec(self) -> Path:
+        return self.tokenizer / "metrics.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def metrics_text_only(self) -> Path:
+        return self.root / "metrics_text_only.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    @property
+    def codec_report(self) -> Path:
+        return self.tokenizer / "report.html"
+
+    @property
+    def codec_fidelity(self) -> Path:
+        return self.tokenizer / "fidelity.json"
+
+    def marker(self, stage: str) -> Path:
+        return self.root / "stages" / f"{stage}.json"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 hex of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_marker(work: Workdir, stage: str) -> dict[str, Any]:
+    """What a stage left when it was done; empty where it is not."""
+    try:
+        return json.loads(work.marker(stage).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file that a reader sees whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def git_revision() -> str:
+    """The commit of the program's own source, or nothing."""
+    try:
+        where = Path(__file__).parent
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=5, check=True
+        )
+        return found.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
+    """Make the directory, let all processes agree on it, and write config.json.
+
+    Raises:
+        InputError: it cannot be written, or the processes do not agree.
+    """
+    if root.exists() and not root.is_dir():
+        raise InputError(f"--workdir {root} is a file; give a directory")
+    try:
+        if distributed.first():
+            root.mkdir(parents=True, exist_ok=True)
+        agreement.check_start(root, cfg)
+        if distributed.first():
+            write_json(
+                root / "config.json",
+                {
+                    "experiment": dataclasses.asdict(dataclasses.replace(cfg, distributed=config.Distributed())),
+                    "version": __version__,
+                    "git_revision": git_revision(),
+                    "environment": distributed.environment(),
+                },
+            )
+    except OSError as error:
+        raise InputError(f"--workdir {root}: {error.strerror}; give a directory that can be written") from error
+    return Workdir(root)
+
+
+def load_experiment(workdir: Path) -> config.Experiment:
+    """The experiment that made a working directory."""
+    path = workdir / "config.json"
+    try:
+        stored = json.loads(path.read_text())["experiment"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} is missing or damaged: {workdir} holds no experiment; run `biomechgpt run` or give --workdir"
+        ) from error
+    nested = {field.name: field for field in dataclasses.fields(config.Experiment)}
+    values: dict[str, Any] = {}
+    for name, value in stored.items():
+        if name not in nested:
+            raise InputError(f"{path}: unknown key '{name}': made by another version; run `biomechgpt run` again")
+        kind = nested[name].type
+        values[name] = _dataclass(kind, value, path) if isinstance(value, dict) else value
+    return config.Experiment(**values)
+
+
+def _dataclass(kind: Any, value: dict[str, Any], path: Path) -> Any:
+    try:
+        return kind(**{key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()})
+    except TypeError as error:
+        raise InputError(f"{path}: {error}: made by another version; run `biomechgpt run` again") from error
