@@ -57,6 +57,7 @@ class Watchdog:
         self._say = say or (lambda line: print(f"watchdog: {line}", file=sys.stderr, flush=True))
         self._main = threading.get_ident()
         self._step, self._steps, self._since = 0, 0, time.monotonic()
+        self._compiles, self._validated = False, False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._dumped_at = -1
@@ -64,6 +65,11 @@ class Watchdog:
     def step(self, number: int) -> None:
         """A step was given to the devices: costs a few assignments."""
         self._step, self._steps, self._since = number, self._steps + 1, time.monotonic()
+        self._compiles = False
+
+    def validating(self) -> None:
+        """A validation or a save follows: the first of them compiles, and may take as long as a first step."""
+        self._compiles, self._validated = not self._validated, True
 
     def __enter__(self) -> "Watchdog":
         self._thread.start()
@@ -75,7 +81,8 @@ class Watchdog:
 
     def _limit(self) -> float:
         """Seconds that the step under way may take."""
-        return self._cfg.first_step_stall_s if self._steps < _COMPILING else self._cfg.stall_s
+        compiles = self._compiles or self._steps < _COMPILING
+        return self._cfg.first_step_stall_s if compiles else self._cfg.stall_s
 
     def _run(self) -> None:
         """The thread. It never raises: a watchdog that cannot speak must not end a training that goes on."""

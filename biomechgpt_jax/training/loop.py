@@ -161,6 +161,7 @@ def train(
                 due = done == steps or done % cfg.checkpoint_every == 0
                 validates = done == steps or done % (cfg.validate_every or cfg.checkpoint_every) == 0
                 if due or validates or stopping:
+                    dog.validating()
                     record(*pending)
                     pending = None
                     if validates:
