@@ -145,7 +145,6 @@ def test_the_page_stands_alone_and_says_what_was_measured(made, codec):
         codec.digest,
         "toy &lt;run&gt;",
         "not a medical device",
-        "against the noisy input",
         "Walking: healthy",
         f"{figures['healthy_median_deg']:.2f}°",
     ):

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 TINY = (
     *("configs/sizes.py:1m", "--model.layers=3", "--model.model_size=64", "--model.hidden_size=128"),
     *("--model.head_size=32", "--train.batch_size=16", "--pack.row_length=128", "--train.loss_chunk=64"),
+    *("--tokenizer.levels", "8x5x5x5"),
 )
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'biomechgpt-jax[tpu-aot]'"
