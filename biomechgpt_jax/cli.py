@@ -101,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("--topology", required=True, help="such as v5e:4x4, v5p:4x4x4, v6e:8x8, h100:1x8 or cpu:8")
     compile_.add_argument("--num-slices", type=int, default=1, help="so many of that topology (%(default)s)")
     compile_.add_argument("--json", action="store_true", help="print the report as JSON on standard output")
+    doctor = verbs.add_parser(
+        "doctor",
+        help="what this machine and this cluster can do",
+        description="Checks versions, devices, memory, the other processes, clocks, the working directory and a "
+        "collective. Ends with 1 if something failed.",
+        allow_abbrev=False,
+    )
+    doctor.add_argument("--workdir", default="runs/quickstart", help="where a run would lie (%(default)s)")
+    doctor.add_argument("--json", action="store_true")
     import_ = verbs.add_parser(
         "import",
         help="read a folder of motion files into a `movements` dataset",
@@ -128,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _stage(options, overrides)
         if options.verb == "compile":
             return _compile(options, overrides)
-        return {"ask": _ask, "inspect": _inspect, "import": _import}[options.verb](options)
+        return {"ask": _ask, "inspect": _inspect, "import": _import, "doctor": _doctor}[options.verb](options)
     except (InputError, RunError) as error:
         line, code = " ".join(str(error).split()), 2 if isinstance(error, InputError) else 1
         print(f"biomechgpt: {line}", file=sys.stderr)
@@ -292,6 +301,22 @@ def _ask(options: argparse.Namespace) -> int:
     chance = f"  (probability {said['probability']:.2f})" if said["probability"] is not None else ""
     print(f"{answer}{chance}")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from biomechgpt_jax.config import Distributed
+    from biomechgpt_jax.parallel import doctor
+
+    checks = doctor.examine(Distributed(), Path(options.workdir))
+    good = doctor.passed(checks)
+    if distributed.first():
+        if options.json:
+            _print_json(doctor.as_json(checks))
+        else:
+            for check in checks:
+                print(f"{check.name:<18}{check.verdict:<9}{check.words}")
+            print("verdict           " + ("ready" if good else "NOT READY: mend what failed"))
+    return 0 if good else 1
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -1,0 +1,49 @@
+"""What `biomechgpt doctor` finds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from biomechgpt_jax.parallel import doctor
+
+ROOT = Path(__file__).parents[2]
+
+
+def examined(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | variables
+    command = [sys.executable, "-m", "biomechgpt_jax", "doctor", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_machine_with_several_devices_is_ready(tmp_path: Path) -> None:
+    flags = "--xla_force_host_platform_device_count=4"
+    done = examined("--workdir", str(tmp_path / "new"), "--json", XLA_FLAGS=flags)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    words = {check["name"]: check["words"] for check in said["checks"]}
+    assert said["passed"] and {"versions", "coordinator", "devices", "memory", "clocks"} <= words.keys()
+    assert "over 4 devices" in words["collective"] and "renames are whole" in words["working directory"]
+    assert not (tmp_path / "new").exists()  # nothing is left behind
+
+
+def test_a_directory_that_cannot_be_written_fails_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check = doctor._directory(tmp_path / "file")
+    assert check.verdict == "failed" and str(tmp_path / "file") in check.words and "--workdir" in check.words
+
+
+@pytest.mark.multiprocess
+def test_processes_that_do_not_come_are_named(tmp_path: Path) -> None:
+    done = examined(
+        *("--workdir", str(tmp_path)),
+        BIOMECHGPT_COORDINATOR="localhost:23456",
+        BIOMECHGPT_PROCESSES="2",
+        BIOMECHGPT_PROCESS_ID="0",
+        BIOMECHGPT_START_TIMEOUT_S="2",
+    )
+    assert done.returncode == 1
+    assert "coordinator       failed" in done.stdout and "NOT READY" in done.stdout
