@@ -46,7 +46,8 @@ def training(model: config.Model, tokens: Any, asked: Any, ids: int, pairs: Any,
         frozen: whether the weights are: their gradients are not computed.
     """
     per_weight = 4.0 if frozen else 6.0
-    products = per_weight * (matrices(model) * tokens + model.model_size * ids * asked)
+    # A count of billions does not fit the 32 bits that a whole number has beside an array.
+    products = per_weight * (float(matrices(model)) * tokens + float(model.model_size * ids) * asked)
     return products + 12.0 * model.heads * model.head_size * pairs
 
 

@@ -64,3 +64,11 @@ def test_padding_and_what_is_not_asked_do_not_count() -> None:
 def test_a_device_that_is_not_known_has_no_utilisation() -> None:
     assert np.isnan(flops.utilisation(1e12, 1, "cpu"))
     assert flops.utilisation(2 * 98.9e12, 2, "NVIDIA H100 80GB HBM3") == pytest.approx(0.1)
+
+
+def test_billions_of_parameters_are_counted_on_the_device() -> None:
+    """More than fit a whole number of 32 bits."""
+    model = config.Model(layers=32, model_size=4096, heads=32, kv_heads=8, head_size=128, hidden_size=14336)
+    assert flops.matrices(model) > 2**31
+    counted = jax.jit(lambda tokens: flops.training(model, tokens, tokens, 6528, 0.0))(jnp.float32(1000.0))
+    assert float(counted) == pytest.approx(6 * 1000.0 * (flops.matrices(model) + 4096 * 6528), rel=1e-6)
