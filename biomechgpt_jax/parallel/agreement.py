@@ -36,8 +36,8 @@ def check_start(workdir: Path, cfg: config.Experiment) -> None:
             nonce.write_text("written by process 0; read by the others\n")
         agree("code", code() | versions(), timeout_s)  # process 0 has written before it comes here
         agree("configuration", flat(cfg), timeout_s)
-        seen = "seen" if distributed.first() or _seen(nonce) else f"not the one of process 0, at {workdir.resolve()}"
-        agree("the working directory", {"--workdir": seen}, timeout_s)
+        verdict = "seen" if distributed.first() or seen(nonce) else f"not the one of process 0, at {workdir.resolve()}"
+        agree("the working directory", {"--workdir": verdict}, timeout_s)
     finally:
         if distributed.first():
             nonce.unlink(missing_ok=True)
@@ -83,7 +83,8 @@ def _difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
     return "; ".join(words + more)
 
 
-def _seen(nonce: Path) -> bool:
+def seen(nonce: Path) -> bool:
+    """Whether a file that another host has written shows here, within the delay of a network file system."""
     deadline = time.monotonic() + _NONCE_DELAY_S
     while not nonce.exists():
         if time.monotonic() > deadline:

@@ -1,11 +1,14 @@
 """What this machine and this cluster can do: checks, each with a verdict and how to mend it.
 
-Every process runs all checks, for they meet in some of them; the first one tells.
+Every process runs all checks, for they meet in some of them; the first one tells what is worst of all.
 """
 
+import contextlib
 import importlib.metadata
+import json
 import os
 import platform
+import secrets
 import statistics
 import time
 from collections.abc import Callable
@@ -19,13 +22,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from biomechgpt_jax import __version__, config
 from biomechgpt_jax.errors import ClusterError
-from biomechgpt_jax.parallel import distributed
+from biomechgpt_jax.parallel import agreement, distributed
 from biomechgpt_jax.parallel import mesh as meshes
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "array-record", "libtpu")
 SKEW_S = 1.0  # more between two clocks makes logs hard to compare; nothing in the program depends on it
 WRITTEN_MIB, SLOW_MIB_S = 64, 50.0
 COLLECTIVE_MIB, REPEATS = 4, 7
+_ORDER = ("ok", "warning", "failed")
 
 
 class Check(NamedTuple):
@@ -44,9 +48,41 @@ def examine(cfg: config.Distributed, workdir: Path) -> list[Check]:
     except ClusterError as error:
         return [*found, Check("coordinator", "failed", f"{error}"), _directory(workdir)]
     place = distributed.place()
-    met = f"process {place.process} of {place.processes}, found by {place.found}"
-    found += [Check("coordinator", "ok", met), _devices(), _memory(), _clocks(), _directory(workdir)]
-    return [*found, _guarded("collective", _collective)]
+    met = f"process {place.process} of {place.processes} ({place.found})"
+    found += [
+        Check("coordinator", "ok", met),
+        _guarded("devices", _devices),
+        _guarded("memory", _memory),
+        _guarded("clocks", _clocks),
+        _guarded("working directory", lambda: _directory(workdir)),
+        _guarded("collective", _collective),
+    ]
+    return _of_all(found)
+
+
+def _of_all(found: list[Check]) -> list[Check]:
+    """The worst of all processes for each check, with the host it is of; what is as good everywhere, of this one."""
+    if not distributed.several():
+        return found
+    place = distributed.place()
+    distributed.put(f"doctor/{place.process}", json.dumps(found))
+    try:
+        distributed.barrier("doctor", distributed.current().barrier_timeout_s)
+    except ClusterError as error:
+        return [*found, Check("processes", "failed", f"{error}; look at that host's own output")]
+    told = distributed.entries("doctor")
+    everywhere = {process: [Check(*check) for check in json.loads(told[str(process)])] for process in range(len(told))}
+    worst = []
+    for index, own in enumerate(found):
+        grade = max(_ORDER.index(checks[index].verdict) for checks in everywhere.values())
+        at = [process for process, checks in everywhere.items() if _ORDER.index(checks[index].verdict) == grade]
+        if grade == 0 or len(at) == place.processes:
+            worst.append(own)
+            continue
+        more = f" (and {len(at) - 1} more)" if len(at) > 1 else ""
+        check = everywhere[at[0]][index]
+        worst.append(check._replace(words=f"{distributed.host(at[0])}{more}: {check.words}"))
+    return worst
 
 
 def passed(checks: list[Check]) -> bool:
@@ -103,13 +139,36 @@ def _clocks() -> Check:
 
 
 def _directory(workdir: Path) -> Check:
-    """Write speed, and whether a file takes the place of another in one step; leaves nothing behind."""
+    """Write speed, whole renames, and whether all processes see the same directory; leaves nothing behind."""
+    made: list[Path] = []
+    try:
+        made = [path for path in (workdir, *workdir.parents) if not path.exists()]
+        found = _written(workdir)
+    except OSError as error:
+        words = f"{workdir}: {error.strerror or error}; give a directory that can be written (--workdir)"
+        found = Check("working directory", "failed", words)
+    same = _same(workdir)
+    distributed.barrier("working directory", distributed.current().barrier_timeout_s)
+    for path in made:  # the innermost first
+        with contextlib.suppress(OSError):  # another process removed it, or something else lies there now
+            path.rmdir()
+    if same or found.verdict == "failed":
+        return found
+    words = f"{workdir.resolve()} is not the directory of process 0; give all hosts the same on a shared file system"
+    return Check("working directory", "failed", words)
+
+
+def _written(workdir: Path) -> Check:
+    """Write a file and let it take the place of another in one step.
+
+    Raises:
+        OSError: the directory cannot be made or written.
+    """
     own = f".doctor-{distributed.place().process}-{os.getpid()}"
     first, second = workdir / f"{own}.partial", workdir / own
-    made = not workdir.exists()
+    block = np.random.default_rng(0).bytes(WRITTEN_MIB * 2**20)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        block = np.random.default_rng(0).bytes(WRITTEN_MIB * 2**20)
         begin = time.perf_counter()
         with first.open("wb") as file:
             file.write(block)
@@ -120,18 +179,32 @@ def _directory(workdir: Path) -> Check:
         first.rename(second)
         if second.stat().st_size != len(block) or first.exists():
             return Check("working directory", "failed", f"{workdir}: a rename is not whole; use another file system")
-    except OSError as error:
-        words = f"{workdir}: {error.strerror or error}; give a directory that can be written (--workdir)"
-        return Check("working directory", "failed", words)
     finally:
         for path in (first, second):
-            path.unlink(missing_ok=True) if workdir.is_dir() else None
-        if made and workdir.is_dir() and not any(workdir.iterdir()):
-            workdir.rmdir()
+            with contextlib.suppress(OSError):  # a read-only file system refuses even what is not there
+                path.unlink()
     words = f"{workdir}: {speed:,.0f} MiB/s, renames are whole"
     if speed < SLOW_MIB_S:
         return Check("working directory", "warning", f"{words}; checkpoints of large models will be slow")
     return Check("working directory", "ok", words)
+
+
+def _same(workdir: Path) -> bool:
+    """Whether this process sees what process 0 puts there; process 0 does, and so does a process that is alone."""
+    if not distributed.several():
+        return True
+    mark = workdir / f".doctor-{distributed.share('doctor', lambda: secrets.token_hex(8))}"
+    timeout_s = distributed.current().barrier_timeout_s
+    if distributed.first():
+        with contextlib.suppress(OSError):  # its own finding says so
+            mark.touch()
+    distributed.barrier("mark", timeout_s)
+    same = distributed.first() or agreement.seen(mark)
+    distributed.barrier("mark was looked for", timeout_s)
+    if distributed.first():
+        with contextlib.suppress(OSError):
+            mark.unlink()
+    return same
 
 
 def _collective() -> Check:

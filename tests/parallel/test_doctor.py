@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,9 @@ from biomechgpt_jax.parallel import doctor
 ROOT = Path(__file__).parents[2]
 
 
-def examined(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def examined(*words: str, before: Sequence[str] = (), **variables: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | variables
-    command = [sys.executable, "-m", "biomechgpt_jax", "doctor", *words]
+    command = [*before, sys.executable, "-m", "biomechgpt_jax", "doctor", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -34,6 +36,17 @@ def test_a_directory_that_cannot_be_written_fails_in_words(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     check = doctor._directory(tmp_path / "file")
     assert check.verdict == "failed" and str(tmp_path / "file") in check.words and "--workdir" in check.words
+
+
+def test_a_read_only_file_system_fails_in_words(tmp_path: Path) -> None:
+    mount = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o ro,size=1m none "{tmp_path}" && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    done = examined("--workdir", str(tmp_path), "--json", before=mount)
+    assert done.returncode == 1, done.stderr
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert found["working directory"]["verdict"] == "failed"
+    assert "Read-only file system" in found["working directory"]["words"]
 
 
 @pytest.mark.multiprocess
