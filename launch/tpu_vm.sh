@@ -1,24 +1,35 @@
 #!/usr/bin/env bash
-# A run on all hosts of a TPU VM slice, started from your own machine. See launch/README.md.
-#   TPU=my-tpu ZONE=us-east5-a launch/tpu_vm.sh train configs/sizes.py:1b --workdir /mnt/runs/1b
+# One run on all hosts of a Cloud TPU VM or a multi-host slice. See launch/README.md.
+#   TPU=NAME ZONE=ZONE WORKDIR=DIR launch/tpu_vm.sh install|start|log|stop [VERB AND ARGUMENTS OF biomechgpt]
 set -euo pipefail
-: "${TPU:?the name of the TPU}" "${ZONE:?its zone}"
-directory=${DIRECTORY:-biomechgpt_jax} limit=${LIMIT:-3}
-workdir=
-for word in "$@"; do
-  [ "${previous:-}" = --workdir ] && workdir=$word
-  previous=$word
-done
-: "${workdir:?give --workdir: a directory that all hosts see}"
-# Asynchronous collectives beside computation [memory]; what is set already stays.
-flags=${LIBTPU_INIT_ARGS:---xla_tpu_enable_async_collective_fusion=true --xla_tpu_overlap_compute_collective_tc=true}
-on() { gcloud compute tpus tpu-vm ssh "$TPU" --zone "$ZONE" --worker "$1" --command "$2"; }
-words=$(printf '%q ' "$@")
-while true; do
-  code=0
-  # jax finds the other hosts of the slice by itself.
-  on all "cd $directory && LIBTPU_INIT_ARGS=$(printf %q "$flags") exec .venv/bin/biomechgpt $words" || code=$?
-  echo "tpu_vm.sh: the run ended with $code" >&2
-  on 0 "cd $directory && .venv/bin/python -m biomechgpt_jax.parallel.restarts $code --limit $limit --workdir $(printf %q "$workdir")" ||
-    exit "$code"
-done
+verb=${1:?install, start, log or stop}
+shift
+: "${TPU:?the name of the TPU VM}" "${ZONE:?its zone}"
+home=${REMOTE_ROOT:-biomechgpt_jax} # where the repository lies on every host, from the home directory
+
+on_all() { gcloud compute tpus tpu-vm ssh "$TPU" --zone "$ZONE" --worker=all --command "$1"; }
+
+case $verb in
+install)
+  on_all "cd $home && source launch/environment.sh && make_environment . && .venv/bin/pip install -q -c constraints.txt 'jax[tpu]'"
+  ;;
+start)
+  : "${WORKDIR:?a directory that all hosts share}"
+  given=$(printf ' %q' "${@:-train}" --workdir "$WORKDIR")
+  # setsid and the closed input let it outlive this connection; the launcher restarts the one process of its host.
+  on_all "set -e; cd $home; source launch/platform_flags.sh; platform_flags tpu
+if [ -f launcher.pid ] && kill -0 \$(cat launcher.pid) 2>/dev/null; then echo 'already running' >&2; exit 1; fi
+setsid nohup .venv/bin/python launch/local_cluster.py --processes 0$given >>launcher.log 2>&1 </dev/null &
+echo \$! >launcher.pid"
+  ;;
+log)
+  on_all "tail -n 20 $home/launcher.log"
+  ;;
+stop)
+  on_all "kill -TERM \$(cat $home/launcher.pid)"
+  ;;
+*)
+  echo "tpu_vm.sh: install, start, log or stop, not $verb" >&2
+  exit 2
+  ;;
+esac

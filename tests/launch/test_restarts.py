@@ -1,46 +1,75 @@
-"""When a run is started again."""
+"""The restart policy, against the issue's table of exit codes."""
 
 from pathlib import Path
 
 import pytest
 
-from biomechgpt_jax.parallel import restarts
-from biomechgpt_jax.parallel.restarts import Memory
+from biomechgpt_jax.training import manifest, restarts
+from biomechgpt_jax.training.restarts import History, decide
 
 
-@pytest.mark.parametrize("code", [0, 2])
-def test_a_run_that_is_done_or_wrong_never_starts_again(code: int) -> None:
-    assert not restarts.again(code, ["checkpoints/step_00000200"], Memory())[0]
+def commit(workdir: Path, step: int, name: str = "checkpoints", whole: bool = True) -> None:
+    path = manifest.step_path(workdir / name, step)
+    path.mkdir(parents=True)
+    if whole:
+        (path / manifest.MANIFEST).write_text("{}")
 
 
-def test_a_run_that_saved_before_it_was_stopped_always_goes_on() -> None:
-    memory = Memory()
-    for _ in range(20):
-        start, memory = restarts.again(75, [], memory)
-        assert start
+@pytest.mark.parametrize(
+    ("codes", "restart"),
+    [
+        ([0], False),
+        ([0, 0], False),
+        ([2], False),
+        ([2, 134, 134], False),
+        ([75], True),
+        ([75, 0], True),
+        ([1], True),
+        ([134, -9], True),
+        ([75, 134], True),
+    ],
+)
+def test_what_each_code_leads_to(codes: list[int], restart: bool) -> None:
+    assert decide(codes, 0, History()).restart is restart
 
 
-@pytest.mark.parametrize("code", [1, 134, 137])
-def test_failures_end_after_the_limit_unless_something_was_reached(code: int) -> None:
-    reached, memory, starts = ["a"], Memory(), 0
-    while True:
-        start, memory = restarts.again(code, reached, memory, limit=3)
-        if not start:
-            break
-        starts += 1
-        if starts == 2:
-            reached = ["b"]  # a further checkpoint: the count begins anew
-    assert starts == 2 + 3  # two, and the limit after what was reached
+def test_preemption_is_never_counted() -> None:
+    history = History()
+    for _ in range(50):
+        decision = decide([75, 75], 0, history, limit=0)
+        assert decision.restart
+        history = decision.history
+    assert history.idle == 0
 
 
-def test_progress_is_what_was_committed(tmp_path: Path) -> None:
-    for name in ("step_00000100", "step_00000200", "damaged-step_00000150"):
-        (tmp_path / "checkpoints" / name).mkdir(parents=True)
-    (tmp_path / "checkpoints" / "step_00000100" / "manifest.json").write_text("{}")
-    (tmp_path / "checkpoints" / "damaged-step_00000150" / "manifest.json").write_text("{}")
-    assert restarts.progress(tmp_path) == ["checkpoints/step_00000100/manifest.json"]
-    command = ["134", "--workdir", str(tmp_path), "--limit", "2"]
-    assert [restarts.main(command) for _ in range(4)] == [0, 0, 1, 1]
-    (tmp_path / "checkpoints" / "step_00000200" / "manifest.json").write_text("{}")
-    assert restarts.main(command) == 0
-    assert restarts.main(["2", "--workdir", str(tmp_path)]) == 1
+def test_failures_without_progress_end_at_the_limit_and_progress_starts_the_count_anew() -> None:
+    history, restarted = History(), []
+    for step in [0, 0, 5, 5, 5, 4, 5]:
+        decision = decide([134], step, history, limit=3)
+        restarted.append(decision.restart)
+        history = decision.history
+    # Two at 0; the new step 5 allows three more; falling back to 4 and reaching 5 again is no progress.
+    assert restarted == [True, True, True, True, True, False, False]
+    assert "134" in decision.why and "3 restarts" in decision.why
+
+
+def test_progress_is_what_was_committed_in_any_stage(tmp_path: Path) -> None:
+    assert restarts.newest_step(tmp_path) == 0
+    commit(tmp_path, 40, "tokenizer/checkpoints")
+    commit(tmp_path, 10)
+    commit(tmp_path, 20)
+    commit(tmp_path, 30, whole=False)
+    assert restarts.newest_step(tmp_path) == 60
+
+
+def test_the_shell_is_told_by_the_exit_code_and_the_count_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [restarts.main(["--workdir", str(tmp_path), "--limit", "2", "134"]) for _ in range(3)]
+    assert asked == [0, 0, 1]
+    commit(tmp_path, 5)
+    assert restarts.main(["--workdir", str(tmp_path), "--limit", "2", "134"]) == 0
+    assert restarts.main(["--workdir", str(tmp_path), "0"]) == 1
+    assert "restart 1 of 2" in capsys.readouterr().err
+    (tmp_path / "restarts.json").write_text("[]")
+    assert restarts.main(["--workdir", str(tmp_path), "75"]) == 0
