@@ -21,7 +21,7 @@ from figures import Figure, parser, publish
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.tokenizer.loss import smooth_l1
-from biomechgpt_jax.tokenizer.network import initial_parameters, networks
+from biomechgpt_jax.tokenizer.network import GAIN, initial_parameters, networks
 
 try:
     import torch
@@ -118,7 +118,7 @@ class InTorch:
         x_BDT = of["encoder", "Conv_0"](self._seen_BCT)
         for level in range(levels):
             x_BDT = self._blocks("encoder", level, of["encoder", f"Conv_{level + 1}"](torch.relu(x_BDT)))
-        z_BKS = of["encoder", "linear"](self._x_BCT) + of["encoder", "out"](torch.relu(x_BDT))
+        z_BKS = GAIN * (of["encoder", "linear"](self._x_BCT) + of["encoder", "out"](torch.relu(x_BDT)))
         x_BDT = of["decoder", "Conv_0"](z_BKS)
         for level in range(levels):
             x_BDT = self._blocks("decoder", level, x_BDT)
@@ -127,7 +127,7 @@ class InTorch:
         linear_BPS = of["decoder", "linear"](z_BKS)  # P: the frames of a token, each with its features
         batch, _, tokens = linear_BPS.shape
         linear_BCT = linear_BPS.reshape(batch, self._stride, COORDINATE_COUNT, tokens).permute(0, 2, 3, 1)
-        return linear_BCT.reshape(batch, COORDINATE_COUNT, -1) + of["decoder", "out"](torch.relu(x_BDT))
+        return GAIN * (linear_BCT.reshape(batch, COORDINATE_COUNT, -1) + of["decoder", "out"](torch.relu(x_BDT)))
 
     def output(self) -> np.ndarray:
         """What the network gives now, time second as in JAX."""

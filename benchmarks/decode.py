@@ -18,18 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import in_transformers
 import jax
 import numpy as np
 from figures import Figure, parser, publish
+from in_transformers import torch, transformers
 
 from biomechgpt_jax import config, overrides
 from biomechgpt_jax.model import decoder, generation
-
-try:
-    import torch
-    import transformers
-except ImportError:
-    torch = transformers = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SHORTEST, LONGEST, NEW, VOCABULARY, BAR = 16, 64, 256, 64, 1024, 3.0
@@ -54,43 +50,6 @@ def prompts(random: np.random.Generator, longest: int) -> list[np.ndarray]:
     sizes = random.integers(SHORTEST, longest + 1, BATCH)
     sizes[0] = longest
     return [random.integers(1, VOCABULARY - 1, size).astype(np.int32) for size in sizes]
-
-
-def in_transformers(params: decoder.Params, cfg: config.Model) -> Any:
-    """The same model as a LlamaForCausalLM."""
-    llama = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=cfg.model_size,
-            intermediate_size=cfg.hidden_size,
-            num_hidden_layers=cfg.layers,
-            num_attention_heads=cfg.heads,
-            num_key_value_heads=cfg.kv_heads,
-            head_dim=cfg.head_size,
-            rms_norm_eps=cfg.norm_epsilon,
-            rope_parameters={"rope_type": "default", "rope_theta": cfg.rope_theta},
-            tie_word_embeddings=True,
-            max_position_embeddings=4096,
-        )
-    ).eval()
-    block: Any = jax.tree.map(np.asarray, params["layers"])["block"]
-    state: dict[str, np.ndarray] = {
-        "model.embed_tokens.weight": np.asarray(params["embedding"]),
-        "lm_head.weight": np.asarray(params["embedding"]),
-        "model.norm.weight": np.asarray(params["final_norm"]["scale"]),
-    }
-    size = cfg.model_size
-    for index in range(cfg.layers):
-        attention, mlp, name = block["attention"], block["mlp"], f"model.layers.{index}."
-        for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v")):
-            state[f"{name}self_attn.{theirs}_proj.weight"] = attention[ours]["kernel"][index].reshape(size, -1).T
-        state[f"{name}self_attn.o_proj.weight"] = attention["output"]["kernel"][index].reshape(-1, size).T
-        for ours in ("gate", "up", "down"):
-            state[f"{name}mlp.{ours}_proj.weight"] = mlp[ours]["kernel"][index].T
-        state[f"{name}input_layernorm.weight"] = block["attention_norm"]["scale"][index]
-        state[f"{name}post_attention_layernorm.weight"] = block["mlp_norm"]["scale"][index]
-    llama.load_state_dict({key: torch.from_numpy(np.array(value, order="C")) for key, value in state.items()})
-    return llama
 
 
 def their_call(llama: Any, asked: list[np.ndarray], new: int, cache: str) -> Callable[[], np.ndarray]:
@@ -150,12 +109,11 @@ def alternated(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, f
 def against_transformers(repeats: int, quick: bool) -> dict[str, Figure]:
     """The first table."""
     if torch is None:
-        why = "transformers or PyTorch is not installed here (pip install transformers torch)"
-        return {"decoding against transformers": Figure(None, "x", BAR, "above", note=why)}
+        return {"decoding against transformers": Figure(None, "x", BAR, "above", note=in_transformers.MISSING)}
     cfg, new = model(quick), 8 if quick else NEW
     params = weights(cfg)
     asked = prompts(np.random.default_rng(0), 2 * SHORTEST if quick else LONGEST)
-    llama = in_transformers(params, cfg)
+    llama = in_transformers.llama(cfg, jax.device_get(params), 4096, caches=True).eval()
     ours = our_call(params, cfg, asked, new)
     theirs = {cache: their_call(llama, asked, new, cache) for cache in ("dynamic", "static")}
     same = float(np.mean(ours()[:, :8] == theirs["dynamic"]()[:, :8]))  # later ones follow from the first that differs

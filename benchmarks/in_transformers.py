@@ -27,13 +27,14 @@ _MATRICES = {
 }
 
 
-def llama(model: config.Model, params: Any, longest: int) -> Any:
+def llama(model: config.Model, params: Any, longest: int, caches: bool = False) -> Any:
     """LlamaForCausalLM with our parameters (tied embeddings, no QK-norm), SDPA attention, in float32.
 
     Args:
         model: dimensions; without QK-norm.
         params: host arrays from `decoder.init`; kernels [layers, in ..., out ...] become [out, in].
         longest: positions it must take.
+        caches: whether it is to keep keys and values, for decoding.
     """
     ids, size = params["embedding"].shape
     made = transformers.LlamaForCausalLM(
@@ -46,11 +47,11 @@ def llama(model: config.Model, params: Any, longest: int) -> Any:
             num_key_value_heads=model.kv_heads,
             head_dim=model.head_size,
             rms_norm_eps=model.norm_epsilon,
-            rope_theta=model.rope_theta,
+            rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
             tie_word_embeddings=True,
             max_position_embeddings=longest,
             attn_implementation="sdpa",
-            use_cache=False,
+            use_cache=caches,
         )
     )
     block = params["layers"]["block"]

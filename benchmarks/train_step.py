@@ -23,20 +23,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import in_transformers
 import jax
 import numpy as np
 from figures import Figure, parser, publish
+from in_transformers import torch, transformers
 
 from biomechgpt_jax import config, overrides
 from biomechgpt_jax.data import packing
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.training import flops, language
-
-try:
-    import torch
-    import transformers
-except ImportError:
-    torch = transformers = None  # type: ignore[assignment]
 
 ROWS, LENGTH, IDS, TEXT_IDS, CLOSE = 8, 512, 4096, 517, 1e-4 if jax.default_backend() == "cpu" else 1e-2
 BAR, BAR_MAXTEXT = 1.1, 1.5
@@ -93,23 +89,7 @@ class InTorch:
     """The same model in transformers, with its loss on all tokens."""
 
     def __init__(self, model: config.Model, cfg: config.Optimizer, params: Any, tokens: np.ndarray, rates: Any) -> None:
-        asked = transformers.LlamaConfig(
-            vocab_size=IDS,
-            hidden_size=model.model_size,
-            intermediate_size=model.hidden_size,
-            num_hidden_layers=model.layers,
-            num_attention_heads=model.heads,
-            num_key_value_heads=model.kv_heads,
-            head_dim=model.head_size,
-            rms_norm_eps=model.norm_epsilon,
-            rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
-            tie_word_embeddings=True,
-            max_position_embeddings=LENGTH,
-            attn_implementation="sdpa",
-            use_cache=False,
-        )
-        self._model = transformers.LlamaForCausalLM(asked).train()
-        _fill(self._model, params)
+        self._model = in_transformers.llama(model, params, LENGTH)
         device = "cpu" if jax.default_backend() == "cpu" else "cuda"
         self._model = self._model.to(device, torch.float32 if device == "cpu" else torch.bfloat16)
         self._tokens = torch.from_numpy(tokens.astype(np.int64)).to(device)
@@ -129,33 +109,6 @@ class InTorch:
         loss.backward()
         self._optimizer.step()
         return loss.item()
-
-
-def _fill(model: Any, params: Any) -> None:
-    """Give a Llama our parameters: kernels [layers, in ..., out ...] become [out, in]."""
-    block, state = params["layers"]["block"], {}
-    names = {
-        "self_attn.q_proj": ("attention", "query"),
-        "self_attn.k_proj": ("attention", "key"),
-        "self_attn.v_proj": ("attention", "value"),
-        "self_attn.o_proj": ("attention", "output"),
-        "mlp.gate_proj": ("mlp", "gate"),
-        "mlp.up_proj": ("mlp", "up"),
-        "mlp.down_proj": ("mlp", "down"),
-    }
-    size = params["embedding"].shape[1]
-    for layer in range(block["mlp_norm"]["scale"].shape[0]):
-        for theirs, (part, ours) in names.items():
-            kernel = block[part][ours]["kernel"][layer]
-            into_model = ours in ("output", "down")
-            matrix = kernel.reshape(-1, size) if into_model else kernel.reshape(size, -1)
-            state[f"model.layers.{layer}.{theirs}.weight"] = matrix.T
-        state[f"model.layers.{layer}.input_layernorm.weight"] = block["attention_norm"]["scale"][layer]
-        state[f"model.layers.{layer}.post_attention_layernorm.weight"] = block["mlp_norm"]["scale"][layer]
-    state["model.norm.weight"] = params["final_norm"]["scale"]
-    state["model.embed_tokens.weight"] = state["lm_head.weight"] = params["embedding"]
-    copied = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
-    model.load_state_dict(copied, strict=True)
 
 
 def seconds(step: Callable[[], float]) -> float:
@@ -230,7 +183,7 @@ def measure(size: str, repeats: int, maxtext_python: str) -> dict[str, Figure]:
         peer_note += f"torch {torch.__version__}, transformers {transformers.__version__}"
     else:
         ours.step()
-        peer_note = "PyTorch or transformers is not installed here (pip install torch transformers)"
+        peer_note = in_transformers.MISSING
     answers.step()
     speed = tokens / alternated(steps, repeats)
     ratio = float(speed[0] / speed[2]) if torch is not None else None

@@ -27,7 +27,7 @@ _KERNEL = 3
 _DILATION_GROWTH = 3  # of successive residual blocks
 # Of both halves' last maps. Adam moves every weight as far in a step: large weights behind a small gain are moved with
 # care, as a start that is good already needs.
-_GAIN = 0.1
+GAIN = 0.1
 _FSQ_DEVIATIONS = 1.6  # a component of this many standard deviations starts where FSQ's tanh bends
 
 
@@ -128,7 +128,7 @@ def from_components(
                 value[:size] = back_KP
             else:
                 value[:] = mean_P / root_P
-            flat[path] = (value / _GAIN).astype(np.float32)
+            flat[path] = (value / GAIN).astype(np.float32)
         elif name == "out":
             flat[path] = np.zeros_like(leaf)
     return flax.traverse_util.unflatten_dict(flat)
@@ -137,7 +137,7 @@ def from_components(
 def linear_latents(params: dict[str, Any], patches_NTC: jax.Array | np.ndarray) -> jax.Array:
     """What the linear map of the encoder makes of the frames of tokens f32[N, stride, 40]: f32[N, K]."""
     linear = params["encoder"]["linear"]
-    return _GAIN * (jnp.einsum("ntc,tck->nk", patches_NTC, linear["kernel"]) + linear["bias"])
+    return GAIN * (jnp.einsum("ntc,tck->nk", patches_NTC, linear["kernel"]) + linear["bias"])
 
 
 class ResidualBlock(nn.Module):
@@ -174,7 +174,7 @@ class Encoder(nn.Module):
             x_BTD = _live(_conv(self.width, kernel=4, stride=2)(nn.relu(x_BTD)), lengths_B)
             for block in reversed(range(self.depth)):
                 x_BTD = ResidualBlock(_DILATION_GROWTH**block)(x_BTD, lengths_B)
-        return _live(_GAIN * (linear_BSK + _conv(self.code_size, name="out")(nn.relu(x_BTD))), lengths_B)
+        return _live(GAIN * (linear_BSK + _conv(self.code_size, name="out")(nn.relu(x_BTD))), lengths_B)
 
 
 class Decoder(nn.Module):
@@ -199,4 +199,4 @@ class Decoder(nn.Module):
             frames_B = frames_B * 2
             x_BTD = _live(_conv(self.width)(jnp.repeat(x_BTD, 2, axis=1)), frames_B)
         x_BTD = _live(_conv(self.width)(nn.relu(x_BTD)), frames_B)
-        return _live(_GAIN * (linear_BTC + _conv(self.features, name="out")(nn.relu(x_BTD))), frames_B)
+        return _live(GAIN * (linear_BTC + _conv(self.features, name="out")(nn.relu(x_BTD))), frames_B)

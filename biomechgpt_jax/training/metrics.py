@@ -3,6 +3,7 @@
 The same goes to Weights & Biases where a project is named and its package is installed (extra `wandb`).
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -12,10 +13,9 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-import tensorboardX
-
-from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.errors import InputError, RunError
 from biomechgpt_jax.training import goodput
+from biomechgpt_jax.training.events import Events
 
 
 class MetricsLog:
@@ -50,8 +50,7 @@ class MetricsLog:
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
         temporary.rename(path)
         self._file = path.open("a")
-        events = path.parent / "tensorboard" / path.stem
-        self._events = tensorboardX.SummaryWriter(str(events), purge_step=restored_step + 1)
+        self._events = Events(path.parent / "tensorboard" / path.stem, restored_step + 1)
 
     @property
     def wall_seconds(self) -> float:
@@ -59,30 +58,41 @@ class MetricsLog:
         return self._earlier_seconds + time.monotonic() - self._started
 
     def write(self, step: int, values: dict[str, float]) -> dict[str, Any]:
-        """Append one line (NaN and infinity become null) and return it."""
+        """Append one line (NaN and infinity become null) and return it.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         entry: dict[str, Any] = {"step": step, **dict.fromkeys(values), **finite}
         entry["wall_seconds"] = round(self.wall_seconds, 3)
         if self._file is not None:
-            for name, value in finite.items():
-                self._events.add_scalar(name, value, step)
+            try:
+                self._file.write(json.dumps(entry) + "\n")
+                self._file.flush()
+            except OSError as error:
+                raise RunError(
+                    f"step {step} could not be written into {self._file.name}: {error.strerror}; the checkpoints are "
+                    "intact: mend the disk and run again"
+                ) from error
+            self._events.write(step, finite)
             if self._run is not None:
                 self._run.log(finite, step=step)
-            self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
         return entry
 
     def sync(self) -> None:
         """Put every line on disk: called before a checkpoint is saved."""
         if self._file is not None:
             os.fsync(self._file.fileno())
+            self._events.flush()
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a line that could not be written, which has been told
+                self._file.close()
             self._events.close()
         if self._run is not None:
             self._run.finish()

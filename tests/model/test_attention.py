@@ -85,7 +85,7 @@ def value_and_grads(run, arrays):
     return out, *grads
 
 
-def check(run, length, window=0, soft_cap=0.0, rows=2, seed=1):
+def assert_equals_reference(run, length, window=0, soft_cap=0.0, rows=2, seed=1):
     """Output and every gradient of a path equal the reference's."""
     arrays = inputs(rows, length)
     laid = Rows(*packed_rows(rows, length, seed))
@@ -100,13 +100,13 @@ def check(run, length, window=0, soft_cap=0.0, rows=2, seed=1):
 @pytest.mark.parametrize(("length", "window", "soft_cap"), [(40, 0, 0.0), (200, 0, 0.0), (200, 16, 1.5)])
 def test_blockwise_equals_the_reference_gradients_included(length, window, soft_cap):
     run = functools.partial(attention.attention, window=window, soft_cap=soft_cap, path="blockwise")
-    check(run, length, window, soft_cap, rows=3)
+    assert_equals_reference(run, length, window, soft_cap, rows=3)
 
 
 @pytest.mark.parametrize(("window", "soft_cap"), [(0, 0.0), (20, 1.5)])
 def test_two_segment_masked_calls_of_splash_equal_the_reference_gradients_included(window, soft_cap):
     run = functools.partial(attention.attention, window=window, soft_cap=soft_cap, path="splash")
-    check(run, 256, window, soft_cap)
+    assert_equals_reference(run, 256, window, soft_cap)
 
 
 def test_chunks_of_queries_for_cudnn_equal_the_reference_gradients_included(monkeypatch):
@@ -115,7 +115,7 @@ def test_chunks_of_queries_for_cudnn_equal_the_reference_gradients_included(monk
     def run(q, k, v, rows):
         return cudnn.attend(q * SIZE**-0.5, k, v, rows, rows, window=16, implementation="xla")
 
-    check(run, 120, window=16)
+    assert_equals_reference(run, 120, window=16)
 
 
 def test_rows_that_are_not_laid_out_give_no_number_from_two_calls():
