@@ -3,7 +3,7 @@
 Log-probabilities are always those of the model itself: at temperature 1, whatever a constraint forbids included.
 
 Shapes: R trunks, P questions of a trunk, B = R x P answers, S columns of a trunk with its prompts, W tokens of all of
-them, N new tokens, L row, D model, V vocabulary, A states of an automaton, F tokens to choose from.
+them, N new tokens, L row, D model, V vocabulary, A states of an automaton.
 """
 
 import functools
@@ -202,10 +202,10 @@ def _lay_out(requests: Sequence[Request], rows: int, questions: int, columns: in
     """Lay trunks, each with its prompts as branches, into one row, one after another.
 
     Long and short requests share a batch without padding of the short ones. The row's length is rounded up to a
-    multiple of the bucket and of an eighth of what is needed where all requests are the longest.
+    multiple of the bucket and of a sixteenth of what is needed where all requests are the longest.
     """
     total = sum(map(_length, requests))
-    unit = bucket * max(1, -(-rows * columns // (8 * bucket)))
+    unit = bucket * max(1, -(-rows * columns // (16 * bucket)))
     width = -(-total // unit) * unit
     parts = [np.shape(part) for request in requests for part in (request.trunk, *request.questions)]
     layers_of = max(shape[1] if len(shape) > 1 else 1 for shape in parts)
@@ -242,8 +242,8 @@ def _lay_out(requests: Sequence[Request], rows: int, questions: int, columns: in
     return laid
 
 
-def _tables(requests: Sequence[Request], questions: int, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All automata of a batch as one: tokens and states i32[A, F], rounded up, and each answer's first state i32[B]."""
+def _tables(requests: Sequence[Request], questions: int, rows: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """All automata of a batch as one, states i32[A, V] with A rounded up, and each answer's first state i32[B]."""
     starts_B = np.zeros(rows * questions, np.int32)
     distinct: dict[int, tuple[constraints.Automaton, int]] = {}
     states = 0
@@ -254,14 +254,12 @@ def _tables(requests: Sequence[Request], questions: int, rows: int) -> tuple[np.
                 states += len(automaton.tokens)
             starts_B[row * questions + number] = distinct[id(automaton)][1]
     if not distinct:
-        return np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32), starts_B
-    most = _rounded(max(automaton.tokens.shape[1] for automaton, _ in distinct.values()))
-    tokens_AF = np.full((_rounded(states), most), constraints.NONE, np.int32)
-    states_AF = np.zeros_like(tokens_AF)
+        return np.zeros((0, 0), np.int32), starts_B
+    states_AV = np.full((_rounded(states), vocabulary), constraints.NONE, np.int32)
     for automaton, first in distinct.values():
-        cells = slice(first, first + len(automaton.tokens)), slice(automaton.tokens.shape[1])
-        tokens_AF[cells], states_AF[cells] = automaton.tokens, automaton.states + first
-    return tokens_AF, states_AF, starts_B
+        state, at = np.nonzero(automaton.tokens >= 0)
+        states_AV[first + state, automaton.tokens[state, at]] = first + automaton.states[state, at]
+    return states_AV, starts_B
 
 
 def generate(
@@ -281,7 +279,7 @@ def generate(
 
     The keys and values of a trunk are computed once for all its questions. An answer depends neither on the other
     questions nor on how they are batched. Sizes are rounded up (columns to multiples of `bucket`, trunks, questions and
-    automata to powers of two): each combination that occurs compiles once, whatever the questions are.
+    states of automata to powers of two): each combination that occurs compiles once, whatever the questions are.
 
     Args:
         params: from `decoder.init`.
@@ -303,36 +301,36 @@ def generate(
         InputError: an empty question, ids outside the vocabulary, sampling without a key, or a constraint whose
             longest answer is longer than max_new.
     """
-    _check(params["embedding"].shape[0], requests, max_new, end_id, how, key, bucket, batch_size, ids)
+    vocabulary = params["embedding"].shape[0]
+    _check(vocabulary, requests, max_new, end_id, how, key, bucket, batch_size, ids)
     if seeds is None:
         numbers = iter(range(sum(len(request.questions) for request in requests)))
         seeds = [[next(numbers) for _ in request.questions] for request in requests]
     weights = _prepare(params, cfg, ids)
     key = jax.random.key(0) if key is None else key
 
-    def sizes(index: int) -> tuple[int, int, int]:
-        """Of a request: columns, questions and choices, rounded up. Those that agree share a batch."""
+    def sizes(index: int) -> tuple[bool, int, int]:
+        """Of a request: whether its answers are constrained, questions and columns, rounded up."""
         request = requests[index]
-        most = max((automaton.tokens.shape[1] for automaton in request.answers), default=0)
-        return _rounded(len(request.questions)), _rounded(most), -(-_length(request) // bucket) * bucket
+        return bool(request.answers), _rounded(len(request.questions)), -(-_length(request) // bucket) * bucket
 
     waiting = sorted((index for index in range(len(requests)) if requests[index].questions), key=sizes)
     found: list[list[Answer]] = [[] for _ in requests]
     while waiting:
-        questions, choices, _ = sizes(waiting[0])
+        *kind, _ = sizes(waiting[0])
+        questions = kind[1]
         rows = max(1, batch_size // questions)
-        alike = [index for index in waiting[:rows] if sizes(index)[:2] == (questions, choices)]
+        alike = [index for index in waiting[:rows] if [*sizes(index)[:2]] == kind]
         waiting = waiting[len(alike) :]
         rows = min(rows, _rounded(len(alike)))
         members = [requests[index] for index in alike]
         laid = _lay_out(members, rows, questions, max(sizes(index)[2] for index in alike), bucket)
-        tokens_AF, states_AF, starts_B = _tables(members, questions, rows)
+        states_AV, starts_B = _tables(members, questions, rows, ids or vocabulary)
         seeds_B = np.zeros(rows * questions, np.uint32)
         for row, index in enumerate(alike):
             seeds_B[row * questions :][: len(seeds[index])] = seeds[index]
         choice = sampling.Choice(
-            jnp.asarray(tokens_AF),
-            jnp.asarray(states_AF),
+            jnp.asarray(states_AV),
             jax.vmap(jax.random.fold_in, (None, 0))(key, seeds_B),
             jnp.float32(how.temperature),
             jnp.float32(how.top_p),

@@ -1,6 +1,6 @@
 """How the next token is chosen from its logits: the most probable one or a draw, among those that a constraint allows.
 
-Shapes: B answers, V vocabulary, A states of an automaton, F tokens to choose from.
+Shapes: B answers, V vocabulary, A states of an automaton.
 """
 
 from dataclasses import dataclass
@@ -51,8 +51,9 @@ class Rule(NamedTuple):
 class Choice(NamedTuple):
     """What choosing a token needs, the same at every step."""
 
-    tokens_AF: jax.Array  # of all automata of a batch, one after the other; [0, 0] where anything may follow
-    states_AF: jax.Array
+    # The state after each token, of all automata of a batch, one after the other; below 0 where a token may not follow,
+    # [0, 0] where anything may. Dense, since a row is read at a time: cheaper than to look up the few that may follow.
+    states_AV: jax.Array
     keys_B: jax.Array  # random keys, one for each answer
     temperature: jax.Array
     top_p: jax.Array
@@ -62,38 +63,32 @@ def choose(
     logits_BV: jax.Array, state_B: jax.Array, step: jax.Array | int, choice: Choice, rule: Rule
 ) -> tuple[jax.Array, jax.Array]:
     """The next token of every answer i32[B], and the states i32[B] of their automata after it."""
-    free = choice.tokens_AF.size == 0
-    if free:
-        open_BF = logits_BV
-    else:
-        among_BF = choice.tokens_AF[state_B]
-        open_BF = jnp.take_along_axis(logits_BV, jnp.maximum(among_BF, 0), axis=1)
-        open_BF = jnp.where(among_BF >= 0, open_BF, -jnp.inf)
+    free = choice.states_AV.size == 0
+    if not free:
+        states_BV = choice.states_AV[state_B]
+        logits_BV = jnp.where(states_BV >= 0, logits_BV, -jnp.inf)
     if rule.drawn:
         keys_B = jax.vmap(jax.random.fold_in, (0, None))(choice.keys_B, step)
-        index_B = _drawn(open_BF / choice.temperature, jax.vmap(jax.random.uniform)(keys_B), choice.top_p, rule)
+        token_B = _drawn(logits_BV / choice.temperature, jax.vmap(jax.random.uniform)(keys_B), choice.top_p, rule)
     else:
-        index_B = jnp.argmax(open_BF, axis=-1)
-    if free:
-        return index_B.astype(jnp.int32), state_B
-    at_B1 = index_B[:, None]
-    token_B1, led_B1 = (jnp.take_along_axis(x, at_B1, axis=1) for x in (among_BF, choice.states_AF[state_B]))
-    return token_B1[:, 0], led_B1[:, 0]
+        token_B = jnp.argmax(logits_BV, axis=-1)
+    token_B = token_B.astype(jnp.int32)
+    return token_B, state_B if free else jnp.take_along_axis(states_BV, token_B[:, None], axis=1)[:, 0]
 
 
-def _drawn(scaled_BF: jax.Array, uniform_B: jax.Array, top_p: jax.Array, rule: Rule) -> jax.Array:
-    """Indices i32[B], each by one uniform number: how many others the batch holds or F is padded to changes none."""
+def _drawn(scaled_BV: jax.Array, uniform_B: jax.Array, top_p: jax.Array, rule: Rule) -> jax.Array:
+    """Tokens i32[B], each by one uniform number: how many others the batch holds changes none."""
     if not rule.cut:
-        return _inverse(jax.nn.softmax(scaled_BF), uniform_B)
-    count = scaled_BF.shape[1]
-    ranked_BF, order_BF = jax.lax.top_k(scaled_BF, min(rule.top_k or count, count))
-    share_BF = jax.nn.softmax(ranked_BF)
-    before_BF = jnp.cumsum(share_BF, axis=-1) - share_BF
-    drawn_B = _inverse(jnp.where(before_BF < top_p, share_BF, 0.0), uniform_B)
-    return jnp.take_along_axis(order_BF, drawn_B[:, None], axis=1)[:, 0]
+        return _inverse(jax.nn.softmax(scaled_BV), uniform_B)
+    count = scaled_BV.shape[1]
+    ranked_BV, order_BV = jax.lax.top_k(scaled_BV, min(rule.top_k or count, count))
+    share_BV = jax.nn.softmax(ranked_BV)
+    before_BV = jnp.cumsum(share_BV, axis=-1) - share_BV
+    drawn_B = _inverse(jnp.where(before_BV < top_p, share_BV, 0.0), uniform_B)
+    return jnp.take_along_axis(order_BV, drawn_B[:, None], axis=1)[:, 0]
 
 
-def _inverse(share_BF: jax.Array, uniform_B: jax.Array) -> jax.Array:
+def _inverse(share_BV: jax.Array, uniform_B: jax.Array) -> jax.Array:
     """Where the cumulative shares first exceed a uniform part of their total."""
-    cumulative_BF = jnp.cumsum(share_BF, axis=-1)
-    return jnp.argmax(cumulative_BF > uniform_B[:, None] * cumulative_BF[:, -1:], axis=-1)
+    cumulative_BV = jnp.cumsum(share_BV, axis=-1)
+    return jnp.argmax(cumulative_BV > uniform_B[:, None] * cumulative_BV[:, -1:], axis=-1)
