@@ -1,4 +1,4 @@
-"""Training tokens per second at 10 million parameters, against the same model in transformers and in MaxText.
+r"""Training tokens per second at 10 million parameters, against the same model in transformers and in MaxText.
 
     python benchmarks/train_step.py [--size 10m] [--repeats 15] [--maxtext-python PATH] [--quick] [--json]
 
@@ -8,9 +8,14 @@ Our step is the whole one of training/language.py: loss, gradients, clipping, Ad
 attention, fused AdamW, no clipping); losses of the first steps are compared before anything is timed. Steps of the two
 alternate in one process, each library with its default threads; medians count. With us on a GPU PyTorch is too.
 Equal work is the loss on all tokens of plain rows; our trainer's own work, told beside it, is a packed row of trunk and
-branches with the loss on its answers over text ids. MaxText runs in a process of its own with the Python given (3.12,
-`pip install maxtext==0.2.5` and what it needs), on synthetic rows at the same dimensions. A peer that is not installed
-is not measured.
+branches with the loss on its answers over text ids. MaxText runs in a process of its own with the Python given, on
+synthetic rows at the same dimensions. A peer that is not installed is not measured. MaxText names its requirements only
+for accelerators; on a CPU these suffice, in an environment of Python 3.12 (uv resolves them in seconds, pip hardly):
+
+    uv pip install maxtext==0.2.5 'jax[cpu]>=0.11.1' flax optax orbax-checkpoint grain tensorflow-cpu tensorboardx \
+        transformers omegaconf pydantic sentencepiece tiktoken datasets jaxtyping aqtp qwix drjax ml-collections \
+        tensorflow-datasets google-cloud-storage cloud-accelerator-diagnostics ml-goodput-measurement pathwaysutils \
+        jsonlines einshape tokamax jinja2 pillow sympy
 """
 
 import functools

@@ -81,6 +81,7 @@ class Tokenizer:
     path_weight: float = 0.1
     foot_weight: float = 0.2
     denoise: bool = True  # give back the movement without measurement noise, where the data set knows it; not DCT
+    varied: float = 0.0  # share of training windows whose joints are shifted and move more or less; not DCT
     text_pieces: int = 512
     seed: int = 0
 
@@ -108,6 +109,7 @@ class Tokenizer:
         products = sorted({math.prod(levels) for levels in self.grid})
         _require(len(products) == 1, f"tokenizer.levels gives layers of {products} codes; each must have as many")
         _require(1 <= self.codebooks <= 32, f"tokenizer.codebooks is {self.codebooks}; give 1 to 32")
+        _require(0 <= self.varied <= 1, f"tokenizer.varied is {self.varied}; give a share of 0 to 1")
         _require(
             0 <= self.layer_dropout <= 1, f"tokenizer.layer_dropout is {self.layer_dropout}; give a share of 0 to 1"
         )

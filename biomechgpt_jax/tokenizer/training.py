@@ -229,7 +229,7 @@ def _compiled_step(
     def step(scale: Scale, state: State, drawn: steps_lib.Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(cfg.seed + 1), state["step"])
         key_rows, key_reset, key_kept = jax.random.split(key, 3)
-        batch = windows.altered(drawn, cfg.stride, key_rows)
+        batch = windows.altered(drawn, cfg.stride, key_rows, cfg.varied)
         kept_B = codes.kept_layers(cfg, cfg.batch_size, key_kept)
         codebook = state.get("codebook")
         (value, (parts, seen)), gradients = judged(state["params"], codebook, cfg, batch, scale, kept_B)

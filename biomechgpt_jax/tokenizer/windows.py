@@ -5,6 +5,7 @@ Row i of the global batch of a step is a pure function of (seed, step), however 
 Shapes: N frames of all movements, M possible windows, R movements, B batch, T frames of a window, C features (40).
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,6 +32,8 @@ MIRROR_PROBABILITY = 0.5
 # Of a window whose trunk and arms are those of another: real people combine what the training people do not.
 MIX_PROBABILITY = 0.5
 UPPER_BODY = slice(INDEX["lumbar_extension"], COORDINATE_COUNT)
+_SHIFT, _GAIN = 0.3, 0.2  # of varied windows, standard deviations: a joint's shift in its spread; log of its range
+_VARIED = ~np.isin(np.arange(COORDINATE_COUNT), [*features_lib.RATES, features_lib.HEIGHT])
 _PATCHES = 50_000
 # How often each group of coordinates is hidden in a window.
 _HIDDEN_GROUPS = ((NECK_AND_WRISTS, 0.4), (OFTEN_ARTEFACTS, 0.2), (HORIZONTAL_ROOT, 0.15))
@@ -207,20 +210,29 @@ class Draws:
         }
 
 
-def altered(drawn: Mapping[str, jax.Array], stride: int, key: jax.Array) -> Batch:
+def altered(drawn: Mapping[str, jax.Array], stride: int, key: jax.Array, varied: float = 0.0) -> Batch:
     """Windows of `Draws`, some mirrored, some cut short, with coordinates hidden at random.
+
+    In a share `varied` (static) the joints are held otherwise and move more or less, as in people of other kinds than
+    the training people.
 
     What happens to a row follows from the key and the row's number, not from where the row lies.
     """
     rows = drawn["frames"].shape[0]
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
-    one = jax.vmap(_altered, (0, 0, 0, 0, None, 0))
+    one = jax.vmap(functools.partial(_altered, stride=stride, varied=varied))
     scaled_BTC = drawn["scaled"]
-    return one(scaled_BTC, drawn.get("target", scaled_BTC), drawn["observed"], drawn["frames"], stride, keys_B)
+    return one(scaled_BTC, drawn.get("target", scaled_BTC), drawn["observed"], drawn["frames"], keys_B)
 
 
 def _altered(
-    scaled_TC: jax.Array, target_TC: jax.Array, observed_C: jax.Array, frames: jax.Array, stride: int, key: jax.Array
+    scaled_TC: jax.Array,
+    target_TC: jax.Array,
+    observed_C: jax.Array,
+    frames: jax.Array,
+    key: jax.Array,
+    stride: int,
+    varied: float,
 ) -> Batch:
     """One window."""
     key_mirror, key_short, key_hidden = jax.random.split(key, 3)
@@ -233,10 +245,26 @@ def _altered(
     )
     observed_C = jnp.where(mirrored, observed_C[MIRROR_PERMUTATION], observed_C)
 
+    if varied > 0:
+        scaled_TC, target_TC = _varied(scaled_TC, target_TC, live_T1, jax.random.fold_in(key, 1), varied)
+
     known_TC = features_lib.feature_mask(observed_C) & live_T1
     shown_TC = features_lib.feature_mask(observed_C & ~_hidden(key_hidden)) & live_T1
     scaled_TC, target_TC = (jnp.where(known_TC, x_TC, 0.0) for x_TC in (scaled_TC, target_TC))
     return Batch(scaled_TC, target_TC, known_TC, shown_TC, length)
+
+
+def _varied(
+    scaled_TC: jax.Array, target_TC: jax.Array, live_T1: jax.Array, key: jax.Array, share: float
+) -> tuple[jax.Array, jax.Array]:
+    """A window and what is to be given back of it, now and then with angles shifted and their ranges changed."""
+    key_which, key_shift, key_gain = jax.random.split(key, 3)
+    which_C = jax.random.bernoulli(key_which, share) & _VARIED
+    shift_C = jnp.where(which_C, _SHIFT * jax.random.normal(key_shift, (COORDINATE_COUNT,)), 0.0)
+    gain_C = jnp.where(which_C, jnp.exp(_GAIN * jax.random.normal(key_gain, (COORDINATE_COUNT,))), 1.0)
+    middle_C = jnp.sum(jnp.where(live_T1, target_TC, 0.0), axis=0) / live_T1.sum()
+    moved_C = middle_C * (1.0 - gain_C) + shift_C
+    return moved_C + gain_C * scaled_TC, moved_C + gain_C * target_TC
 
 
 def _length(frames: jax.Array, stride: int, key: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from small_codecs import SMALL_FSQ, SMALL_RESIDUAL, SMALL_VQ, smooth
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import kinematics
-from biomechgpt_jax.biomechanics.features import FORWARD, RATES, feature_mask, start_pose
+from biomechgpt_jax.biomechanics.features import FORWARD, HEIGHT, RATES, feature_mask, start_pose
 from biomechgpt_jax.biomechanics.skeleton import (
     COORDINATE_COUNT,
     INDEX,
@@ -159,6 +159,26 @@ def test_a_row_is_altered_the_same_whatever_the_others_are() -> None:
     key = jax.random.key(3)
     for one, other in zip(windows.altered(few, 4, key), windows.altered(rows, 4, key), strict=True):
         np.testing.assert_array_equal(one, np.asarray(other)[:4])
+
+
+def test_varied_windows_are_other_postures_and_ranges_of_the_same_movement() -> None:
+    movement = features_of([smooth(120, 0)], [ALL])
+    held = windows.gather(movement, [ALL], PLAIN, 64, 4, [1.5 * one for one in movement])
+    rows = windows.Draws(held, 16, 0, one_device).device_batch(0)
+    plain, varied = (windows.altered(rows, 4, jax.random.key(3), share) for share in (0.0, 1.0))
+    np.testing.assert_array_equal(plain.shown_BTC, varied.shown_BTC)
+    root = [*RATES, HEIGHT]
+    np.testing.assert_array_equal(plain.scaled_BTC[..., root], varied.scaled_BTC[..., root])
+    row, angle = int(np.argmax(plain.lengths_B)), 9
+    before, after = (
+        np.concatenate([batch.scaled_BTC[row, :, angle], batch.target_BTC[row, :, angle]]) for batch in (plain, varied)
+    )
+    (gain, shift), *_ = np.linalg.lstsq(np.stack([before, np.ones_like(before)], axis=1), after)
+    np.testing.assert_allclose(after, gain * before + shift, atol=1e-5)
+    assert 0.3 < gain < 3.0 and abs(gain - 1.0) > 0.01 and abs(shift) > 0.01
+    assert config.Tokenizer(varied=0.3).varied == 0.3
+    with pytest.raises(InputError, match=r"tokenizer\.varied"):
+        config.Tokenizer(varied=1.5)
 
 
 def test_the_loss_looks_only_at_what_is_known() -> None:
