@@ -33,7 +33,8 @@ class Fault:
     """What befalls a process when the metrics of a step are logged (on every process; one step late).
 
     do: "kill" (SIGKILL itself), "kill in save" (the same, in the middle of the next checkpoint, `delay_s` after it
-    appeared), "term" (SIGTERM itself), "stop" (SIGSTOP itself), "stick" (sleep for good), "raise".
+    appeared), "term" (SIGTERM itself), "stop" (SIGSTOP itself), "stick" (sleep for good), "raise", "clock back"
+    (an hour, where libfaketime reads FAKETIME_TIMESTAMP_FILE).
     """
 
     process: int
@@ -150,7 +151,6 @@ class Ground:
         each: Mapping[int, Mapping[str, str]] | None = None,
         sequences: Path | None = None,
         command: Sequence[str] = (),
-        prefix: Sequence[str] = (),
     ) -> Run:
         """Start the processes of a run, new or resumed.
 
@@ -164,7 +164,6 @@ class Ground:
             each: further environment of single processes.
             sequences: other rows than the ground's.
             command: run this instead of the worker, such as ("-m", "biomechgpt_jax", "doctor").
-            prefix: of every command line, such as ("faketime", "-f", "+0").
         """
         self._starts += 1
         workdir.mkdir(parents=True, exist_ok=True)
@@ -186,7 +185,7 @@ class Ground:
             environment = base | ({"BIOMECHGPT_PROCESS_ID": str(process)} if processes > 1 else {})
             environment |= (each or {}).get(process, {})
             with log.open("wb") as errors, log.with_suffix(".out").open("wb") as output:
-                line = [*prefix, sys.executable, *words]
+                line = [sys.executable, *words]
                 started.append(subprocess.Popen(line, env=environment, cwd=ROOT, stdout=output, stderr=errors))
             logs.append(log)
         return Run(started, logs)

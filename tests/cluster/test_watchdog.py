@@ -74,6 +74,36 @@ def test_a_clock_that_is_moved_back_makes_no_stall_and_no_negative_time(tmp_path
     assert not said
 
 
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_training_goes_on_when_the_clock_of_the_machine_is_moved_back(ground: Ground, tmp_path: Path) -> None:
+    """By libfaketime: the wall clock jumps, the monotonic one does not. One process: jax's coordination service waits
+    by the kernel's clock, which libfaketime does not move, and would take that for lost heartbeats."""
+    from biomechgpt_jax.training import metrics
+
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        pytest.skip("libfaketime is not installed (Debian: apt install faketime)")
+    offset, steps, moved, quiet = tmp_path / "offset", 60, tmp_path / "moved", tmp_path / "quiet"
+    offset.write_text("+0")
+    faked = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    run = ground.start(moved, 1, steps, each={0: faked}, faults=[Fault(0, 8, "clock back")])
+    assert run.wait(240) == [0], run.log(0)[-2000:]
+    assert offset.read_text() == "-3600"
+    seconds = [entry["wall_seconds"] for entry in metrics.read(moved / "metrics.jsonl")]
+    assert len(seconds) >= steps and seconds == sorted(seconds) and seconds[0] >= 0
+    assert "has not" not in run.log(0) and "no step for" not in run.log(0)
+    stamps = [event.stat().st_mtime for event in moved.glob("checkpoints/step_*/manifest.json")]
+    assert stamps, "checkpoints were written"
+    assert ground.start(quiet, 1, steps).wait(240) == [0]
+    assert ground.result(moved)["params"] == ground.result(quiet)["params"]
+
+
 def _others(beats: dict[int, tuple[int, int, bool]]) -> watchdog._Others:
     others = watchdog._Others()
     others.hear({p: watchdog.Beat(n, step, "x.py:1 f", waits) for p, (n, step, waits) in beats.items()})

@@ -47,6 +47,9 @@ def befall(step: int, process: int) -> None:
         print(f"fault: {fault['do']} at step {step}", file=sys.stderr, flush=True)
         if fault["do"] == "stick":
             time.sleep(3600)
+        if fault["do"] == "clock back":
+            Path(os.environ["FAKETIME_TIMESTAMP_FILE"]).write_text("-3600")
+            return
         if fault["do"] == "raise":
             raise RuntimeError("a fault of the plan")
         if fault["do"] == "kill in save":
