@@ -30,7 +30,8 @@ BACK_ENDS = {
     "vq": config.Tokenizer(quantizer="vq", codebook_size=1000, learning_rate=5e-4),
     "rvq": config.Tokenizer(
         quantizer="vq",
-        codebooks=12,
+        codebooks=16,
+        varied=0.15,
         codebook_size=1024,
         stride=8,
         ema_decay=0.999,

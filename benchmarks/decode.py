@@ -26,6 +26,7 @@ from in_transformers import torch, transformers
 
 from biomechgpt_jax import config, overrides
 from biomechgpt_jax.model import decoder, generation
+from biomechgpt_jax.model.asking import Request
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SHORTEST, LONGEST, NEW, VOCABULARY, BAR = 16, 64, 256, 64, 1024, 3.0
@@ -144,9 +145,7 @@ def shared_trunks(repeats: int, quick: bool) -> dict[str, Figure]:
     def some(size: int) -> np.ndarray:
         return random.integers(1, VOCABULARY - 1, size).astype(np.int32)
 
-    requests = [
-        generation.Request(some(TRUNK), [some(QUESTION) for _ in range(QUESTIONS)]) for _ in range(1 if quick else 8)
-    ]
+    requests = [Request(some(TRUNK), [some(QUESTION) for _ in range(QUESTIONS)]) for _ in range(1 if quick else 8)]
     alone = [np.concatenate([r.trunk, question]) for r in requests for question in r.questions]
     end = VOCABULARY - 1
     calls: dict[str, Callable[[], Any]] = {

@@ -1,4 +1,4 @@
-"""The motion codec for a laptop: residual VQ, twelve codes for eight frames, in some 20 minutes on two cores.
+"""The motion codec for a laptop: residual VQ, sixteen codes for eight frames, in some 20 minutes on two cores.
 
 It starts as the principal components of eight frames and their k-means, layer by layer, and the network learns what
 they cannot hold.
@@ -15,12 +15,13 @@ def config() -> Experiment:
         cohort=Cohort(participants=500, hours=30.0),
         tokenizer=Tokenizer(
             quantizer="vq",
-            codebooks=12,
+            codebooks=16,
+            varied=0.15,
             codebook_size=1024,
             stride=8,
             ema_decay=0.999,
             reset_below=0.003,
-            steps=8000,
+            steps=7000,
             learning_rate=5e-4,
         ),
     )

@@ -17,6 +17,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.baselines import Asked, prediction
 from biomechgpt_jax.evaluation.predictions import Prediction
 from biomechgpt_jax.model import constraints, generation
+from biomechgpt_jax.model.asking import Request
 
 ROW_LENGTH = 512  # of the packed rows in which options are scored; longer only if one branch needs it
 ROUNDING = 128  # row lengths and prompt lengths are multiples of this: each compiles once
@@ -207,9 +208,7 @@ def _numbers(
     special = min(vocabulary.pad, vocabulary.trunk, vocabulary.question, vocabulary.answer, vocabulary.end)
     writable = constraints.tokens([*range(special), vocabulary.end])
     requests = [
-        generation.Request(
-            trunks[what], [_prompt(vocabulary, phrasing) for phrasing in places], [writable] * len(places)
-        )
+        Request(trunks[what], [_prompt(vocabulary, phrasing) for phrasing in places], [writable] * len(places))
         for what, places in asked_of.items()
     ]
     decoded = generation.generate(

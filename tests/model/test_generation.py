@@ -11,6 +11,7 @@ from biomechgpt_jax import config
 from biomechgpt_jax.data import packing
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import constraints, decoder, generation, sampling
+from biomechgpt_jax.model.asking import Request
 
 VOCABULARY = 64
 CFG = config.Model(layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32")
@@ -94,11 +95,11 @@ def test_a_bucket_compiles_once(params):
     assert generation._decode._cache_size() == 1
 
 
-def requests(seed: int, counts: tuple[int, ...] = (3, 1, 4, 2)) -> list[generation.Request]:
+def requests(seed: int, counts: tuple[int, ...] = (3, 1, 4, 2)) -> list[Request]:
     """Movements of 5 to 20 tokens with so many questions of 2 to 8 tokens about each."""
     random = np.random.default_rng(seed)
     some = lambda low, high: random.integers(4, VOCABULARY, random.integers(low, high)).astype(np.int32)  # noqa: E731
-    return [generation.Request(some(5, 21), tuple(some(2, 9) for _ in range(count))) for count in counts]
+    return [Request(some(5, 21), tuple(some(2, 9) for _ in range(count))) for count in counts]
 
 
 GEMMA = dataclasses.replace(
@@ -163,7 +164,7 @@ def test_an_answer_is_drawn_by_its_own_key_whatever_else_is_asked(params):
     draw = lambda *a, **k: generation.generate(params, CFG, *a, 6, END, how, key, **k)  # noqa: E731
     together = draw(asked, seeds=seeds, bucket=32)
     again = draw(asked, seeds=seeds, bucket=32)
-    alone = draw([generation.Request(asked[2].trunk, asked[2].questions[1:2])], seeds=[[21]], bucket=32)
+    alone = draw([Request(asked[2].trunk, asked[2].questions[1:2])], seeds=[[21]], bucket=32)
     other = draw(asked, seeds=[[one + 1000 for one in of] for of in seeds], bucket=32)
     flat = lambda answers: [answer.tokens.tolist() for of in answers for answer in of]  # noqa: E731
     assert flat(together) == flat(again) != flat(other)
