@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from biomechgpt_jax import __version__
-from biomechgpt_jax.errors import InputError, RunError
+from biomechgpt_jax.errors import InputError, LoneError, RunError
 from biomechgpt_jax.parallel import distributed
 
 _STAGES = {
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line, code = " ".join(str(error).split()), 2 if isinstance(error, InputError) else 1
         print(f"biomechgpt: {line}", file=sys.stderr)
         distributed.give_up(line, code)
-        return code
+        return _at_once(code) if isinstance(error, LoneError) else code
     except KeyboardInterrupt:
         print("biomechgpt: stopped; run the same command again to go on", file=sys.stderr)
         return 1
@@ -153,22 +153,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             return _unforeseen()
         where = f"{error.filename}: " if error.filename else ""
-        print(f"biomechgpt: {where}{error.strerror}; make space, then run the same command again", file=sys.stderr)
-        return 1
+        line = f"{where}{error.strerror}; make space, then run the same command again"
+        print(f"biomechgpt: {line}", file=sys.stderr)
+        distributed.give_up(line, 1)
+        return _at_once(1)
     except Exception:
         return _unforeseen()
 
 
 def _unforeseen() -> int:
-    """Let an exception that nobody expected through; of several processes, end this one at once.
-
-    The others may sit in a collective: waiting for them at the exit would hide from them that this one is gone.
-    """
+    """Let an exception that nobody expected through; of several processes, end this one at once."""
     if not distributed.several():
         raise
     traceback.print_exc()
-    sys.stderr.flush()
-    os._exit(1)
+    return _at_once(1)
+
+
+def _at_once(code: int) -> int:
+    """The exit code of a failure that other processes may not know of; of several processes, this one ends here.
+
+    The others may sit in a collective: waiting for them at the exit would hide from them that this one is gone.
+    """
+    if distributed.several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

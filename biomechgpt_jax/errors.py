@@ -15,6 +15,13 @@ class RunError(RuntimeError):
     """
 
 
+class LoneError(RunError):
+    """A RunError that only this process can know of: others may wait for it in a collective.
+
+    The command line prints it and, of several processes, ends this one at once.
+    """
+
+
 class ClusterError(RunError):
     """A host is missing, hangs or cannot be reached; the message is one line that names it.
 

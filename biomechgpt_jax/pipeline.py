@@ -170,6 +170,8 @@ def _tokenizer(cfg: config.Experiment, work: Workdir, progress: Progress) -> dic
         raise InputError("no participant is in the training split; simulate more (cohort.participants)")
     if distributed.first():
         work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
+        if not work.checkpoints_codec.is_dir():
+            work.metrics_codec.unlink(missing_ok=True)  # of a codec that was finished, not of one that goes on
     codec: MotionCodec
     if cfg.tokenizer.quantizer == "dct":
         codec = dct.fit(cfg.tokenizer, train, report)

@@ -94,16 +94,13 @@ def laid_out(rows: Rows) -> jax.Array:
     trunks = jax.lax.cummax(jnp.where(trunk, index, -1), axis=1) + 1 - start  # length of the trunk so far
     first = _starts(rows) | (index == 0)
     after = jnp.pad(positions[:, :-1] + 1, ((0, 0), (1, 0)))
-    expected = jnp.where(first, jnp.where(trunk, 0, trunks), after)
-    same_trunk = jnp.take_along_axis(segments, start, axis=1) == segments
+    # A segment may have no trunk, such as a question without a movement: its branches start at 0.
+    own_trunk = jnp.where(jnp.take_along_axis(segments, start, axis=1) == segments, trunks, 0)
+    expected = jnp.where(first, jnp.where(trunk, 0, own_trunk), after)
     padding_last = jnp.all(jnp.diff(real.astype(jnp.int32), axis=1) <= 0, axis=1)
     # Runs come once: segments rise, and branches within a segment.
     rising = (jnp.diff(segments, axis=1) > 0) | ((jnp.diff(segments, axis=1) == 0) & (jnp.diff(branches, axis=1) >= 0))
-    return (
-        jnp.all(~real | ((positions == expected) & same_trunk), axis=1)
-        & padding_last
-        & jnp.all(rising | ~real[:, 1:], axis=1)
-    )
+    return jnp.all(~real | (positions == expected), axis=1) & padding_last & jnp.all(rising | ~real[:, 1:], axis=1)
 
 
 def attend(q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, rows: Rows, kernel: Kernel) -> jax.Array:

@@ -89,6 +89,10 @@ def _drawn(scaled_BV: jax.Array, uniform_B: jax.Array, top_p: jax.Array, rule: R
 
 
 def _inverse(share_BV: jax.Array, uniform_B: jax.Array) -> jax.Array:
-    """Where the cumulative shares first exceed a uniform part of their total."""
+    """Where the cumulative shares first exceed a uniform part of their total; never where there is no share.
+
+    A cumulative sum in parallel may rise by a rounding error where nothing was added.
+    """
     cumulative_BV = jnp.cumsum(share_BV, axis=-1)
-    return jnp.argmax(cumulative_BV > uniform_B[:, None] * cumulative_BV[:, -1:], axis=-1)
+    beyond_BV = (cumulative_BV > uniform_B[:, None] * cumulative_BV[:, -1:]) & (share_BV > 0)
+    return jnp.where(beyond_BV.any(axis=-1), jnp.argmax(beyond_BV, axis=-1), jnp.argmax(share_BV, axis=-1))

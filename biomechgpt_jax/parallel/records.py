@@ -44,4 +44,5 @@ def recorded(workdir: Path, until: str) -> Iterator[None]:
         code = 2
         raise
     finally:
-        write({"code": code, "seconds": round(time.monotonic() - started, 1)})
+        with contextlib.suppress(OSError):  # a full disk must not hide how the run ended
+            write({"code": code, "seconds": round(time.monotonic() - started, 1)})

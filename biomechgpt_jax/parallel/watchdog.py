@@ -68,7 +68,7 @@ class Watchdog:
         self._compiles = False
 
     def validating(self) -> None:
-        """A validation or a save follows: the first of them compiles, and may take as long as a first step."""
+        """A validation follows: the first one compiles, and may take as long as a first step."""
         self._compiles, self._validated = not self._validated, True
 
     def __enter__(self) -> "Watchdog":

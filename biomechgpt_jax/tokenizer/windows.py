@@ -235,7 +235,7 @@ def _altered(
     varied: float,
 ) -> Batch:
     """One window."""
-    key_mirror, key_short, key_hidden = jax.random.split(key, 3)
+    key_mirror, key_short, key_hidden, key_varied = jax.random.split(key, 4)
     length = _length(frames, stride, key_short)
     live_T1 = (jnp.arange(scaled_TC.shape[0]) < length)[:, None]
     mirrored = jax.random.bernoulli(key_mirror, MIRROR_PROBABILITY)
@@ -246,7 +246,7 @@ def _altered(
     observed_C = jnp.where(mirrored, observed_C[MIRROR_PERMUTATION], observed_C)
 
     if varied > 0:
-        scaled_TC, target_TC = _varied(scaled_TC, target_TC, live_T1, jax.random.fold_in(key, 1), varied)
+        scaled_TC, target_TC = _varied(scaled_TC, target_TC, live_T1, key_varied, varied)
 
     known_TC = features_lib.feature_mask(observed_C) & live_T1
     shown_TC = features_lib.feature_mask(observed_C & ~_hidden(key_hidden)) & live_T1

@@ -1,5 +1,6 @@
 """The training loop, whatever is trained: from batches to a trained state, resuming by itself."""
 
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -77,6 +78,7 @@ class Places(NamedTuple):
 
 
 NOWHERE = Places()
+_asked = itertools.count(1)  # how often all processes asked whether one of them was told to stop
 
 
 def train(
@@ -157,14 +159,14 @@ def train(
                 pending = (done, device_metrics)
                 checkpoints.check(done)
 
-                stopping = preemption.requested(done)
+                stopping = preemption.requested()
                 due = done == steps or done % cfg.checkpoint_every == 0
                 validates = done == steps or done % (cfg.validate_every or cfg.checkpoint_every) == 0
                 if due or validates or stopping:
-                    dog.validating()
                     record(*pending)
                     pending = None
                     if validates:
+                        dog.validating()
                         with watch.spent("validation"):
                             found = validate(state)
                         if found:
@@ -174,7 +176,7 @@ def train(
                         with watch.spent("checkpoint"):
                             checkpoints.save(done, state)
                     meter.pause()
-                if stopping and done < steps:
+                if stopping:
                     checkpoints.wait()
                     raise SystemExit(PREEMPTED)
         checkpoints.wait()
@@ -211,6 +213,8 @@ def _next(stream: Iterator[Batch], watch: goodput.Stopwatch, pending: tuple[int,
 class Preemption:
     """Notices SIGTERM; with several processes, all of them notice it at the same step. A context manager.
 
+    A signal that nobody asked about before the end, when everything is saved, is heeded there.
+
     Args:
         active: False: SIGTERM keeps its usual effect, as there is nothing to save.
     """
@@ -223,10 +227,12 @@ class Preemption:
         alone = jax.process_count() == 1
         self._listens = active and alone and threading.current_thread() is threading.main_thread()
 
-    def requested(self, step: int) -> bool:
-        """Whether to save and stop after `step`; every process asks at every step."""
+    def requested(self) -> bool:
+        """Whether to save and stop now; every process asks after every step."""
         if self._active and jax.process_count() > 1:
-            return bool(multihost_utils.reached_preemption_sync_point(step))
+            # jax stops at a number that nobody has asked about yet. The number of the step would not do: it starts
+            # elsewhere when a run is resumed, and anew in the next stage.
+            return bool(multihost_utils.reached_preemption_sync_point(next(_asked)))
         return self._flag.is_set()
 
     def __enter__(self) -> "Preemption":
@@ -234,9 +240,11 @@ class Preemption:
             self._previous = signal.signal(signal.SIGTERM, lambda *_: self._flag.set())
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._listens:
             signal.signal(signal.SIGTERM, self._previous)
+            if kind is None and self._flag.is_set():
+                raise SystemExit(PREEMPTED)
 
 
 class _closing:

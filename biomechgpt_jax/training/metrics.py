@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from biomechgpt_jax.errors import InputError, RunError
+from biomechgpt_jax.errors import InputError, LoneError
 from biomechgpt_jax.training import goodput
 from biomechgpt_jax.training.events import Events
 
@@ -61,7 +61,7 @@ class MetricsLog:
         """Append one line (NaN and infinity become null) and return it.
 
         Raises:
-            RunError: it cannot be written.
+            LoneError: it cannot be written.
         """
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         entry: dict[str, Any] = {"step": step, **dict.fromkeys(values), **finite}
@@ -71,7 +71,7 @@ class MetricsLog:
                 self._file.write(json.dumps(entry) + "\n")
                 self._file.flush()
             except OSError as error:
-                raise RunError(
+                raise LoneError(
                     f"step {step} could not be written into {self._file.name}: {error.strerror}; the checkpoints are "
                     "intact: mend the disk and run again"
                 ) from error

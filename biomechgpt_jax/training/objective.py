@@ -85,10 +85,10 @@ class Objective:
         if self.softmax_ids is not None:
             outside = jnp.any((targets_BL >= self.softmax_ids) & (weights_BL > 0))
             total = total._replace(objective=jnp.where(outside, jnp.nan, total.objective))
-        further = sorted(name for name in batch if name.startswith("codes_")) if self.train.motion_weight else []
-        for layer, name in enumerate(further, 1):
+        further = [int(name.removeprefix("codes_")) for name in batch if name.startswith("codes_")]
+        for layer in further if self.train.motion_weight else ():
             first = (self.ids or 0) + layer * self.codes
-            codes_BL = following(batch[name]) - first
+            codes_BL = following(batch[f"codes_{layer}"]) - first
             asked_BL = jnp.where((codes_BL >= 0) & (codes_BL < self.codes), weights_BL, 0.0)
             own_DV = jax.lax.slice_in_dim(head_DV, first, first + self.codes, axis=1)
             more = self._cross_entropy(hidden_BLD, own_DV, codes_BL, asked_BL, groups_BL, mesh)

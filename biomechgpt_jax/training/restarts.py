@@ -20,6 +20,7 @@ from biomechgpt_jax.training import manifest
 
 DONE, WRONG_INPUT, PREEMPTED = 0, 2, 75
 LIMIT = 3
+_STAGE = 10**9
 _CHECKPOINTS = ("checkpoints", "checkpoints_text_only", "tokenizer/checkpoints")
 
 
@@ -63,8 +64,11 @@ def decide(codes: Sequence[int], step: int, history: History, limit: int = LIMIT
 
 
 def newest_step(workdir: Path) -> int:
-    """Newest committed steps of all that a run trains, summed: it grows from stage to stage."""
-    total = 0
+    """Newest committed steps of all that a run trains, summed; it grows from stage to stage.
+
+    A stage that is done counts for more than all steps: the codec's checkpoints are removed with it.
+    """
+    total = _STAGE * len(list((workdir / "stages").glob("*.json")))
     for name in _CHECKPOINTS:
         steps = (manifest.step_of(path) for path in manifest.steps(workdir / name) if manifest.committed(path))
         total += next(steps, 0)

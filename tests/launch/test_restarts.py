@@ -1,5 +1,6 @@
 """The restart policy, against the issue's table of exit codes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_progress_is_what_was_committed_in_any_stage(tmp_path: Path) -> None:
     commit(tmp_path, 20)
     commit(tmp_path, 30, whole=False)
     assert restarts.newest_step(tmp_path) == 60
+    # The codec is done and its checkpoints are removed: that is progress, and so is each step after it.
+    shutil.rmtree(tmp_path / "tokenizer")
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "tokenizer.json").write_text("{}")
+    done = restarts.newest_step(tmp_path)
+    commit(tmp_path, 21)
+    assert 60 < done < restarts.newest_step(tmp_path)
 
 
 def test_the_shell_is_told_by_the_exit_code_and_the_count_is_kept(

@@ -133,6 +133,18 @@ def test_rows_that_are_not_laid_out_give_no_number_from_two_calls():
     assert np.isnan(attention.attention(q, k, v, bad[1], path="splash")).all()
 
 
+def test_questions_without_a_trunk_share_a_row_on_every_path():
+    """As in the text-only control: one has a trunk, three have none."""
+    segments = np.repeat([[1, 2, 3, 4, 0]], [32, 40, 24, 20, 12], axis=1)
+    positions = np.concatenate([np.arange(n) for n in (32, 40, 24, 20)] + [np.zeros(12, int)])[None]
+    branches = np.where((segments > 0) & ((segments != 3) | (positions > 10)), 1, 0)
+    rows = Rows(*(jnp.asarray(x, jnp.int32) for x in (positions, segments, branches)))
+    assert merged.laid_out(rows).all()
+    q, k, v = inputs(1, 128)
+    want, splash = (attention.attention(q, k, v, rows, path=path) for path in ("reference", "splash"))
+    np.testing.assert_allclose(splash[:, :116], want[:, :116], atol=1e-5)
+
+
 def test_any_order_of_the_row_will_do_for_blockwise():
     q, k, v = inputs(2, 150)
     rows = Rows(*packed_rows(2, 150, seed=6))

@@ -49,6 +49,19 @@ def test_frequencies(how, constrained):
     assert (found[wanted(how) == 0] == 0).all() and not np.any(led)
 
 
+def test_what_has_no_share_is_never_drawn() -> None:
+    """Also where rounding makes a cumulative sum rise at it, or end below its total."""
+    share = jnp.asarray([[0.0, 0.3, 0.0, 0.7, 0.0]])
+    drawn = {u: int(sampling._inverse(share, jnp.asarray([u]))[0]) for u in (0.0, 0.29, 0.31, 0.999, 1.0)}
+    assert drawn == {0.0: 1, 0.29: 1, 0.31: 3, 0.999: 3, 1.0: 3}
+    random = np.random.default_rng(0)
+    ids = np.sort(random.choice(600, 12, replace=False))
+    wide = np.zeros((20_000, 600), np.float32)
+    wide[:, ids] = random.dirichlet(np.ones(12)).astype(np.float32)
+    where = np.asarray(sampling._inverse(jnp.asarray(wide), jnp.asarray(random.random(20_000), jnp.float32)))
+    assert np.isin(where, ids).all()
+
+
 def test_impossible_settings_are_refused():
     for settings in ({"temperature": -1.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}):
         with pytest.raises(InputError, match="Sampling"):

@@ -102,6 +102,31 @@ def test_sigterm_saves_and_exits_with_75(toy, undisturbed, tmp_path) -> None:
     assert lines(tmp_path) == lines(undisturbed[0])
 
 
+def test_sigterm_in_the_last_save_is_not_lost(toy, undisturbed, tmp_path) -> None:
+    """A stage that follows must not begin; the run is done when it is started again."""
+
+    def progress(step, values):
+        if "validation_loss" in values and step == STEPS:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as stopped:
+        run(toy, tmp_path, progress=progress)
+    assert stopped.value.code == 75
+    assert equal(run(toy, tmp_path), undisturbed[1])
+
+
+def test_processes_ask_about_a_stop_by_a_number_that_only_grows(monkeypatch) -> None:
+    """jax stops at the next number after those asked: one that starts anew with each stage would pass it by."""
+    asked = []
+    monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(loop.multihost_utils, "reached_preemption_sync_point", asked.append)
+    for _ in range(2):
+        with loop.Preemption() as preemption:
+            for _ in range(3):
+                preemption.requested()
+    assert asked == list(range(asked[0], asked[0] + 6))
+
+
 def test_damaged_newest_checkpoint_costs_only_time(toy, undisturbed, tmp_path) -> None:
     def progress(step, values):
         if step == 10:

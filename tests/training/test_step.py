@@ -215,6 +215,27 @@ def test_pretraining_weighs_modalities_and_predicts_all_codes_of_a_token(prepare
         np.testing.assert_allclose(told[name], np.asarray(ce)[:, weights == weight].mean(), rtol=1e-5)
 
 
+def test_layers_of_codes_are_taken_by_number_not_by_name(prepared, toy) -> None:
+    """Twelve layers of three codes: codes_10 comes after codes_9."""
+    mesh, rows, _, fresh = prepared
+    batch, params, layers = rows.device_batch(0), fresh()["params"], 12
+    trunk = (batch["segments"] == 1) & (batch["branches"] == 0) & (batch["positions"] > 0)
+    batch = {**batch, "tokens": jnp.where(trunk, OFFSET + batch["tokens"] % 3, batch["tokens"])}
+    for layer in range(1, layers):
+        batch[f"codes_{layer}"] = jnp.where(trunk, OFFSET + 3 * layer + (batch["tokens"] + layer) % 3, -1)
+    train = replace(toy.experiment.train, answer_weight=0.0, motion_weight=1.0)
+    asks = Objective(train, toy.experiment.model, OFFSET, 3)
+    sums = jax.jit(lambda params: asks.sums(params, batch, mesh))(params)
+    logits = decoder.apply(params, batch, toy.experiment.model)[:, :-1]
+    softmax_ce = optax.softmax_cross_entropy_with_integer_labels
+    want = jnp.sum(jnp.where(trunk[:, 1:], softmax_ce(logits, batch["tokens"][:, 1:]), 0.0))
+    for layer in range(1, layers):
+        first = OFFSET + 3 * layer
+        codes = jnp.maximum(batch[f"codes_{layer}"][:, 1:] - first, 0)
+        want += jnp.sum(jnp.where(trunk[:, 1:], softmax_ce(logits[..., first : first + 3], codes), 0.0))
+    np.testing.assert_allclose(jnp.sum(sums.losses_G), want, rtol=1e-5)
+
+
 def test_families_are_told_apart(prepared, toy) -> None:
     mesh, rows, _, fresh = prepared
     batch = {**rows.device_batch(0)}
