@@ -1,4 +1,6 @@
-"""The motion codec for a laptop: residual VQ, sixteen codes for eight frames, in some 20 minutes on two cores.
+"""The motion codec for a laptop: residual VQ, sixteen codes for eight frames.
+
+Its training takes less than 20 minutes on two cores; the cohort is simulated before.
 
 It starts as the principal components of eight frames and their k-means, layer by layer, and the network learns what
 they cannot hold.

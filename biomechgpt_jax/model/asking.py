@@ -11,10 +11,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from biomechgpt_jax.data.packing import NO_CODE
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import constraints, decoder, sampling
-
-NO_CODE = -1  # where a token has fewer codes than the row's arrays
 
 
 @dataclass(frozen=True)

@@ -220,10 +220,9 @@ def generate(
     waiting = sorted((index for index in range(len(requests)) if requests[index].questions), key=sizes)
     found: list[list[Answer]] = [[] for _ in requests]
     while waiting:
-        *kind, _ = sizes(waiting[0])
-        questions = kind[1]
+        constrained, questions, _ = sizes(waiting[0])
         rows = max(1, batch_size // questions)
-        alike = [index for index in waiting[:rows] if [*sizes(index)[:2]] == kind]
+        alike = [index for index in waiting[:rows] if sizes(index)[:2] == (constrained, questions)]
         waiting = waiting[len(alike) :]
         rows = min(rows, asking.rounded(len(alike)))
         members = [requests[index] for index in alike]
