@@ -7,7 +7,7 @@ on movements of a few simulated people. The codec is the DCT one, which needs no
 7.5 tokens a second.
 
 Throughput: the 10m model of configs/sizes.py (without QK-norm, so that it is a Llama), a whole step of ours
-(training/language.py) on rows of 512 tokens:
+(tasks/language.py) on rows of 512 tokens:
   trunk and branches   packed rows as `pack` writes them;
   one per sequence     the same questions, each with its own copy of the movement, packed into the same rows;
   transformers         the same questions, each a sequence of LlamaForCausalLM with our parameters, padded to the
@@ -36,11 +36,12 @@ from in_transformers import IGNORED, torch
 from quickstart_rows import pack, quickstart
 
 from biomechgpt_jax import config, overrides
-from biomechgpt_jax.data import loader, packing
-from biomechgpt_jax.data.packing import Branch, Item
+from biomechgpt_jax.data import loader
 from biomechgpt_jax.model import decoder
+from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import Branch, Item
 from biomechgpt_jax.parallel import mesh as meshes
-from biomechgpt_jax.training import language
+from biomechgpt_jax.tasks import language
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
 ROWS, LENGTH, SEQUENCES, BATCHES = 8, 512, 32, 4

@@ -61,7 +61,8 @@ def saving(size: str, directory: Path) -> dict[str, Figure]:
     import numpy as np
 
     from biomechgpt_jax.parallel import mesh as meshes
-    from biomechgpt_jax.training import checkpoint, language
+    from biomechgpt_jax.tasks import language
+    from biomechgpt_jax.training import checkpoint
 
     asked = experiment(size)
     mesh = meshes.make(asked.mesh)
@@ -103,7 +104,7 @@ def saving(size: str, directory: Path) -> dict[str, Figure]:
 
 def child(size: str, sequences: Path, workdir: Path, stop_at: int) -> None:
     """Train until a step has been logged, then end at once; with 0: save step RESUMED_FROM and end."""
-    from biomechgpt_jax.training import language
+    from biomechgpt_jax.tasks import language
 
     asked = experiment(size)
     if not stop_at:

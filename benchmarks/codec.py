@@ -18,10 +18,11 @@ from figures import Figure, parser, publish
 from biomechgpt_jax import config, formats
 from biomechgpt_jax.biomechanics import preprocess
 from biomechgpt_jax.biomechanics.trajectory import Trial
+from biomechgpt_jax.codec import dct
+from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.cohort.simulate import participant_trials
-from biomechgpt_jax.evaluation import reconstruction
-from biomechgpt_jax.tokenizer import dct, training
-from biomechgpt_jax.tokenizer.backends import MotionCodec
+from biomechgpt_jax.evaluation.codec import reconstruction
+from biomechgpt_jax.tasks import codec as training
 
 # The longest that the language model is shown at once would be 32 s.
 LONGEST_S = 32.0

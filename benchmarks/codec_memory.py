@@ -20,12 +20,12 @@ from figures import Figure, parser, publish
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.codec import dct
+from biomechgpt_jax.codec.backends import MotionCodec
+from biomechgpt_jax.codec.codec import Codec
+from biomechgpt_jax.codec.network import initial_parameters
+from biomechgpt_jax.codec.scaling import Scaling
 from biomechgpt_jax.cohort.simulate import participant_trials
-from biomechgpt_jax.tokenizer import dct
-from biomechgpt_jax.tokenizer.backends import MotionCodec
-from biomechgpt_jax.tokenizer.codec import Codec
-from biomechgpt_jax.tokenizer.network import initial_parameters
-from biomechgpt_jax.tokenizer.scaling import Scaling
 
 BAR_GIB = 1.0
 BACK_ENDS = {

@@ -22,6 +22,7 @@ from codec import BACK_ENDS
 from figures import Figure, parser, publish
 
 from biomechgpt_jax import config, pipeline
+from biomechgpt_jax.workdir import Workdir
 
 _QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.py"
 # The control without movement is not compared.
@@ -83,7 +84,7 @@ def main() -> None:
             if not own.exists():
                 shutil.copytree(root / "cohort", own)
             pipeline.run(dataclasses.replace(base, name=name, tokenizer=tokenizer), own)
-            figures |= answers(name, json.loads(pipeline.Workdir(own).evaluation.joinpath("metrics.json").read_text()))
+            figures |= answers(name, json.loads(Workdir(own).evaluation.joinpath("metrics.json").read_text()))
     publish("codec_questions", figures, options.json)
 
 

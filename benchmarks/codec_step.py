@@ -2,7 +2,7 @@
 
     python benchmarks/codec_step.py [--repeats 9] [--quick] [--json]
 
-The network is that of tokenizer/network.py at width 512, depth 3 and stride 8, on 16 windows of 128 frames: forward,
+The network is that of codec/network.py at width 512, depth 3 and stride 8, on 16 windows of 128 frames: forward,
 smooth L1, backward and AdamW, in float32. PyTorch gets the parameters of the JAX network in its own layout (NCW), and
 the outputs are compared before anything is timed. Steps of the two alternate in one process, each library with its
 default threads. PyTorch is spared what the JAX network does for padding: no window here is shorter than the batch.
@@ -20,8 +20,8 @@ from figures import Figure, parser, publish
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
-from biomechgpt_jax.tokenizer.loss import smooth_l1
-from biomechgpt_jax.tokenizer.network import GAIN, initial_parameters, networks
+from biomechgpt_jax.codec.loss import smooth_l1
+from biomechgpt_jax.codec.network import GAIN, initial_parameters, networks
 
 try:
     import torch

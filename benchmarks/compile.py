@@ -3,7 +3,7 @@
     python benchmarks/compile.py [--quick] [--json]
 
 Each compilation is a process of its own (`biomechgpt compile`). The estimates are rooflines: what they assume stands in
-training/roofline.py and parallel/chips.py. Compilation times are of this machine.
+compiling/roofline.py and parallel/chips.py. Compilation times are of this machine.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from typing import Any
 
 from figures import Figure, parser, publish
 
-from biomechgpt_jax.parallel.collectives import REDUCTIONS
+from biomechgpt_jax.compiling.collectives import REDUCTIONS
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30

@@ -14,7 +14,8 @@ import numpy as np
 from figures import Figure, parser, publish
 
 from biomechgpt_jax import config, formats
-from biomechgpt_jax.biomechanics import gait, indices, inverse, strides
+from biomechgpt_jax.biomechanics import gait, inverse
+from biomechgpt_jax.biomechanics.gait import indices, strides
 from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trial
 from biomechgpt_jax.cohort.simulate import simulate

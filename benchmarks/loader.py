@@ -25,9 +25,11 @@ from figures import Figure, parser, publish
 from quickstart_rows import pack, quickstart
 
 from biomechgpt_jax import config, overrides
-from biomechgpt_jax.data import loader, packing, store
+from biomechgpt_jax.data import loader, store
+from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.parallel import feed
 from biomechgpt_jax.parallel import mesh as meshes
-from biomechgpt_jax.training import language
+from biomechgpt_jax.tasks import language
 
 _SIZES = Path(__file__).parents[1] / "configs" / "sizes.py"
 BATCH, LENGTHS, FILLED, BAR_SPEED, BAR_FILL = 8, (512, 8192), (384, 512, 2048, 8192), 10.0, 98.0
@@ -61,7 +63,7 @@ def repeated(source: Path, out: Path, count: int) -> Path:
 
 def speed(read: loader.Loader, batches: int) -> float:
     """Rows per second to the device, the first batches aside."""
-    with read.prefetch(0, batches + 4) as stream:
+    with feed.Prefetch(read, 0, batches + 4) as stream:
         arrived = []
         for batch in stream:
             jax.block_until_ready(batch)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from biomechgpt_jax import config
+from biomechgpt_jax.codec import dct
 from biomechgpt_jax.cohort.simulate import simulate
-from biomechgpt_jax.data import movements, sequences
+from biomechgpt_jax.data import movements
+from biomechgpt_jax.packing import sequences
 from biomechgpt_jax.questions import registry
-from biomechgpt_jax.tokenizer import dct
 from biomechgpt_jax.tokenizer.text import TextTokenizer
 from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 

@@ -245,13 +245,12 @@ def answers(workdir: Path | None, data: Path) -> Figures:
     """Row 6: what a model that was trained on the cohort alone answers about real files."""
     if workdir is None:
         return {"6 trained on synthetic, asked of real": Figure(None, note="not measured: give --workdir")}
-    from biomechgpt_jax import pipeline
     from biomechgpt_jax.questions.registry import QUESTIONS
 
     def ask(name: str, question: str) -> str | float | None:
         """None if the model refuses: the file lacks what the question needs."""
         try:
-            return pipeline.ask(workdir, data / name, QUESTIONS[question].templates[0])["answer"]
+            return ask(workdir, data / name, QUESTIONS[question].templates[0])["answer"]
         except InputError:
             return None
 

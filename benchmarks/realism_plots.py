@@ -14,7 +14,8 @@ from scipy.signal import welch
 
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
-from biomechgpt_jax.cohort import realism, waveforms
+from biomechgpt_jax.cohort import realism
+from biomechgpt_jax.cohort.people import waveforms
 
 _NORM, _OURS = "0.6", "tab:blue"
 

@@ -15,7 +15,7 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import scores
 from biomechgpt_jax.biomechanics.scores import Points, Result
 from biomechgpt_jax.biomechanics.trajectory import Trajectory, Trial
-from biomechgpt_jax.cohort.protocol import PROTOCOL
+from biomechgpt_jax.cohort.activities.protocol import PROTOCOL
 from biomechgpt_jax.cohort.simulate import GROUP, group_trials
 from biomechgpt_jax.errors import InputError
 

@@ -35,9 +35,10 @@ from figures import Figure, parser, publish
 from in_transformers import torch, transformers
 
 from biomechgpt_jax import config, overrides
-from biomechgpt_jax.data import packing
+from biomechgpt_jax.model import flops
+from biomechgpt_jax.packing import rows as packing
 from biomechgpt_jax.parallel import mesh as meshes
-from biomechgpt_jax.training import flops, language
+from biomechgpt_jax.tasks import language
 
 ROWS, LENGTH, IDS, TEXT_IDS, CLOSE = 8, 512, 4096, 517, 1e-4 if jax.default_backend() == "cpu" else 1e-2
 BAR, BAR_MAXTEXT = 1.1, 1.5

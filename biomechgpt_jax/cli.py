@@ -219,7 +219,9 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
         until = "train"  # what follows is work for one process
     outcome = pipeline.run(experiment, workdir, until, beam=_beam_options(options))
     if getattr(options, "report", False):
-        made = distributed.share("report", lambda: json.dumps(pipeline.report_codec(experiment, workdir)))
+        from biomechgpt_jax.stages.tokenizer import report_codec
+
+        made = distributed.share("report", lambda: json.dumps(report_codec(experiment, workdir)))
         outcome = outcome | {"fidelity": json.loads(made)}
     if not distributed.first():
         return 0
@@ -241,13 +243,14 @@ def _compile(options: argparse.Namespace, changes: Sequence[str]) -> int:
     from dataclasses import asdict
 
     from biomechgpt_jax import overrides
-    from biomechgpt_jax.training import compile, compile_table
+    from biomechgpt_jax.compiling import report as compilation
+    from biomechgpt_jax.compiling import table
 
-    report = compile.report(overrides.load(options.config, changes), options.topology, options.num_slices)
+    report = compilation.report(overrides.load(options.config, changes), options.topology, options.num_slices)
     if options.json:
         _print_json(asdict(report) | {"fits": report.memory.fits})
     else:
-        print(compile_table.text(report))
+        print(table.text(report))
     return 1 if report.memory.fits is False else 0
 
 
@@ -283,7 +286,7 @@ def _print_json(value: Any) -> None:
 def _closing(found: dict[str, Any], workdir: Path) -> None:
     from rich.console import Console
 
-    from biomechgpt_jax.evaluation.tables import results_table
+    from biomechgpt_jax.reports.tables import results_table
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(results_table(found))
@@ -298,12 +301,12 @@ def _closing(found: dict[str, Any], workdir: Path) -> None:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    from biomechgpt_jax import pipeline
+    from biomechgpt_jax.stages.ask import ask
 
     workdir = Path(options.workdir)
     if workdir.is_dir():
         _keep_compilations(workdir)
-    said = pipeline.ask(workdir, Path(options.file), options.question)
+    said = ask(workdir, Path(options.file), options.question)
     if options.json:
         _print_json({name: said[name] for name in ("question", "answer", "probability", "unit")})
         return 0
@@ -349,7 +352,7 @@ def _inspect(options: argparse.Namespace) -> int:
         _print_facts(store.metadata(Path(options.file)), options.json)
         return 0
 
-    from biomechgpt_jax.evaluation import portrait, recording
+    from biomechgpt_jax.reports import portrait, recording
 
     trajectory = formats.read(options.file)
     facts = recording.describe(trajectory, options.activity)

@@ -69,7 +69,7 @@ class Tokenizer:
     reset_below: float = 0.03  # VQ only: a code used less than this (EMA count per batch) is reset
     dct_frames: int = 120  # DCT only: frames of a block
     dct_rate: float = 10.0  # DCT only: tokens a second of training movement, on average, that may not be passed
-    dct_step: float = 0.0  # DCT only: step of the spectra in units of tokenizer/loss.py; 0: as fine as the rate allows
+    dct_step: float = 0.0  # DCT only: step of the spectra in units of codec/loss.py; 0: as fine as the rate allows
     width: int = 128
     depth: int = 2  # residual blocks per resolution
     stride: int = 4

@@ -11,6 +11,9 @@ from biomechgpt_jax import __version__, config
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.parallel import agreement, distributed
 
+STAGES = ("simulate", "tokenizer", "pack", "train", "evaluate")
+TEXT_ONLY = "text_only"
+
 
 @dataclasses.dataclass(frozen=True)
 class Workdir:

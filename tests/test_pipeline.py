@@ -98,9 +98,9 @@ def test_eight_devices_train_to_the_same_losses(toy: Path) -> None:
 
 
 def test_a_tokenizer_of_another_run_is_refused(toy: Path, tmp_path: Path) -> None:
-    from biomechgpt_jax import pipeline
     from biomechgpt_jax.errors import InputError
+    from biomechgpt_jax.stages import train
 
     with pytest.raises(InputError, match="vocabulary") as refused:
-        pipeline._check_vocabulary(toy / "sequences", "0" * 64)
+        train._check_vocabulary(toy / "sequences", "0" * 64)
     assert "\n" not in str(refused.value)

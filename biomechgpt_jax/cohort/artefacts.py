@@ -6,7 +6,7 @@ import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, OFTEN_ARTEFACTS, limits
-from biomechgpt_jax.cohort.postures import noise
+from biomechgpt_jax.cohort.activities.postures import noise
 
 # How the squared joint-angle error of a markerless system is made up: a constant offset of the trial, slow drift with
 # posture, and jitter [memory].

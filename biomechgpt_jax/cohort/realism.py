@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX, NECK_AND_WRISTS, OFTEN_ARTEFACTS
 from biomechgpt_jax.biomechanics.trajectory import RIGHT, Contacts, Trajectory
-from biomechgpt_jax.cohort import waveforms
-from biomechgpt_jax.cohort.participants import GRAVITY
+from biomechgpt_jax.cohort.people import waveforms
+from biomechgpt_jax.cohort.people.participants import GRAVITY
 
 # Phases of the gait cycle at which waveforms are compared.
 PHASE = np.linspace(0.0, 1.0, 51)

@@ -11,14 +11,16 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
-from biomechgpt_jax.cohort import artefacts, participants, schedule
-from biomechgpt_jax.cohort.anchoring import anchor
-from biomechgpt_jax.cohort.clearance import clear_floor
-from biomechgpt_jax.cohort.headings import turned
-from biomechgpt_jax.cohort.impairments import style_of
-from biomechgpt_jax.cohort.participants import Participant
-from biomechgpt_jax.cohort.performance import RATE_HZ, Performance
-from biomechgpt_jax.cohort.protocol import WITH_DEVICE, selected
+from biomechgpt_jax.cohort import artefacts
+from biomechgpt_jax.cohort.activities.protocol import WITH_DEVICE, selected
+from biomechgpt_jax.cohort.etiologies.impairments import style_of
+from biomechgpt_jax.cohort.footing import schedule
+from biomechgpt_jax.cohort.footing.anchoring import anchor
+from biomechgpt_jax.cohort.footing.clearance import clear_floor
+from biomechgpt_jax.cohort.footing.headings import turned
+from biomechgpt_jax.cohort.footing.performance import RATE_HZ, Performance
+from biomechgpt_jax.cohort.people import participants
+from biomechgpt_jax.cohort.people.participants import Participant
 
 # Participants simulated together: bounds memory and the size of one anchoring.
 GROUP = 16

@@ -1,1 +1,1 @@
-"""Datasets on disk: movements, packed sequences, and the loader."""
+"""Datasets on disk: movements, splits, labels, importing, and the loader addressed by step."""

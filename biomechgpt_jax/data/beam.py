@@ -15,7 +15,9 @@ from typing import Any
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.trajectory import Trial
-from biomechgpt_jax.cohort import participants, protocol, simulate
+from biomechgpt_jax.cohort import simulate
+from biomechgpt_jax.cohort.activities import protocol
+from biomechgpt_jax.cohort.people import participants
 from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.errors import InputError
 

@@ -7,11 +7,9 @@ Shapes: B rows of the global batch, L tokens of a row.
 """
 
 import hashlib
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,10 +17,10 @@ import numpy as np
 from biomechgpt_jax.data import mixture, store
 from biomechgpt_jax.data.mixture import Part, Rows
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.parallel.feed import from_rows, needed_rows
 
 KEYS = ("tokens", "positions", "segments", "branches", "loss_weights")
 FAMILIES = "families"  # an older dataset has no such array
-PREFETCHED = 2  # batches ready on the devices ahead of the step
 _EDGE_BYTES = 1 << 16
 
 
@@ -88,12 +86,6 @@ def digest(directory: str | Path) -> str:
     return state.hexdigest()
 
 
-def needed_rows(indices: Iterable[tuple[slice, ...] | None], global_batch: int) -> np.ndarray:
-    """Sorted global rows that the devices with these indices of a batch array [B, L] hold."""
-    spans = [np.arange(*index[0].indices(global_batch)) for index in indices if index is not None]
-    return np.unique(np.concatenate(spans))
-
-
 class Loader:
     """Packed rows of one split.
 
@@ -151,24 +143,6 @@ class Loader:
         """The global batch [B, L] of a step, sharded; each process reads only its own rows."""
         arrays = self.batch(step).items()
         return {key: from_rows(array, self._local, self._shape, self._sharding) for key, array in arrays}
-
-    def prefetch(self, start: int, stop: int) -> "Prefetch":
-        """Device batches of steps start .. stop - 1, read and sent ahead by a thread."""
-        return Prefetch(self, start, stop)
-
-
-def piece(array: np.ndarray, rows: np.ndarray, index: tuple[slice, ...] | None, shape: tuple[int, ...]) -> np.ndarray:
-    """What a device with this index of an array of this shape holds, from the given rows of it (`needed_rows`)."""
-    assert index is not None  # arrays have at least one dimension
-    here = np.searchsorted(rows, np.arange(*index[0].indices(shape[0])))
-    return array[here][(slice(None), *index[1:])]
-
-
-def from_rows(
-    array: np.ndarray, rows: np.ndarray, shape: tuple[int, ...], sharding: jax.sharding.Sharding
-) -> jax.Array:
-    """A global array of this shape and layout, of which this process holds the given rows (`needed_rows`)."""
-    return jax.make_array_from_callback(shape, sharding, lambda index: piece(array, rows, index, shape))
 
 
 def open_parts(directory: str | Path, split: str, mixed: Sequence[tuple[str, float]] = ()) -> list[Part]:
@@ -240,53 +214,3 @@ def open_loader(
     length = len(parts[0].rows.__getitems__([0])[0]["tokens"])
     sharding = None if sharding_of is None else sharding_of((global_batch, length))
     return Loader(parts, global_batch, seed, sharding, shuffle)
-
-
-class Source(Protocol):
-    """Device batches by step."""
-
-    def device_batch(self, step: int) -> dict[str, jax.Array]: ...
-
-
-class Prefetch:
-    """Iterator over device batches with a thread that stays `PREFETCHED` ahead; a context manager."""
-
-    def __init__(self, source: Source, start: int, stop: int) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(maxsize=PREFETCHED)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(source, start, stop), daemon=True)
-        self._thread.start()
-
-    def _work(self, source: Source, start: int, stop: int) -> None:
-        try:
-            for step in range(start, stop):
-                if not self._put(source.device_batch(step)):
-                    return
-            self._put(StopIteration())
-        except BaseException as error:  # handed over to the thread that trains
-            self._put(error)
-
-    def _put(self, item: Any) -> bool:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
-        while True:
-            item = self._queue.get()
-            if isinstance(item, StopIteration):
-                return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def __enter__(self) -> "Prefetch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        self._thread.join()

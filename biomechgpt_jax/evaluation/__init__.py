@@ -1,1 +1,1 @@
-"""Evaluation on held-out participants: metrics, controls, predictions, report."""
+"""Evaluation on held-out participants: metrics with intervals, controls and bars."""

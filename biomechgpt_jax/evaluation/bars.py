@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from biomechgpt_jax.answering.predictions import Prediction, by_question
 from biomechgpt_jax.evaluation import metrics, naming
-from biomechgpt_jax.evaluation.predictions import Prediction, by_question
 
 # The text-only control may differ from the prior of each question by this much ...
 TEXT_ONLY_MARGIN = 0.03

@@ -6,13 +6,13 @@ al. 2017).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from biomechgpt_jax.answering.asked import Asked, prediction
+from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.biomechanics.skeleton import INDEX
-from biomechgpt_jax.evaluation.predictions import Prediction
 
 CONTROLS = ("constant", "label_prior", "speed_only", "length_only", "mean_pose", "mean_pose_tree")
 # The tree answers one question: do the cohort's postures give diagnoses away?
@@ -22,52 +22,6 @@ _ROUNDS = 60
 _LEAVES = 8
 _SMOOTH_S = 0.5  # the root path is averaged over this long before its length is measured
 _MINIMUM_TO_FIT = 20
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question about a crop, with its true answer.
-
-    Attributes:
-        coordinates: f32[T, 40] of the crop as the model sees it; questions about one crop share the array.
-        observed: bool[40].
-        start_s: where the crop starts in its trial.
-    """
-
-    trial: str
-    participant: str
-    coordinates: np.ndarray
-    observed: np.ndarray
-    rate_hz: float
-    start_s: float
-    family: str
-    question: str
-    kind: str
-    unit: str
-    phrasing: str
-    truth: str | float
-
-    @property
-    def seconds(self) -> float:
-        return len(self.coordinates) / self.rate_hz
-
-
-def prediction(asked: Asked, answer: str | float | None, probability: float | None) -> Prediction:
-    """A prediction for this question; the probabilities of options are added by the caller."""
-    return Prediction(
-        trial=asked.trial,
-        participant=asked.participant,
-        family=asked.family,
-        question=asked.question,
-        kind=asked.kind,
-        phrasing=asked.phrasing,
-        truth=asked.truth,
-        answer=answer,
-        probability=probability,
-        unit=asked.unit,
-        start_s=asked.start_s,
-        seconds=asked.seconds,
-    )
 
 
 def speed(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> np.ndarray:

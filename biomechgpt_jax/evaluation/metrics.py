@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from biomechgpt_jax.answering.predictions import NESTED, Prediction, by_question, key
 from biomechgpt_jax.evaluation import bootstrap
 from biomechgpt_jax.evaluation.bootstrap import Estimate, Metric
-from biomechgpt_jax.evaluation.predictions import NESTED, Prediction, by_question, key
 
 POSITIVE = "yes"
 _BINARY = frozenset({"yes", "no"})

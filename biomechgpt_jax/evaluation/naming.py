@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax.evaluation.predictions import NESTED
+from biomechgpt_jax.answering.predictions import NESTED
 
 # Every question, in the order in which people read them.
 TITLES = {

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from biomechgpt_jax.biomechanics.indices import PELVIC_PLANE_DEG
+from biomechgpt_jax.biomechanics.gait.indices import PELVIC_PLANE_DEG
 from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory

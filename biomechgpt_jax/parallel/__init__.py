@@ -1,1 +1,1 @@
-"""The device mesh and the one table of sharding rules."""
+"""The device mesh, the one table of sharding rules, several processes as one run, and feeding devices."""

@@ -58,3 +58,9 @@ CHIPS = {
 def of(device_kind: str) -> Chip | None:
     """The device's entry; None where there is none, as for processors: nothing is made up."""
     return next((chip for name, chip in CHIPS.items() if device_kind.startswith(name)), None)
+
+
+def utilisation(flops_per_second: float, devices: int, device_kind: str) -> float:
+    """Model FLOPs utilisation, 0 to 1; NaN (null in the log) on a device that is not known."""
+    chip = of(device_kind)
+    return float("nan") if chip is None else flops_per_second / (chip.peak * devices)

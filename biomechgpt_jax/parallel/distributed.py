@@ -10,6 +10,7 @@ jax 0.10 to 0.11: `_client` is the one place that knows where it is.
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import socket
@@ -297,3 +298,8 @@ def _turn(name: str) -> str:
     """A name for this meeting, and another for the next one of that name; processes meet in the same order."""
     _turns[name] = _turns.get(name, 0) + 1
     return f"{name}/{_turns[name]}"
+
+
+def on_first(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What process 0 makes while the others wait for it; a JSON object."""
+    return json.loads(share(key, lambda: json.dumps(make()))) if several() else make()

@@ -1,1 +1,1 @@
-"""Motion codec, text tokenizer and the vocabulary that joins them."""
+"""Text pieces and the joint vocabulary of text and motion codes."""

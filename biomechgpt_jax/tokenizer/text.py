@@ -8,7 +8,7 @@ from pathlib import Path
 import sentencepiece
 
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer.files import write_atomically
+from biomechgpt_jax.files import write_atomically
 
 MODEL_FILE = "text.model"
 _LEAST_PIECES = 257  # the 256 bytes and the unknown piece, before the first letter

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from biomechgpt_jax.codec import backends
+from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.tokenizer import backends
-from biomechgpt_jax.tokenizer.backends import MotionCodec
-from biomechgpt_jax.tokenizer.files import write_atomically
+from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.tokenizer.text import TextTokenizer
 
 VOCABULARY_FILE = "vocabulary.json"

@@ -1,1 +1,1 @@
-"""The training step, its loss and optimizer, checkpoints, metrics, and the loop that ties them."""
+"""The training engine: step, loss, optimizer, checkpoints, metrics, and the loop that ties them."""

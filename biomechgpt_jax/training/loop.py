@@ -14,9 +14,9 @@ from jax.sharding import Mesh
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import RunError
+from biomechgpt_jax.parallel import chips, watchdog
 from biomechgpt_jax.parallel import mesh as meshes
-from biomechgpt_jax.parallel import watchdog
-from biomechgpt_jax.training import checkpoint, flops, goodput, metrics, profiling
+from biomechgpt_jax.training import checkpoint, goodput, metrics, profiling
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
 PREEMPTED = 75  # exit code: stopped after saving, run again
@@ -192,7 +192,7 @@ def _utilisation(rates: dict[str, float], mesh: Mesh) -> dict[str, float]:
     """The rates, and what share of the devices' peak they are where a task counts its operations."""
     device = mesh.devices.flat[0].device_kind
     shares = {
-        name: flops.utilisation(rates[rate], mesh.size, device)
+        name: chips.utilisation(rates[rate], mesh.size, device)
         for name, rate in (("mfu", "flops_per_second"), ("padded_mfu", "padded_flops_per_second"))
         if rate in rates
     }

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from norm_walker import RATE_HZ, STRIDE_S, grounded_walk
 
-from biomechgpt_jax.biomechanics import contacts as events
-from biomechgpt_jax.biomechanics import gait, strides
+from biomechgpt_jax.biomechanics import gait
+from biomechgpt_jax.biomechanics.gait import contacts as events
+from biomechgpt_jax.biomechanics.gait import strides
+from biomechgpt_jax.biomechanics.gait.strides import Heading
 from biomechgpt_jax.biomechanics.skeleton import INDEX
-from biomechgpt_jax.biomechanics.strides import Heading
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory, replace
 from biomechgpt_jax.errors import InputError
 

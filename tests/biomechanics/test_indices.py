@@ -8,9 +8,9 @@ import pytest
 from norm_walker import SPEED, STRIDE_S, norm_walk
 
 from biomechgpt_jax import formats
-from biomechgpt_jax.biomechanics import indices, norms
+from biomechgpt_jax.biomechanics.gait import indices, norms
+from biomechgpt_jax.biomechanics.gait.strides import Heading, between_toe_offs
 from biomechgpt_jax.biomechanics.skeleton import INDEX, MIRROR_PERMUTATION, mirror
-from biomechgpt_jax.biomechanics.strides import Heading, between_toe_offs
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 from biomechgpt_jax.errors import InputError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from biomechgpt_jax.biomechanics import norms
-from biomechgpt_jax.cohort import waveforms
+from biomechgpt_jax.biomechanics.gait import norms
+from biomechgpt_jax.cohort.people import waveforms
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 PHASE = np.linspace(0.0, 1.0, 101)

@@ -1,12 +1,6 @@
 """The common ground of tests with several local processes: tiny packed rows, and programs that train on them."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ground import Ground, write_rows
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import ground
 
@@ -83,7 +83,8 @@ def train(cfg: config.Experiment, place: distributed.Place) -> int:
     import jax
     import numpy as np
 
-    from biomechgpt_jax.training import language, loop
+    from biomechgpt_jax.tasks import language
+    from biomechgpt_jax.training import loop
 
     class Recorded(language.Language):
         """Writes down the rows that this process was given."""

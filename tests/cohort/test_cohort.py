@@ -11,8 +11,10 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import gait
 from biomechgpt_jax.biomechanics.skeleton import INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Trial
-from biomechgpt_jax.cohort import participants, physics, postures
-from biomechgpt_jax.cohort.impairments import style_of
+from biomechgpt_jax.cohort import physics
+from biomechgpt_jax.cohort.activities import postures
+from biomechgpt_jax.cohort.etiologies.impairments import style_of
+from biomechgpt_jax.cohort.people import participants
 from biomechgpt_jax.cohort.simulate import simulate, timed_tests
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.trajectory import Trial
-from biomechgpt_jax.cohort.protocol import PROTOCOL, WITH_DEVICE, selected
+from biomechgpt_jax.cohort.activities.protocol import PROTOCOL, WITH_DEVICE, selected
 from biomechgpt_jax.cohort.simulate import group_trials, participant_trials, simulate
 from biomechgpt_jax.errors import InputError
 

@@ -8,7 +8,8 @@ import pytest
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
-from biomechgpt_jax.cohort import personal, realism, waveforms
+from biomechgpt_jax.cohort import realism
+from biomechgpt_jax.cohort.people import personal, waveforms
 from biomechgpt_jax.cohort.simulate import _turned
 
 SPEED, STRIDE_S, RATE_HZ = 0.43, 1.1, 100.0

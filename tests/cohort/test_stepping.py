@@ -10,8 +10,8 @@ from biomechgpt_jax.biomechanics.scores.squares import four_square_step
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.cohort import physics
-from biomechgpt_jax.cohort.headings import turned
-from biomechgpt_jax.cohort.protocol import PROTOCOL
+from biomechgpt_jax.cohort.activities.protocol import PROTOCOL
+from biomechgpt_jax.cohort.footing.headings import turned
 from biomechgpt_jax.cohort.simulate import simulate
 
 KEYS = {

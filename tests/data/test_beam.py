@@ -11,6 +11,7 @@ from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.cohort import simulate
 from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.stages.simulate import IN_MEMORY_HOURS
 
 # Two groups of people, and more than one round for each.
 COHORT = config.Cohort(participants=18, hours=0.09, activities=("squat",))
@@ -96,6 +97,6 @@ def test_command_line_passes_options_on(monkeypatch, tmp_path, capsys) -> None:
 
 
 def test_a_cohort_too_long_for_memory_names_the_way_out(tmp_path) -> None:
-    experiment = config.Experiment(cohort=config.Cohort(participants=1, hours=pipeline.IN_MEMORY_HOURS + 1))
+    experiment = config.Experiment(cohort=config.Cohort(participants=1, hours=IN_MEMORY_HOURS + 1))
     with pytest.raises(InputError, match="--runner"):
         pipeline.run(experiment, tmp_path, "simulate", show=False)

@@ -16,7 +16,7 @@ MESHES = ("data", "tensor", "sequence", "data and tensor", "fsdp and sequence", 
 def start(devices: int, *arguments: str) -> subprocess.Popen:
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(Path(__file__).with_name("hosts.py")), *arguments]
+    command = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "hosts.py"), *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -1,20 +1,17 @@
 """Rows are a pure function of (seed, step), whatever the processes and whatever was read before."""
 
 import cProfile
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from packed_trials import write_rows
 
-from biomechgpt_jax.data import loader, packing, store
+from biomechgpt_jax.data import loader, store
 from biomechgpt_jax.data.mixture import Part
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.parallel import feed
 
 L = 6
 
@@ -84,16 +81,16 @@ def test_device_batch_and_prefetch() -> None:
     batch = rows.device_batch(2)
     assert all(isinstance(array, jax.Array) and array.shape == (8, L) for array in batch.values())
     assert batch["loss_weights"].dtype == np.float32 and batch["tokens"].dtype == np.int32
-    with rows.prefetch(1, 4) as batches:
+    with feed.Prefetch(rows, 1, 4) as batches:
         assert [ids(b) for b in batches] == [ids(rows.batch(step)) for step in (1, 2, 3)]
-    with rows.prefetch(0, 1000) as batches:  # left early: the thread ends
+    with feed.Prefetch(rows, 0, 1000) as batches:  # left early: the thread ends
         next(iter(batches))
 
 
 def test_prefetch_hands_over_errors() -> None:
     rows = make()
     rows._rows.__class__ = type("Broken", (Memory,), {"__getitems__": lambda self, keys: 1 / 0})
-    with pytest.raises(ZeroDivisionError), rows.prefetch(0, 3) as batches:
+    with pytest.raises(ZeroDivisionError), feed.Prefetch(rows, 0, 3) as batches:
         next(iter(batches))
 
 

@@ -1,14 +1,10 @@
 """Rows of a mixture come from its datasets by weight, in an order that only seed and content decide."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from packed_trials import write_rows
 
 from biomechgpt_jax import config, overrides

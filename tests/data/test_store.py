@@ -1,14 +1,10 @@
 """A dataset is written shard by shard, from records that are made when they are written."""
 
 import hashlib
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from packed_trials import write_rows
 
 from biomechgpt_jax.data import loader, store

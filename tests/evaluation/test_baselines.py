@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from biomechgpt_jax.answering.asked import Asked
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.evaluation import baselines, metrics
 
@@ -32,7 +33,7 @@ def crops(first, count, signal, seed):
             phrasing="?",
         )
         rows.append(
-            baselines.Asked(
+            Asked(
                 **common,
                 family="impairment",
                 question="impairment",
@@ -42,7 +43,7 @@ def crops(first, count, signal, seed):
             )
         )
         rows.append(
-            baselines.Asked(
+            Asked(
                 **common,
                 family="gait",
                 question="walking_speed",
@@ -95,7 +96,7 @@ def test_mean_pose_sees_a_posture_and_ignores_what_was_not_observed():
     assert seen["impairment"]["auroc"] > 0.95
     hidden = OBSERVED.copy()
     hidden[INDEX["lumbar_extension"]] = False
-    masked = [baselines.Asked(**{**row.__dict__, "observed": hidden}) for row in train + test]
+    masked = [Asked(**{**row.__dict__, "observed": hidden}) for row in train + test]
     blind = metrics.summarise(baselines.answers("mean_pose", masked[: len(train)], masked[len(train) :], 0), 0, 0)
     assert blind["impairment"]["auroc"] < 0.8
 

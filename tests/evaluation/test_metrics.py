@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from biomechgpt_jax.evaluation import bootstrap, metrics, predictions
+from biomechgpt_jax.answering import predictions
+from biomechgpt_jax.evaluation import bootstrap, metrics
 
 
 def closed(participant, truth, answer, options=None, question="diagnosis", trial="t", family=None):

@@ -5,7 +5,7 @@ import pytest
 
 from biomechgpt_jax.biomechanics.features import start_pose
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
-from biomechgpt_jax.evaluation import matching, reconstruction
+from biomechgpt_jax.evaluation.codec import matching, reconstruction
 
 ALL = np.ones(COORDINATE_COUNT, bool)
 KNEE, ARM = INDEX["knee_angle_r"], INDEX["arm_flex_l"]

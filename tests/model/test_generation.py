@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import config
-from biomechgpt_jax.data import packing
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import constraints, decoder, generation, sampling
 from biomechgpt_jax.model.asking import Request
+from biomechgpt_jax.packing import rows as packing
 
 VOCABULARY = 64
 CFG = config.Model(layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32")

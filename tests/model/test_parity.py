@@ -6,7 +6,8 @@ import pytest
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import decoder, generation, pretrained_names
+from biomechgpt_jax.model import decoder, generation
+from biomechgpt_jax.pretrained import names as pretrained_names
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax.errors import InputError, RunError
-from biomechgpt_jax.training import goodput, language, loop, manifest, metrics
+from biomechgpt_jax.tasks import language
+from biomechgpt_jax.training import goodput, loop, manifest, metrics
 
 STEPS = 11
 

@@ -15,9 +15,10 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.parallel import sharding
-from biomechgpt_jax.training import language, loss, optimizer
+from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.objective import Objective
+from biomechgpt_jax.training import loss, optimizer
 from biomechgpt_jax.training import step as steps_lib
-from biomechgpt_jax.training.objective import Objective
 
 STEPS = 11  # as in test_loop: compiled once
 L, OFFSET, CODES = 32, 64, 40  # of the toy rows

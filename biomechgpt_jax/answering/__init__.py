@@ -1,0 +1,1 @@
+"""Questions put to a model about a movement, and the predictions that come back."""

@@ -1,0 +1,340 @@
+"""The language model's answers.
+
+Closed questions: every option is a branch of the movement's trunk, and the answer is the option with the
+largest log-likelihood, its end token included. Numbers: greedy decoding with a KV cache of the movement's
+trunk for all its questions, then parsing. The text-only model answers the same way without a trunk.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from biomechgpt_jax import config
+from biomechgpt_jax.answering.asked import Asked, prediction
+from biomechgpt_jax.answering.predictions import Prediction
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import constraints, generation
+from biomechgpt_jax.model.asking import Request
+from biomechgpt_jax.packing import rows as packing
+
+ROW_LENGTH = 512  # of the packed rows in which options are scored; longer only if one branch needs it
+ROUNDING = 128  # row lengths and prompt lengths are multiples of this: each compiles once
+LONGEST_ANSWER = 12  # tokens of a decoded number
+
+Progress = Callable[[int, int], None]
+
+
+class QuestionLike(Protocol):
+    """What answering asks of a question."""
+
+    @property
+    def options(self) -> tuple[str, ...]: ...
+    @property
+    def kind(self) -> str: ...
+    def answer_text(self, value: Any) -> str: ...
+    def parse(self, text: str) -> float | str | None: ...
+
+
+class VocabularyLike(Protocol):
+    """What answering asks of the joint vocabulary: text pieces, then special tokens, then motion codes."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def trunk(self) -> int: ...
+    @property
+    def question(self) -> int: ...
+    @property
+    def answer(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def pad(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def motion_offset(self) -> int: ...
+    def motion(self, codes: np.ndarray) -> np.ndarray: ...
+    def encode_text(self, text: str) -> list[int]: ...
+    def decode_text(self, ids: Sequence[int]) -> str: ...
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """Parameters with what is needed to speak to them."""
+
+    params: Any
+    cfg: config.Model
+    vocabulary: VocabularyLike
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A segment of a packed row, and which option of which question each of its branches is."""
+
+    item: packing.Item
+    labels: tuple[tuple[int, str], ...]
+
+
+def _trunk(vocabulary: VocabularyLike, codes: np.ndarray | None) -> np.ndarray:
+    if codes is None:
+        return np.zeros((0, 1), np.int32)
+    return packing.trunk(vocabulary, codes)
+
+
+def _prompt(vocabulary: VocabularyLike, phrasing: str) -> np.ndarray:
+    return np.array([vocabulary.question, *vocabulary.encode_text(phrasing), vocabulary.answer], np.int32)
+
+
+def _rounded(length: int) -> int:
+    return -(-length // ROUNDING) * ROUNDING
+
+
+_Options = list[tuple[packing.Branch, tuple[int, str]]]
+
+
+def _pieces(trunk: np.ndarray, options: _Options) -> list[_Piece]:
+    """Share options out to as few segments as hold them, each with its own copy of the trunk.
+
+    Without a trunk every option is a segment of its own, as in training.
+    """
+    groups: list[_Options] = []
+    room = 0
+    for branch, label in options:
+        if not groups or len(branch.tokens) > room or len(trunk) == 0:
+            groups.append([])
+            room = ROW_LENGTH - len(trunk)
+        groups[-1].append((branch, label))
+        room -= len(branch.tokens)
+    return [
+        _Piece(packing.Item(trunk, tuple(branch for branch, _ in group)), tuple(label for _, label in group))
+        for group in groups
+    ]
+
+
+def _score(model: LanguageModel, pieces: Sequence[_Piece], progress: Progress) -> dict[int, dict[str, float]]:
+    """Total log-probability of every option, by question."""
+    if not pieces:
+        return {}
+    lengths = [piece.item.length for piece in pieces]
+    length = max(ROW_LENGTH, _rounded(max(lengths)))
+    rows = packing.assign(lengths, length)
+    count = max(1, min(model.batch_size, len(rows)))
+    layers = pieces[0].item.trunk.shape[1]
+    text = model.vocabulary.motion_offset  # as in training, the softmax of an answer runs over text ids
+    found: dict[int, dict[str, float]] = {}
+    for first in range(0, len(rows), count):
+        members = rows[first : first + count]
+        members += [[]] * (count - len(members))  # empty rows: every batch has one shape
+        laid = [packing.lay_out([pieces[i].item for i in row], length, model.vocabulary.pad, layers) for row in members]
+        batch = {name: np.stack([row[name] for row in laid]) for name in laid[0]}
+        logprobs = np.asarray(generation.branch_logprobs(model.params, batch, model.cfg, text), np.float64)
+        for row, chosen in enumerate(members):
+            for segment, index in enumerate(chosen, 1):
+                for number, (owner, option) in enumerate(pieces[index].labels, 1):
+                    cells = (laid[row]["segments"] == segment) & (laid[row]["branches"] == number)
+                    found.setdefault(owner, {})[option] = float(logprobs[row, cells].sum())
+        progress(min(first + count, len(rows)), len(rows))
+    return found
+
+
+def probabilities(logprobs: Mapping[str, float]) -> dict[str, float]:
+    """Softmax over the options."""
+    values = np.array(list(logprobs.values()))
+    shares = np.exp(values - values.max())
+    shares /= shares.sum()
+    return {option: float(share) for option, share in zip(logprobs, shares, strict=True)}
+
+
+def _closed(
+    model: LanguageModel,
+    asked: Sequence[tuple[int, Asked]],
+    codes: Sequence[np.ndarray] | None,
+    questions: Mapping[str, QuestionLike],
+    progress: Progress,
+) -> dict[int, Prediction]:
+    vocabulary = model.vocabulary
+    of_movement: dict[Any, list[tuple[int, Asked]]] = {}
+    for index, item in asked:
+        # Without a movement, the same words have the same answer: score them once.
+        what = (item.trial, item.start_s) if codes is not None else (item.question, item.phrasing)
+        of_movement.setdefault(what, []).append((index, item))
+    pieces: list[_Piece] = []
+    same_as: dict[int, int] = {}
+    for group in of_movement.values():
+        options: _Options = []
+        for index, item in group if codes is not None else group[:1]:
+            prompt = _prompt(vocabulary, item.phrasing)
+            for option in questions[item.question].options:
+                answer = [
+                    *vocabulary.encode_text(questions[item.question].answer_text(option)),
+                    vocabulary.end,
+                ]
+                tokens = np.array([*prompt, *answer], np.int32)
+                options.append((packing.Branch(tokens, len(prompt)), (index, option)))
+        same_as |= {index: index if codes is not None else group[0][0] for index, _ in group}
+        trunk = _trunk(vocabulary, codes[group[0][0]] if codes is not None else None)
+        pieces += _pieces(trunk, options)
+    scores = _score(model, pieces, progress)
+    found = {}
+    for index, item in asked:
+        chances = probabilities(scores[same_as[index]])
+        best = max(chances, key=lambda option: chances[option])
+        found[index] = prediction(item, best, chances[best])
+        found[index]["options"] = chances
+    return found
+
+
+def _numbers(
+    model: LanguageModel,
+    asked: Sequence[tuple[int, Asked]],
+    codes: Sequence[np.ndarray] | None,
+    questions: Mapping[str, QuestionLike],
+) -> dict[int, Prediction]:
+    vocabulary = model.vocabulary
+    # All questions about a movement share its trunk; the same words about the same movement are asked once.
+    asked_of: dict[Any, dict[str, int]] = {}
+    trunks: dict[Any, np.ndarray] = {}
+    wanted = []
+    for index, item in asked:
+        what = (item.trial, item.start_s) if codes is not None else item.phrasing
+        trunks.setdefault(what, _trunk(vocabulary, codes[index] if codes is not None else None))
+        places = asked_of.setdefault(what, {})
+        wanted.append((what, places.setdefault(item.phrasing, len(places))))
+    # An answer is text: motion codes and the other special tokens cannot be chosen.
+    special = min(vocabulary.pad, vocabulary.trunk, vocabulary.question, vocabulary.answer, vocabulary.end)
+    writable = constraints.tokens([*range(special), vocabulary.end])
+    requests = [
+        Request(trunks[what], [_prompt(vocabulary, phrasing) for phrasing in places], [writable] * len(places))
+        for what, places in asked_of.items()
+    ]
+    decoded = generation.generate(
+        model.params,
+        model.cfg,
+        requests,
+        LONGEST_ANSWER,
+        vocabulary.end,
+        bucket=ROUNDING,
+        batch_size=model.batch_size,
+        ids=vocabulary.motion_offset,
+    )
+    answers = dict(zip(asked_of, decoded, strict=True))
+    found = {}
+    for (index, item), (what, place) in zip(asked, wanted, strict=True):
+        tokens, logprobs = answers[what][place]
+        text = vocabulary.decode_text([int(token) for token in tokens if token != vocabulary.end])
+        value = questions[item.question].parse(text)
+        answer = float(value) if isinstance(value, (int, float)) else None
+        found[index] = prediction(item, answer, float(np.exp(np.sum(logprobs, dtype=np.float64))))
+        found[index]["text"] = text
+    return found
+
+
+def _no_progress(done: int, total: int) -> None:
+    return None
+
+
+def answers(
+    model: LanguageModel,
+    asked: Sequence[Asked],
+    codes: Sequence[np.ndarray] | None,
+    questions: Mapping[str, QuestionLike],
+    progress: Progress = _no_progress,
+) -> list[Prediction]:
+    """What the model answers, in the order of the questions.
+
+    Args:
+        model: the language model; the text-only one where `codes` is None.
+        asked: questions about crops. Those about one crop (the same trial and start) share one trunk.
+        codes: motion codes i32[m, Q] of each question's crop.
+        questions: the registry, by name.
+        progress: called with (rows done, rows in all) while options are scored.
+    """
+    closed = [(index, item) for index, item in enumerate(asked) if item.kind == "closed"]
+    numbers = [(index, item) for index, item in enumerate(asked) if item.kind != "closed"]
+    found = _closed(model, closed, codes, questions, progress)
+    if numbers:
+        found |= _numbers(model, numbers, codes, questions)
+    return [found[index] for index in range(len(asked))]
+
+
+def combine(parts: Sequence[Prediction]) -> Prediction:
+    """One answer from answers about windows of one movement: mean probabilities, or the median number."""
+    if len(parts) == 1:
+        return parts[0]
+    if parts[0]["kind"] == "closed":
+        options = {name: float(np.mean([part["options"][name] for part in parts])) for name in parts[0]["options"]}
+        best = max(options, key=lambda name: options[name])
+        return {**parts[0], "answer": best, "probability": options[best], "options": options}
+    usable = [part for part in parts if part["answer"] is not None]
+    ordered = sorted(usable, key=lambda part: float(part["answer"]))  # type: ignore[arg-type]
+    return ordered[(len(ordered) - 1) // 2] if ordered else parts[0]
+
+
+def windows(frames: int, longest: int) -> list[slice]:
+    """As few equal windows of at most `longest` frames as cover all frames."""
+    count = max(1, -(-frames // longest))
+    edges = np.linspace(0, frames, count + 1).round().astype(int)
+    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def ask(
+    model: LanguageModel,
+    encode: Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]],
+    coordinates: np.ndarray,
+    observed: np.ndarray,
+    name: str,
+    phrasing: str,
+    questions: Mapping[str, Any],
+    longest_s: float,
+) -> dict[str, Any]:
+    """Answer one question about one movement.
+
+    Args:
+        encode: the codec's, from lists of f32[T, 40] and bool[40] to lists of i32[m, Q].
+        coordinates: f32[T, 40] at the canonical 30 Hz.
+        name: of the question in the registry.
+        phrasing: the question in words; one the model was trained on is answered best.
+        longest_s: the longest movement the model was trained on. A longer one is cut into equal windows
+            whose answers are combined (see `combine`).
+
+    Returns:
+        {"question", "answer", "probability", "unit"}: the probability of an option among all of them, or of
+        the decoded number; the answer is null where none could be parsed.
+    """
+    question = questions[name]
+    parts = windows(len(coordinates), max(1, int(longest_s * config.CANONICAL_RATE_HZ)))
+    crops = [np.ascontiguousarray(coordinates[part]) for part in parts]
+    codes = encode(crops, [observed] * len(crops))
+    if min(len(code) for code in codes) == 0:
+        raise InputError(
+            f"the movement lasts {len(coordinates) / config.CANONICAL_RATE_HZ:.2f} s, less than one "
+            "motion token; give a longer one"
+        )
+    asked = [
+        Asked(
+            trial="",
+            participant="",
+            coordinates=crop,
+            observed=observed,
+            rate_hz=config.CANONICAL_RATE_HZ,
+            start_s=part.start / config.CANONICAL_RATE_HZ,
+            family=question.family,
+            question=name,
+            kind=question.kind,
+            unit=question.unit,
+            phrasing=phrasing,
+            truth="",
+        )
+        for part, crop in zip(parts, crops, strict=True)
+    ]
+    best = combine(answers(model, asked, codes, questions))
+    return {
+        "question": phrasing,
+        "answer": best["answer"],
+        "probability": best["probability"],
+        "unit": question.unit,
+    }

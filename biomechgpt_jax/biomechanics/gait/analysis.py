@@ -1,0 +1,312 @@
+"""Spatiotemporal parameters of walking.
+
+`analyse` measures a trajectory; `parameters` turns a contact schedule into the parameters a clinician reads.
+Definitions: asymmetry = 100 |L - R| / mean(L, R); double support = both phases as a percentage of the stride; event
+times are sub-frame. What a movement does not support is left out of the result, never guessed.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from biomechgpt_jax.biomechanics.gait.contacts import contacts_from_points, detect_contacts
+from biomechgpt_jax.biomechanics.gait.strides import Heading, Strides, between_strikes, between_toe_offs
+from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory, replace
+from biomechgpt_jax.errors import InputError
+
+__all__ = [
+    "Gait",
+    "Turn",
+    "analyse",
+    "contacts_from_points",
+    "detect_contacts",
+    "parameters",
+    "pelvis_heading",
+    "turns",
+]
+
+# Fewer strides of one foot say nothing about how they vary, and fewer steps of a side nothing about asymmetry.
+MIN_STRIDES, MIN_STEPS = 3, 2
+# A turn goes through at least this angle at a rate that reaches PEAK and begins and ends at SLOW (El-Gohary 2014,
+# Sensors 14:356 [memory]). The rate is that of the heading smoothed over this long (standard deviation), so that the
+# swing of the pelvis in every stride is no turn.
+TURN_RAD = np.radians(45.0)
+PEAK_RAD_S, SLOW_RAD_S = np.radians(15.0), np.radians(5.0)
+_SMOOTHING_S, _FINE_S = 0.35, 0.1
+# A turn lasts while this middle share of its angle is gone through: its first and last degrees are lost in the swing.
+_MIDDLE = 0.9
+
+# Feet that are lifted and set down without going further than this do not walk.
+_SHORTEST_M = 0.1
+
+_PELVIS = [INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]
+_PATH = [INDEX[name] for name in HORIZONTAL_ROOT]
+# What has to be seen to find steps.
+_LEGS = tuple(f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
+_STEPPING = (*HORIZONTAL_ROOT, *_LEGS)
+
+
+class Turn(NamedTuple):
+    """A turn of the pelvis: its middle 90 % in seconds, its whole angle in radians, to the left positive."""
+
+    start_s: float
+    end_s: float
+    angle: float
+
+
+class Gait(NamedTuple):
+    """What a trajectory shows of a walk.
+
+    Attributes:
+        parameters: as of `parameters`; with turn_count, turn_angle (degrees, all turns together) and turn_time (s,
+            mean) where the pelvis is seen.
+        contacts: the events it was measured on.
+        strides: all whole strides, turning ones included.
+        single_stride: speed and cadence rest on one stride.
+        turns: in time order.
+    """
+
+    parameters: dict[str, float]
+    contacts: Contacts
+    strides: Strides
+    single_stride: bool
+    turns: tuple[Turn, ...]
+
+
+def analyse(
+    trajectory: Trajectory, height_m: float | None = None, belt_m_s: float = 0.0, contacts: Contacts | None = None
+) -> Gait:
+    """Events, strides, turns and parameters of a walk.
+
+    A recording too short to hold two strikes of a foot may hold two toe offs: then speed (of the pelvis) and cadence
+    are those of that one stride.
+
+    Args:
+        height_m: body height; that of the metadata, else 1.70 m.
+        belt_m_s: speed of a treadmill on which the person walks forward, towards the mean heading of the pelvis; 0 for
+            a recording over ground, or one that was made so.
+        contacts: events known from elsewhere, in the same place; detected if None.
+
+    Raises:
+        InputError: the path of the pelvis or a joint of the legs is not recorded, so no foot can be seen to rest.
+    """
+    missing = [name for name in _STEPPING if not trajectory.observed[INDEX[name]]]
+    if contacts is None and missing:
+        raise InputError(
+            f"{trajectory.metadata.source or 'movement'}: {', '.join(missing[:3])} not recorded, so steps cannot be "
+            "found; give a file that has it"
+        )
+    heading = pelvis_heading(trajectory) if trajectory.observed[_PELVIS].all() else None
+    if belt_m_s:
+        if heading is None:
+            raise InputError("belt speed needs the rotation of the pelvis, which the file does not hold")
+        trajectory = _over_ground(trajectory, belt_m_s, float(np.mean(heading.angle)))
+    events = detect_contacts(trajectory, height_m) if contacts is None else contacts
+    strides = between_strikes(events, heading)
+    if not len(strides.foot) and heading is not None and trajectory.observed[_PATH].all():
+        strides = _with_way(between_toe_offs(events, heading), trajectory)
+    clean = strides.where(strides.straight)
+    found = _measure(clean, events)
+    turned = () if heading is None else turns(heading, trajectory.rate_hz)
+    if heading is not None:
+        found["turn_count"] = float(len(turned))
+        found["turn_angle"] = float(np.degrees(sum(abs(turn.angle) for turn in turned)))
+    if turned:
+        found["turn_time"] = float(np.mean([turn.end_s - turn.start_s for turn in turned]))
+    return Gait(found, events, strides, len(clean.foot) == 1, turned)
+
+
+def parameters(contacts: Contacts, start_s: float = -np.inf, end_s: float = np.inf) -> dict[str, float]:
+    """Spatiotemporal parameters of the strides that lie whole between two times; strides that turn are left out.
+
+    One stride supports walking_speed (m/s), cadence (steps/min), stride_time (s) and stride_length (m), no more. More
+    strides support step_time (s), step_length and step_width (m: how far a heel strikes from the line through the
+    strikes of the other before and after), and with the toe offs inside them double_support, stance and swing (%).
+    Two steps a side support step_time, step_length and stance of each side (_right, _left) and step_time_asymmetry and
+    step_length_asymmetry (%). Three strides of one foot support stride_time_cv and stride_length_cv (%, standard
+    deviation over mean, within each foot) and step_width_sd (m).
+    """
+    inside = _within(contacts, start_s, end_s)
+    strides = between_strikes(inside)
+    return _measure(strides.where(strides.straight), inside)
+
+
+def _measure(strides: Strides, contacts: Contacts) -> dict[str, float]:
+    """Parameters of clean strides."""
+    if not len(strides.foot):
+        return {}
+    duration = strides.end_s - strides.start_s
+    length = np.hypot(*strides.vector_m.T)
+    found = {
+        "walking_speed": float(length.sum() / duration.sum()),
+        "cadence": float(120.0 / duration.mean()),
+        "stride_time": float(duration.mean()),
+        "stride_length": float(length.mean()),
+    }
+    if len(duration) == 1 or (strides.first < 0).any():
+        return {name: value for name, value in found.items() if np.isfinite(value)}
+    return found | _phases(strides, contacts) | _steps(strides, contacts) | _variability(strides, contacts)
+
+
+def _phases(strides: Strides, contacts: Contacts) -> dict[str, float]:
+    """Stance, swing and double support in percent of the stride, over the strides that hold their toe offs."""
+    first, foot = strides.first, strides.foot
+    middle = contacts.strike_time[first + 1].astype(np.float64)
+    duration = strides.end_s - strides.start_s
+    lift = _next_off(contacts, foot, strides.start_s)
+    stance = 100 * (lift - strides.start_s) / duration
+    stance[lift >= strides.end_s] = np.nan
+    initial = _next_off(contacts, 1 - foot, strides.start_s) - strides.start_s
+    final = _next_off(contacts, foot, middle) - middle
+    double = 100 * (initial + final) / duration
+    # A toe off so late is that of another stride: the one that belongs here was missed.
+    double[(initial > 0.5 * duration) | (final > 0.5 * duration)] = np.nan
+    found = {}
+    if np.isfinite(double).any():
+        found["double_support"] = float(np.nanmean(double))
+    if np.isfinite(stance).any():
+        found["stance"] = float(np.nanmean(stance))
+        found["swing"] = 100.0 - found["stance"]
+    by_side = [stance[(foot == side) & np.isfinite(stance)] for side in (RIGHT, LEFT)]
+    if min(len(values) for values in by_side) >= MIN_STEPS:
+        found |= _sides("stance", by_side)
+    return found
+
+
+def _next_off(contacts: Contacts, foot: np.ndarray, after_s: np.ndarray) -> np.ndarray:
+    """Time of the first toe off of each foot at or after each time, f64[S]; infinite where there is none."""
+    found = np.full(len(foot), np.inf)
+    for side in (RIGHT, LEFT):
+        offs = np.append(contacts.off_time[contacts.off_foot == side].astype(np.float64), np.inf)
+        found[foot == side] = offs[np.searchsorted(offs, after_s[foot == side])]
+    return found
+
+
+def _steps(strides: Strides, contacts: Contacts) -> dict[str, float]:
+    """Times and lengths of the steps of these strides. A step is that of the foot that lands; its length is along the
+    stride, the mean over the two strides that may hold it."""
+    time, xz = contacts.strike_time.astype(np.float64), contacts.strike_xz.astype(np.float64)
+    step = np.concatenate([strides.first, strides.first + 1])
+    way = xz[step + 1] - xz[step]
+    along = np.sum(way * np.tile(_direction(strides), (2, 1)), axis=1)
+    held = np.bincount(step)
+    steps = np.flatnonzero(held)
+    length = np.bincount(step, along)[steps] / held[steps]
+    duration = time[steps + 1] - time[steps]
+    foot = contacts.strike_foot[steps + 1]
+    found = {"step_length": float(length.mean()), "step_time": float(duration.mean())}
+    for name, values in (("step_time", duration), ("step_length", length)):
+        by_side = [values[foot == side] for side in (RIGHT, LEFT)]
+        if min(len(side) for side in by_side) >= MIN_STEPS:
+            found |= _sides(name, by_side)
+            right, left = (float(side.mean()) for side in by_side)
+            found[f"{name}_asymmetry"] = 100.0 * abs(left - right) / max(0.5 * abs(left + right), 1e-6)
+    return found
+
+
+def _sides(name: str, by_side: list[np.ndarray]) -> dict[str, float]:
+    return {f"{name}_{side}": float(values.mean()) for side, values in zip(("right", "left"), by_side, strict=True)}
+
+
+def _variability(strides: Strides, contacts: Contacts) -> dict[str, float]:
+    """Step width, and how much strides vary."""
+    xz = contacts.strike_xz.astype(np.float64)
+    across = _cross(_direction(strides), xz[strides.first + 1] - xz[strides.first])
+    # To the right positive, so that a heel that lands beyond the other's line narrows the mean.
+    width = np.where(strides.foot == LEFT, across, -across)
+    found = {"step_width": abs(float(width.mean()))}
+    duration = strides.end_s - strides.start_s
+    for name, values in (("stride_time_cv", duration), ("stride_length_cv", np.hypot(*strides.vector_m.T))):
+        pooled = _pooled(values, strides.foot)
+        if pooled is not None:
+            found[name] = 100.0 * pooled[0] / pooled[1]
+    pooled = _pooled(width, strides.foot)
+    if pooled is not None:
+        found["step_width_sd"] = pooled[0]
+    return found
+
+
+def _pooled(values: np.ndarray, foot: np.ndarray) -> tuple[float, float] | None:
+    """Standard deviation pooled over the feet, so that a steady difference between them does not count, and the mean;
+    None below MIN_STRIDES strides of one foot."""
+    enough = [own for own in (values[foot == side] for side in (RIGHT, LEFT)) if len(own) >= MIN_STRIDES]
+    if not enough:
+        return None
+    squares = sum(float(np.sum((own - own.mean()) ** 2)) for own in enough)
+    freedom = sum(len(own) - 1 for own in enough)
+    return float(np.sqrt(squares / freedom)), float(np.concatenate(enough).mean())
+
+
+def _direction(strides: Strides) -> np.ndarray:
+    return strides.vector_m / np.maximum(np.hypot(*strides.vector_m.T), 1e-6)[:, None]
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Signed area spanned by vectors f[n, 2] of the floor plane; positive where b points to the right of a."""
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def _within(contacts: Contacts, start_s: float, end_s: float) -> Contacts:
+    keep = (contacts.strike_time >= start_s) & (contacts.strike_time <= end_s)
+    off = (contacts.off_time >= start_s) & (contacts.off_time <= end_s)
+    return Contacts(
+        contacts.strike_time[keep],
+        contacts.strike_foot[keep],
+        contacts.strike_xz[keep],
+        contacts.off_time[off],
+        contacts.off_foot[off],
+    )
+
+
+def pelvis_heading(trajectory: Trajectory) -> Heading:
+    """Where the front of the pelvis points on the floor, whatever the trunk's lean."""
+    tilt, list_, rotation = trajectory.coordinates[:, _PELVIS].astype(np.float64).T
+    # First column of Rz(tilt) Rx(list) Ry(rotation): the pelvis's forward axis, x and z of it.
+    forward = np.cos(tilt) * np.cos(rotation) - np.sin(tilt) * np.sin(list_) * np.sin(rotation)
+    right = -np.cos(list_) * np.sin(rotation)
+    return Heading(np.arange(len(tilt)) / trajectory.rate_hz, np.unwrap(np.arctan2(-right, forward)))
+
+
+def turns(heading: Heading, rate_hz: float) -> tuple[Turn, ...]:
+    """Turns of more than TURN_RAD, in time order."""
+    if len(heading.angle) < 2:
+        return ()
+    smooth = gaussian_filter1d(heading.angle, _SMOOTHING_S * rate_hz, mode="nearest")
+    fine = gaussian_filter1d(heading.angle, _FINE_S * rate_hz, mode="nearest")
+    rate = np.gradient(smooth) * rate_hz
+    side = np.sign(rate) * (np.abs(rate) > SLOW_RAD_S)
+    edges = np.flatnonzero(np.diff(side, prepend=0.0, append=0.0))
+    found = []
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        angle = smooth[end - 1] - smooth[start]
+        if abs(angle) < TURN_RAD or np.abs(rate[start:end]).max() < PEAK_RAD_S:
+            continue
+        share = (fine[start:end] - smooth[start]) / angle
+        begun = np.flatnonzero(share <= 0.5 * (1 - _MIDDLE))
+        done = np.flatnonzero(share >= 0.5 * (1 + _MIDDLE))
+        first = start + (begun[-1] if len(begun) else 0)
+        last = start + (done[0] if len(done) else end - start - 1)
+        found.append(Turn(float(first / rate_hz), float(last / rate_hz), float(angle)))
+    return tuple(found)
+
+
+def _over_ground(trajectory: Trajectory, belt_m_s: float, heading: float) -> Trajectory:
+    """A walk on a treadmill as it would be over ground."""
+    way = belt_m_s * np.arange(trajectory.frames) / trajectory.rate_hz
+    moved = trajectory.coordinates.copy()
+    moved[:, INDEX["pelvis_tx"]] += way * np.cos(heading)
+    moved[:, INDEX["pelvis_tz"]] -= way * np.sin(heading)
+    return replace(trajectory, coordinates=moved)
+
+
+def _with_way(strides: Strides, trajectory: Trajectory) -> Strides:
+    """The strides with the way of the pelvis, over a whole cycle that of the feet; without those on the spot."""
+    time = np.arange(trajectory.frames) / trajectory.rate_hz
+    ends = [
+        np.stack([np.interp(at, time, trajectory.coordinates[:, index]) for index in _PATH], axis=1)
+        for at in (strides.start_s, strides.end_s)
+    ]
+    way = (ends[1] - ends[0]).reshape(-1, 2)
+    return strides._replace(vector_m=way).where(np.hypot(*way.T) >= _SHORTEST_M)

@@ -1,0 +1,40 @@
+"""The back ends of the motion codec behind one interface: FSQ, VQ, residual VQ, and DCT with byte pairs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from biomechgpt_jax import config
+from biomechgpt_jax.codec import dct, stored
+from biomechgpt_jax.codec.codec import Codec
+
+
+class MotionCodec(Protocol):
+    """What every back end does; see `codec.Codec` for the meaning of each. A movement has len(codes) tokens."""
+
+    config: config.Tokenizer
+    digest: str
+
+    @property
+    def codes(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+    def encode(self, coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]) -> list[np.ndarray]: ...
+    def decode(self, tokens: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None = None) -> list[np.ndarray]: ...
+    def code_vectors(self) -> np.ndarray: ...
+    def save(self, directory: Path | str) -> None: ...
+
+
+def load(directory: Path | str) -> MotionCodec:
+    """Read the codec that `save` wrote, of whichever back end.
+
+    Raises:
+        InputError: a file is missing, damaged, of another program version or does not match the digest.
+    """
+    with stored.refusing(directory):
+        cfg, arrays = stored.read(directory)
+        return dct.DctCodec.of(cfg, arrays) if cfg.quantizer == "dct" else Codec.of(cfg, arrays)

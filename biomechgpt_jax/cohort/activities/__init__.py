@@ -1,0 +1,1 @@
+"""The activities of the protocol, one builder per family of movements."""

@@ -1,0 +1,1 @@
+"""How each etiology changes a movement, by published recipes."""

@@ -1,0 +1,1 @@
+"""Who is simulated: participants, their personal habits, and the styles of movement that those compose."""

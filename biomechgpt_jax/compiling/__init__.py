@@ -1,0 +1,1 @@
+"""Compilation ahead of time for absent accelerators: memory, collectives and roofline."""

@@ -1,0 +1,272 @@
+"""The language model's training step compiled for devices that are not there: whether it fits, what it moves, and how
+fast it can be at best.
+
+The step is the one that `language` trains with, on abstract arrays. Memory is the compiler's; operations are counted
+analytically (the compiler counts the body of a loop once); collectives and memory traffic are read from the compiled
+program with the turns of its loops.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from biomechgpt_jax import config
+from biomechgpt_jax.compiling import ahead_of_time, collectives, hlo, roofline, traffic
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import decoder, visibility
+from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.parallel import chips, sharding
+from biomechgpt_jax.parallel import mesh as mesh_lib
+from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tokenizer import vocabulary
+
+LARGEST = 8  # terms that are named
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device.
+
+    Attributes:
+        arguments: the state and the batch.
+        temporary: what lives only within the step.
+        output: the state after it, for the most part in the place of the arguments.
+        code: the program.
+        peak: all of them at the worst moment; None where the compiler gave up.
+        available: of the device; None for one that is not in the table.
+        terms: (what, bytes) of the largest, in order.
+    """
+
+    arguments: int | None
+    temporary: int | None
+    output: int | None
+    code: int | None
+    peak: int | None
+    available: int | None
+    terms: tuple[tuple[str, int], ...]
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the step fits; None where that cannot be told."""
+        if self.peak is None:
+            return False
+        return None if self.available is None else self.peak <= self.available
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a step before it has run.
+
+    Attributes:
+        topology, slices, device_kind, devices: what it was compiled for.
+        mesh: sizes of the axes.
+        rows, row_length, vocabulary: of the global batch, and number of ids.
+        compute_dtype: of the activations.
+        parameters: of the model.
+        flops: operations of a step on one device, as counted for utilisation.
+        memory: on one device.
+        collectives: totals per kind on one device (see `collectives.by_kind`); None where it does not fit.
+        crossing: kinds of the collectives that go from one slice to another.
+        stack_gathers: names of all-gathers of the weights of all layers at once.
+        largest_gather: bytes of the largest result of an all-gather.
+        memory_traffic: bytes read and written in the main memory of one device.
+        kernels: names of the hand-written kernels in it, such as those of attention.
+        flags: what the environment tells the compiler (XLA_FLAGS, LIBTPU_INIT_ARGS).
+        estimate: how long a step takes at best; None on a device that is not in the table.
+        compile_s: how long lowering and compiling took.
+    """
+
+    topology: str
+    slices: int
+    device_kind: str
+    devices: int
+    mesh: dict[str, int]
+    rows: int
+    row_length: int
+    vocabulary: int
+    compute_dtype: str
+    parameters: int
+    flops: float
+    memory: Memory
+    collectives: dict[str, dict[str, float]] | None
+    crossing: tuple[str, ...]
+    stack_gathers: tuple[str, ...]
+    largest_gather: int
+    memory_traffic: float | None
+    kernels: tuple[str, ...]
+    flags: dict[str, str]
+    estimate: roofline.Estimate | None
+    compile_s: float
+
+
+def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Report:
+    """Compile the training step of an experiment and say what it takes.
+
+    Args:
+        experiment: model, optimizer, train, mesh, tokenizer and pack are read. A `mesh.replica` of 1 becomes the number
+            of slices.
+        topology, slices: as in `ahead_of_time.devices`.
+
+    Raises:
+        InputError: a topology that is not known, or a mesh that does not fit it.
+    """
+    devices = ahead_of_time.devices(topology, slices)
+    if experiment.mesh.replica == 1 and slices > 1:
+        experiment = dataclasses.replace(experiment, mesh=dataclasses.replace(experiment.mesh, replica=slices))
+    mesh, model = mesh_lib.make(experiment.mesh, devices), experiment.model
+    asked, ids = vocabulary.extent(
+        experiment.tokenizer.text_pieces, experiment.tokenizer.codes, experiment.tokenizer.layers
+    )
+    state, batch = language.abstract_state(experiment, ids, mesh), abstract_batch(experiment, mesh)
+
+    started = time.monotonic()
+    step = language.make_step(experiment, ids, mesh, experiment.train.steps, asked, experiment.tokenizer.codes)
+    lowered, dtype = _lowered(step, state, batch, experiment, mesh)
+    chip = chips.of(devices[0].device_kind)
+    text, memory = _compiled(lowered, chip.memory if chip else None, _state_terms(state, batch))
+    compile_s = time.monotonic() - started
+
+    in_slice = ahead_of_time.slice_of(devices, slices)
+    slice_of = [in_slice[device] for device in mesh.devices.flat]
+    program = None if text is None else _read(text, len(devices), slices, _turns(experiment, mesh))
+    found = program.collectives if program else []
+    stacks = collectives.whole_stacks(found, model.layers, _largest(model))
+    softmax_ids = ids if experiment.train.motion_weight else asked
+    flops = roofline.step_flops(experiment, softmax_ids) / len(devices)
+    again = roofline.recomputed(experiment, softmax_ids) / len(devices)
+    return Report(
+        topology=topology,
+        slices=slices,
+        device_kind=devices[0].device_kind,
+        devices=len(devices),
+        mesh={axis: mesh.shape[axis] for axis in mesh_lib.AXES},
+        rows=experiment.train.batch_size,
+        row_length=experiment.pack.row_length,
+        vocabulary=ids,
+        compute_dtype=dtype,
+        parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state["params"])),
+        flops=flops,
+        memory=memory,
+        collectives=collectives.by_kind(found) if program else None,
+        crossing=tuple(sorted({one.kind for one in found if one.crosses(slice_of)})),
+        stack_gathers=tuple(f"{one.name} ({one.operation})" for one in stacks),
+        largest_gather=max((one.result_bytes for one in found if one.kind == "all-gather"), default=0),
+        memory_traffic=program.traffic if program else None,
+        kernels=program.kernels if program else (),
+        flags={name: os.environ[name] for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS") if os.environ.get(name)},
+        estimate=roofline.estimate(chip, flops, again, program.traffic, found, slice_of) if program and chip else None,
+        compile_s=compile_s,
+    )
+
+
+class _Program(NamedTuple):
+    """What was read from a compiled program."""
+
+    collectives: list[collectives.Collective]
+    traffic: float
+    kernels: tuple[str, ...]
+
+
+def _lowered(
+    step: Any, state: Any, batch: Any, experiment: config.Experiment, mesh: jax.sharding.Mesh
+) -> tuple[jax.stages.Lowered, str]:
+    """The step as it is handed to the compiler, and the name of its compute dtype."""
+    try:
+        with jax.set_mesh(mesh):
+            return step.lower(state, batch), jnp.dtype(decoder.compute_dtype(experiment.model)).name
+    except RuntimeError as error:
+        if "cuDNN not found" not in str(error):
+            raise
+        raise InputError(
+            "attention by cuDNN needs cuDNN: pip install 'jax[cuda12]', or give --model.attention blockwise"
+        ) from error
+
+
+def _compiled(
+    lowered: jax.stages.Lowered, available: int | None, terms: list[tuple[str, int]]
+) -> tuple[str | None, Memory]:
+    """The compiled program's text, None where it does not fit, and its memory."""
+    try:
+        program = ahead_of_time.compiled(lowered)
+    except ahead_of_time.DoesNotFit as error:
+        named = sorted([*terms, *((what, size) for size, what in error.largest)], key=lambda term: -term[1])
+        return None, Memory(None, None, None, None, None, error.capacity or available, tuple(named[:LARGEST]))
+    return program.as_text(), _memory(program.memory_analysis(), available, terms)
+
+
+def _read(text: str, devices: int, slices: int, turns: hlo.Turns) -> _Program:
+    """Collectives, memory traffic and kernels of a program."""
+    module = hlo.parse(text)
+    per_slice = "_xla_megascale_target" in text  # a program of one slice, which talks to the others through its host
+    found = collectives.find(module, devices // slices if per_slice else devices, turns)
+    return _Program(found, traffic.main_memory_bytes(module, turns), hlo.kernels(module))
+
+
+def abstract_batch(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """A global batch of packed rows, without values.
+
+    Raises:
+        InputError: the mesh does not divide the rows or their length.
+    """
+    shape = (experiment.train.batch_size, experiment.pack.row_length)
+    layout = sharding.batch_sharding(mesh, shape)
+
+    def one(name: str) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.float32 if name == "loss_weights" else jnp.int32, sharding=layout)
+
+    return {name: one(name) for name in packing.arrays(experiment.tokenizer.layers)}
+
+
+def _largest(model: config.Model) -> int:
+    """Elements of the largest matrix of a layer."""
+    return model.model_size * max(model.heads * model.head_size, model.hidden_size)
+
+
+def _turns(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> hlo.Turns:
+    """Turns of the loops that depend on the data, for rows that are full, of one trial, and asked everywhere.
+
+    Those are the blocks of keys that a block of queries sees, on average half of them, and the chunks of the
+    cross-entropy on one device.
+    """
+    length = experiment.pack.row_length
+    spread = math.prod(mesh.shape[axis] for axis in (*sharding.RULES["batch"], *sharding.RULES["length"]))
+    tokens = experiment.train.batch_size * length // spread
+    chunks = -(-tokens // min(tokens, experiment.train.loss_chunk))
+    blocks = (-(-length // visibility.block_size(length)) + 1) / 2
+    return lambda name: blocks if "attention" in name else chunks
+
+
+def _state_terms(state: Any, batch: Any) -> list[tuple[str, int]]:
+    """(what, bytes on one device) of the arguments, the largest first."""
+
+    def size(tree: Any) -> int:
+        return sum(
+            math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+        )
+
+    names = {"params": "parameters", "opt_state": "optimizer state"}
+    terms = [(names.get(name, name), size(entry)) for name, entry in state.items()] + [("batch", size(batch))]
+    return sorted((term for term in terms if term[1]), key=lambda term: -term[1])
+
+
+def _memory(said: Any, available: int | None, terms: list[tuple[str, int]]) -> Memory:
+    """From the compiler's analysis."""
+    arguments, temporary = said.argument_size_in_bytes, said.temp_size_in_bytes
+    output, code = said.output_size_in_bytes, said.generated_code_size_in_bytes
+    new = output - said.alias_size_in_bytes
+    named = sorted([*terms, ("temporary", temporary), ("program", code), ("new output", new)], key=lambda t: -t[1])
+    return Memory(
+        arguments=arguments,
+        temporary=temporary,
+        output=output,
+        code=code,
+        peak=arguments + temporary + new + code,
+        available=available,
+        terms=tuple(term for term in named if term[1] > 0)[:LARGEST],
+    )

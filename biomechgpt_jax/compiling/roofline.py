@@ -1,0 +1,117 @@
+"""How long a training step takes at best: the slowest of computing, memory and networks (Williams, Waterman and
+Patterson, Roofline: an insightful visual performance model, 2009).
+
+Assumed: every unit reaches its peak of `chips`; all links of a device are busy at once; the rows are full, hold one
+trial each, and every token is asked. `overlapped` lets everything run at once, `serial` nothing: a real step lies
+between the two, or above both where the peaks are not reached.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from biomechgpt_jax import config
+from biomechgpt_jax.compiling import collectives
+from biomechgpt_jax.model import flops
+from biomechgpt_jax.parallel import chips
+
+ASSUMPTIONS = (
+    "peak operations, memory and network bandwidth of the data sheet are reached",
+    "collectives use all links of a device at once, by ring algorithms",
+    "rows are full, one trial each, and every token is asked (the most work there can be)",
+    "remat 'full' computes the products of the layers once more",
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of one step, by what limits it, and what follows.
+
+    Attributes:
+        compute_s: products, recomputed ones included, at the peak.
+        memory_s: traffic of the main memory.
+        network_s: collectives within a slice, or a machine of GPUs.
+        slices_s: collectives between slices, or machines.
+        overlapped_s: the longest of them.
+        serial_s: their sum.
+        limit: which one is the longest.
+        intensity: operations per byte of memory traffic.
+        ridge: operations per byte at which memory stops being the limit.
+        mfu: model FLOPs utilisation if everything overlaps.
+        mfu_serial: and if nothing does.
+    """
+
+    compute_s: float
+    memory_s: float
+    network_s: float
+    slices_s: float
+    overlapped_s: float
+    serial_s: float
+    limit: str
+    intensity: float
+    ridge: float
+    mfu: float
+    mfu_serial: float
+
+
+def step_flops(experiment: config.Experiment, ids: int) -> float:
+    """Operations of one step on the global batch, as utilisation counts them; `ids` of the softmax."""
+    rows, length = experiment.train.batch_size, experiment.pack.row_length
+    return flops.training(experiment.model, rows * length, rows * length, ids, _pairs(experiment))
+
+
+def recomputed(experiment: config.Experiment, ids: int) -> float:
+    """Operations of the forward pass of the layers where remat makes them anew."""
+    if experiment.model.remat != "full":
+        return 0.0
+    rows, length = experiment.train.batch_size, experiment.pack.row_length
+    return flops.training(experiment.model, rows * length, 0, ids, _pairs(experiment)) / 3
+
+
+def _pairs(experiment: config.Experiment) -> float:
+    """Pairs of a query and a visible key over the batch and all layers, if each row is one trial."""
+    length, model = experiment.pack.row_length, experiment.model
+    windows = [min(model.windows[kind] or length, length) for kind in model.kinds]
+    return experiment.train.batch_size * sum(w * (w + 1) / 2 + (length - w) * w for w in windows)
+
+
+def estimate(
+    chip: chips.Chip,
+    flops: float,
+    recomputed: float,
+    traffic: float,
+    found: Sequence[collectives.Collective],
+    slice_of: Sequence[int],
+) -> Estimate | None:
+    """The estimate for one device; None where the table lacks one of the device's figures.
+
+    Args:
+        chip: the device.
+        flops: operations of a step on one device.
+        recomputed: those that rematerialisation adds.
+        traffic: bytes read and written in its main memory.
+        found: the collectives of the program.
+        slice_of: slice of each partition; a collective that leaves one goes at the pace of the network between them.
+    """
+    if chip.bandwidth is None or chip.ici is None or chip.dcn is None:
+        return None
+    far = {id(one) for one in found if one.crosses(slice_of)}
+    times = {
+        "compute": (flops + recomputed) / chip.peak,
+        "memory": traffic / chip.bandwidth,
+        "network": sum(one.sent for one in found if id(one) not in far) / chip.ici,
+        "slices": sum(one.sent for one in found if id(one) in far) / chip.dcn,
+    }
+    longest, total = max(times.values()), sum(times.values())
+    return Estimate(
+        compute_s=times["compute"],
+        memory_s=times["memory"],
+        network_s=times["network"],
+        slices_s=times["slices"],
+        overlapped_s=longest,
+        serial_s=total,
+        limit=max(times, key=lambda name: times[name]),
+        intensity=(flops + recomputed) / traffic if traffic else float("inf"),
+        ridge=chip.peak / chip.bandwidth,
+        mfu=flops / chip.peak / longest,
+        mfu_serial=flops / chip.peak / total,
+    )

@@ -1,0 +1,1 @@
+"""How faithfully a motion codec keeps a movement."""

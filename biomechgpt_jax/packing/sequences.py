@@ -1,0 +1,212 @@
+"""The `pack` stage: crops of trials become motion tokens with questions, packed into fixed rows."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biomechgpt_jax import config
+from biomechgpt_jax.biomechanics.trajectory import Trial
+from biomechgpt_jax.codec.backends import MotionCodec
+from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.packing import crops
+from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import Branch, Item
+from biomechgpt_jax.questions.registry import FAMILIES, QUESTIONS, Question
+from biomechgpt_jax.questions.truth import truths
+from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
+
+Progress = Callable[[str, int, int], None]
+
+TRIALS_AT_ONCE = 128  # whose crops are in memory and encoded together
+_FAMILIES = sorted(FAMILIES)  # the array `families` of a row counts them from 1
+
+# How much more often than a gait parameter a question is asked where not all can be: by name, else by family.
+# A trial supports up to six gait parameters, but one or two timed tests and one diagnosis.
+_WEIGHTS = {"outcome_scores": 4.0, "diagnosis": 3.0, "impairment": 2.0, "fall_risk": 2.0}
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A crop with what is true of it."""
+
+    coordinates: np.ndarray
+    observed: np.ndarray
+    truths: dict[str, str | float]
+
+
+def branch(vocabulary: Vocabulary, question: Question, phrasing: str, value: str | float) -> Branch:
+    """Tokens of a question with its answer."""
+    asked = [vocabulary.question, *vocabulary.encode_text(phrasing), vocabulary.answer]
+    answer = [*vocabulary.encode_text(question.answer_text(value)), vocabulary.end]
+    return Branch(np.array(asked + answer, np.int32), len(asked), 1 + _FAMILIES.index(question.family))
+
+
+def _show(trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _Shown | None:
+    """A training crop of which something can be asked; None only if no part of the trial tells anything."""
+    rate = trial.trajectory.rate_hz
+    for telling in (False, True):
+        crop = crops.training(trial, cfg, rng, telling)
+        true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate)
+        hidden = crops.unanswerable(crop.observed)
+        true = {name: value for name, value in true.items() if name not in hidden}
+        if true:
+            return _Shown(crop.coordinates(trial), crop.observed, true)
+    return None
+
+
+def choose(names: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """Questions to ask, drawn without replacement in proportion to their weights.
+
+    The order of exponential arrival times is such a draw (Efraimidis and Spirakis 2006).
+    """
+    weights = [_WEIGHTS.get(name, _WEIGHTS.get(QUESTIONS[name].family, 1.0)) for name in names]
+    arrivals = rng.exponential(size=len(names)) / np.array(weights)
+    return [names[i] for i in np.argsort(arrivals)[:count]]
+
+
+class LeftOut:
+    """Counts what could not be packed, with the reason.
+
+    Attributes:
+        no_room: questions for which the row has no room beside their movement, by family.
+        untold: crops of which nothing can be asked.
+        empty: crops none of whose questions found room.
+    """
+
+    def __init__(self) -> None:
+        self.no_room: Counter[str] = Counter()
+        self.untold = 0
+        self.empty = 0
+
+    def report(self) -> dict[str, Any]:
+        """As JSON."""
+        by_family = dict(sorted(self.no_room.items()))
+        return {
+            "questions_without_room": by_family,
+            "crops_without_truth": self.untold,
+            "crops_without_room": self.empty,
+        }
+
+
+def left_out_words(left_out: Mapping[str, Any]) -> str:
+    """What a report says was left out, in words; nothing where nothing was."""
+    by_family, words = left_out["questions_without_room"], []
+    if by_family:
+        families = ", ".join(f"{name} {count}" for name, count in by_family.items())
+        words.append(f"{sum(by_family.values())} questions without room in a row ({families})")
+    if left_out["crops_without_room"]:
+        words.append(f"{left_out['crops_without_room']} crops without room for a question")
+    if left_out["crops_without_truth"]:
+        words.append(f"{left_out['crops_without_truth']} crops of which nothing can be asked")
+    return "; ".join(words)
+
+
+def _items(
+    trials: Sequence[Trial],
+    generators: Sequence[np.random.Generator],
+    codec: MotionCodec,
+    vocabulary: Vocabulary,
+    cfg: config.Experiment,
+    left_out: LeftOut,
+) -> list[Item]:
+    """Items of the crops of some trials, each drawn with the trial's own generator; counts what is left out."""
+    shown: list[tuple[_Shown, np.random.Generator]] = []
+    for trial, rng in zip(trials, generators, strict=True):
+        drawn = [_show(trial, cfg, rng) for _ in range(cfg.pack.crops_per_trial)]
+        left_out.untold += drawn.count(None)
+        shown += [(one, rng) for one in drawn if one]
+    codes = codec.encode([crop.coordinates for crop, _ in shown], [crop.observed for crop, _ in shown])
+    items = []
+    for (crop, rng), code in zip(shown, codes, strict=True):
+        start = packing.trunk(vocabulary, code)
+        room = cfg.pack.row_length - len(start)
+        kept: list[Branch] = []
+        for name in choose(sorted(crop.truths), cfg.pack.questions_per_crop, rng):
+            question = QUESTIONS[name]
+            made = branch(vocabulary, question, str(rng.choice(question.templates)), crop.truths[name])
+            if len(made.tokens) <= room:
+                kept.append(made)
+                room -= len(made.tokens)
+            else:
+                left_out.no_room[question.family] += 1
+        if kept:
+            items.append(Item(start, tuple(kept)))
+        else:
+            left_out.empty += 1
+    return items
+
+
+def _text_only(items: Sequence[Item]) -> list[Item]:
+    nothing = np.zeros((0, 1), np.int32)
+    return [Item(nothing, (one,)) for item in items for one in item.branches]
+
+
+def _rows(
+    split: str, items: Sequence[Item], order: Sequence[Sequence[int]], length: int, pad: int, layers: int
+) -> store.Lazy:
+    """Packed rows, laid out one at a time."""
+
+    def make(row: int) -> store.Record:
+        return packing.lay_out([items[i] for i in order[row]], length, pad, layers)
+
+    return store.Lazy([f"{split}-{row:07d}" for row in range(len(order))], make)
+
+
+def pack(
+    movements_dir: Path,
+    out: Path,
+    out_text_only: Path,
+    codec: MotionCodec,
+    vocabulary: Vocabulary,
+    cfg: config.Experiment,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write the `sequences` dataset and its text-only twin; returns the report that is also in their metadata.
+
+    The twin holds the same questions and answers with the movement and its position offsets removed. Movements are in
+    memory for `TRIALS_AT_ONCE` trials, rows for a shard; the tokens of all items for as long as it takes to place
+    them. What a trial's crops are depends on the seed and its place in its split alone.
+    """
+    length = cfg.pack.row_length
+    rows: dict[bool, dict[str, store.Lazy]] = {False: {}, True: {}}
+    report: dict[str, Any] = {"rows": {}, "fill": {}, "questions": {}}
+    left_out = LeftOut()
+    for number, split in enumerate(("train", "validation")):
+        items: list[Item] = []
+        trials = movements.read(movements_dir, split)
+        for first in range(0, len(trials), TRIALS_AT_ONCE):
+            progress(f"crops of {split}", first, len(trials))
+            some = trials[first : first + TRIALS_AT_ONCE]
+            own = [np.random.default_rng([cfg.pack.seed, number, first + index]) for index in range(len(some))]
+            items += _items(some, own, codec, vocabulary, cfg, left_out)
+        report["questions"][split] = sum(len(item.branches) for item in items)
+        for text_only, chosen in ((False, items), (True, _text_only(items))):
+            lengths = [item.length for item in chosen]
+            order = packing.assign(lengths, length)
+            if order:
+                layers = 1 if text_only else vocabulary.layers
+                rows[text_only][split] = _rows(split, chosen, order, length, vocabulary.pad, layers)
+            if not text_only:
+                report["rows"][split] = len(order)
+                report["fill"][split] = round(sum(lengths) / max(1, len(order) * length), 4)
+        progress(f"rows of {split}", len(trials), len(trials))
+    report["left_out"] = left_out.report()
+    facts = {
+        **report,
+        "row_length": length,
+        "families": _FAMILIES,
+        "codec": codec.digest,
+        "vocabulary": vocabulary.digest,
+        "movements": store.metadata(movements_dir)["digest"],
+    }
+    for target, name, text_only in ((out, "sequences", False), (out_text_only, "sequences_text_only", True)):
+        features: dict[str, Any] = {
+            array: ((length,), np.float32 if array == "loss_weights" else np.int32)
+            for array in packing.arrays(1 if text_only else vocabulary.layers)
+        }
+        store.write(target, name, features, rows[text_only], facts)
+    return report

@@ -1,0 +1,1 @@
+"""Everything that is rendered: pages, plots, tables and moving figures."""

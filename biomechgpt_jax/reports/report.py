@@ -1,0 +1,108 @@
+"""The report of a run: one HTML file that needs nothing else."""
+
+from html import escape
+from pathlib import Path
+
+from biomechgpt_jax.answering.predictions import write_text
+from biomechgpt_jax.reports import page, sections
+from biomechgpt_jax.reports.sections import Material
+
+_NOTES = (
+    "The participants are synthetic: they come from a generator built on published gait data, not from a "
+    "clinic. What holds here need not hold for people. This is research software, not a medical device.",
+    "Participants are split by a hash of their identity; nobody is in two splits. The model and every "
+    "control see the same noisy movement, while the truth is measured on the clean one.",
+    "Intervals are 95 % percentile intervals of a bootstrap over participants: they say how much a figure "
+    "would move with other people of the same cohort, not with another cohort or another training run.",
+    "Closed answers are the option with the largest likelihood, and their probability is its share among the "
+    "options. Numbers are decoded token by token and parsed; an answer that is no number is counted as not "
+    "parsed and enters no other metric. A closed answer that is no option counts as wrong.",
+    "Limits of agreement are the bias ± 1.96 standard deviations of the difference. They treat the answers "
+    "as independent, although several come from one participant.",
+    "Controls: constant (most frequent label, median), label prior (a draw from the training answers), text "
+    "only (a model that never sees the movement), and gradient boosting on walking speed, on the length of "
+    "the clip, and on the mean of each coordinate. The mean-pose tree has depth 2 and answers the diagnosis "
+    "alone.",
+)
+
+
+def html(material: Material) -> str:
+    """The page as text."""
+    people = material.metrics["test_participants"]
+    answers = len(material.predictions["model"])
+    parts = [
+        (
+            "results",
+            "Results",
+            "Each question on its own scale from 0 (nothing) to 1 (perfect): AUROC for yes or no, macro-F1 "
+            "or accuracy for labels, Pearson’s r for numbers.",
+            sections.tracks(material),
+        ),
+        (
+            "controls",
+            "Against the controls",
+            "A control answers the same questions without understanding the movement. 95 % intervals stand "
+            "under each value. MAE is the mean absolute error, r is Pearson’s correlation.",
+            sections.table(material) + sections.text_only(material),
+        ),
+        (
+            "movements",
+            "Movements and answers",
+            "Held-out participants as the model saw them, noise included. Right side of the body orange, "
+            "left side blue; the ground is ruled every half metre. Drag a figure to turn it.",
+            sections.clips(material),
+        ),
+        (
+            "labels",
+            "Which answers are confused",
+            "Counts of answers; shading is the share of the true label.",
+            sections.confusions(material),
+        ),
+        (
+            "numbers",
+            "Agreement of numbers",
+            "Each dot is one answer about one clip. The line on the left is identity; lines on the right are "
+            "the bias and the 95 % limits of agreement.",
+            sections.agreement(material),
+        ),
+        (
+            "probabilities",
+            "Can the probabilities be trusted",
+            "Where dots lie on the diagonal, an answer given with 80 % is right 8 times in 10. The area of a "
+            "dot is its number of answers.",
+            sections.calibration(material),
+        ),
+        (
+            "training",
+            "Training",
+            "Faint lines are single logged steps, strong lines their running mean.",
+            sections.training(material),
+        ),
+        ("cohort", "The cohort", "Participants by diagnosis and split.", sections.cohort(material)),
+        (
+            "codec",
+            "The motion codec",
+            "Movement reaches the language model as tokens; what the codec loses, no answer can hold. Bars: "
+            "median absolute error by joint.",
+            sections.fidelity(material),
+        ),
+        ("time", "Time", "Wall time of each stage of the run.", sections.seconds(material)),
+    ]
+    head = (
+        f"<p>Run “{escape(material.name)}”: {answers:,} questions about the movement of {people} participants it was "
+        "not trained on, answered from motion tokens alone.</p>"
+    )
+    return page.document(
+        f"{material.name}: questions about movement",
+        "What the model reads from movement",
+        head,
+        [page.Section(*part) for part in parts],
+        _NOTES,
+        " · ".join(f"{name} {value}" for name, value in material.made.items()),
+        sections.tiles(material),
+    )
+
+
+def write(path: Path, material: Material) -> None:
+    """Write report.html whole or not at all."""
+    write_text(path, html(material))

@@ -1,0 +1,251 @@
+"""The evaluate stage: answers of the model and of every control, their metrics, and the report."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biomechgpt_jax import config
+from biomechgpt_jax import workdir as workdirs
+from biomechgpt_jax.answering import predict
+from biomechgpt_jax.answering.asked import Asked
+from biomechgpt_jax.answering.predictions import Prediction, clean, name_of, write_json, write_lines
+from biomechgpt_jax.biomechanics.trajectory import Trial
+from biomechgpt_jax.data import movements
+from biomechgpt_jax.data.splits import SPLITS
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.evaluation import bars, baselines, metrics
+from biomechgpt_jax.evaluation.codec import reconstruction
+from biomechgpt_jax.packing import crops
+from biomechgpt_jax.progress import Progress as ProgressBar
+from biomechgpt_jax.provenance import versions
+from biomechgpt_jax.questions.registry import QUESTIONS
+from biomechgpt_jax.questions.truth import truths
+from biomechgpt_jax.reports import report, stick
+from biomechgpt_jax.reports.sections import Material
+from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tokenizer import vocabulary
+from biomechgpt_jax.training.metrics import read as read_log
+from biomechgpt_jax.workdir import STAGES, TEXT_ONLY, Workdir
+
+# Test crops that the codec is measured on: more would only cost time.
+MOST_CODEC_CROPS = 120
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an evaluation starts from.
+
+    Attributes:
+        trials: by split, "train", "validation" and "test"; read more than once.
+        model: the trained language model.
+        text_only: the control that never saw a movement; None: left out.
+        codec: with encode, decode and codes.
+        logs: metrics.jsonl by run, for the training curves.
+        wall_seconds: of the stages before this one.
+        made: what the run was made with, beyond the versions of packages.
+    """
+
+    trials: Mapping[str, Iterable[Trial]]
+    model: predict.LanguageModel
+    text_only: predict.LanguageModel | None
+    codec: Any
+    logs: Mapping[str, Path]
+    wall_seconds: Mapping[str, float]
+    made: Mapping[str, str]
+
+
+def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]:
+    """Every question that the evaluation crops of trials support, with its truth; one array per crop."""
+    found = []
+    for trial in trials:
+        rate = trial.trajectory.rate_hz
+        for crop in crops.evaluation(trial, cfg):
+            coordinates = np.asarray(crop.coordinates(trial), np.float32)
+            true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate)
+            hidden = crops.unanswerable(crop.observed)
+            true = {name: truth for name, truth in true.items() if name not in hidden}
+            for name, truth in true.items():
+                question = QUESTIONS[name]
+                found.append(
+                    Asked(
+                        trial=trial.trial_id,
+                        participant=trial.participant,
+                        coordinates=coordinates,
+                        observed=np.asarray(crop.observed, bool),
+                        rate_hz=rate,
+                        start_s=crop.start_frame / rate,
+                        family=question.family,
+                        question=name,
+                        kind=question.kind,
+                        unit=question.unit,
+                        phrasing=question.phrasing(trial.trial_id),
+                        truth=truth,
+                    )
+                )
+    return found
+
+
+def _codes(codec: Any, asked: Sequence[Asked]) -> list[np.ndarray]:
+    """Motion codes of each question's crop; each crop is encoded once."""
+    of_crop = {id(item.coordinates): item for item in asked}
+    tokens = codec.encode([item.coordinates for item in of_crop.values()], [item.observed for item in of_crop.values()])
+    found = dict(zip(of_crop, tokens, strict=True))
+    return [found[id(item.coordinates)] for item in asked]
+
+
+def _cohort(trials: Mapping[str, Iterable[Trial]]) -> list[dict[str, Any]]:
+    people: dict[str, dict[str, set[str]]] = {}
+    totals: dict[str, list[float]] = {}
+    for split, items in trials.items():
+        for trial in items:
+            name = trial.diagnosis or "unknown"
+            people.setdefault(name, {}).setdefault(split, set()).add(trial.participant)
+            total = totals.setdefault(name, [0, 0.0])
+            total[0] += 1
+            total[1] += trial.trajectory.seconds / 3600.0
+    known = {option: rank for rank, option in enumerate(QUESTIONS["diagnosis"].options)}
+    return [
+        {"diagnosis": name, "trials": int(totals[name][0]), "hours": totals[name][1]}
+        | {split: len(people[name].get(split, ())) for split in ("train", "validation", "test")}
+        for name in sorted(people, key=lambda name: known.get(name, len(known)))
+    ]
+
+
+def _measure_codec(codec: Any, asked: Sequence[Asked]) -> dict[str, Any]:
+    chosen = list({id(item.coordinates): item for item in asked if item.question == "diagnosis"}.values())
+    step = max(1, len(chosen) // MOST_CODEC_CROPS)
+    chosen = chosen[::step][:MOST_CODEC_CROPS]
+    return reconstruction.measure(
+        codec,
+        [item.coordinates for item in chosen],
+        [item.observed for item in chosen],
+        [item.truth == "healthy" for item in chosen],
+    )
+
+
+def _clips(
+    asked: Sequence[Asked], said: Sequence[Prediction], heights: Mapping[str, float], count: int
+) -> list[stick.Clip]:
+    """Clips of different activities and diagnoses, the most asked ones first."""
+    crops_of: dict[tuple[str, float], list[int]] = {}
+    for index, item in enumerate(asked):
+        crops_of.setdefault((item.trial, item.start_s), []).append(index)
+    candidates = []
+    for members in crops_of.values():
+        known = {asked[i].question: str(asked[i].truth) for i in members}
+        if "activity" in known and "diagnosis" in known:
+            candidates.append((known["activity"], known["diagnosis"], members))
+    candidates.sort(key=lambda candidate: (-len(candidate[2]), asked[candidate[2][0]].trial))
+    made: list[stick.Clip] = []
+    seen: set[str] = set()
+    while len(made) < count and candidates:
+        fresh = [c for c in candidates if c[0] not in seen and c[1] not in seen]
+        activity, diagnosis, members = (fresh or [c for c in candidates if c[1] not in seen] or candidates)[0]
+        candidates = [c for c in candidates if c[2] is not members]
+        seen |= {activity, diagnosis}
+        item = asked[members[0]]
+        title = f"{activity.capitalize()}: {diagnosis}"
+        height = heights.get(item.trial, float("nan"))
+        made.append(stick.clip(title, item.coordinates, item.rate_hz, height, [said[i] for i in members]))
+    return made
+
+
+def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: Progress) -> dict[str, Any]:
+    """Answer every question about held-out participants and write the three files of an evaluation.
+
+    Args:
+        cfg: the experiment; `evaluation` and `pack` are read.
+        directory: gets predictions.jsonl, report.html and, last, metrics.json, each whole or not at all.
+        progress: called with (what, done, in all).
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        InputError: no trial is held out.
+    """
+    started = time.monotonic()
+    resamples, seed = cfg.evaluation.bootstrap, cfg.evaluation.seed
+    test = questions_of(inputs.trials["test"], cfg)
+    if not test:
+        raise InputError("no question can be asked of the test participants; simulate more (cohort.participants)")
+    train = questions_of(inputs.trials["train"], cfg)
+
+    predictions = {
+        "model": predict.answers(
+            inputs.model,
+            test,
+            _codes(inputs.codec, test),
+            QUESTIONS,
+            lambda done, all_: progress("model", done, all_),
+        )
+    }
+    if inputs.text_only is not None:
+        predictions["text_only"] = predict.answers(inputs.text_only, test, None, QUESTIONS)
+    for number, name in enumerate(baselines.CONTROLS):
+        predictions[name] = baselines.answers(name, train, test, seed)
+        progress("controls", number + 1, len(baselines.CONTROLS))
+
+    families = {}
+    for number, (name, said) in enumerate(predictions.items()):
+        families[name] = metrics.summarise(said, resamples, seed)
+        progress("intervals", number + 1, len(predictions))
+    found: dict[str, Any] = {
+        "test_participants": len({item.participant for item in test}),
+        "families": families["model"],
+        "controls": {name: summary for name, summary in families.items() if name != "model"},
+        "bars": bars.check(families, predictions, resamples, seed),
+        "text_only_check": bars.text_only(families, predictions, resamples, seed),
+        "codec": _measure_codec(inputs.codec, test),
+    }
+    write_lines(directory / "predictions.jsonl", predictions)
+    heights = {trial.trial_id: trial.trajectory.metadata.height_m for trial in inputs.trials["test"]}
+    found["wall_seconds"] = {**inputs.wall_seconds, "evaluate": round(time.monotonic() - started, 1)}
+    found = clean(found)
+    progress("report", 0, 1)
+    report.write(
+        directory / "report.html",
+        Material(
+            name=cfg.name,
+            metrics=found,
+            predictions=predictions,
+            curves={name: read_log(path) for name, path in inputs.logs.items()},
+            cohort=_cohort(inputs.trials),
+            fidelity=found["codec"],
+            clips=_clips(test, predictions["model"], heights, cfg.evaluation.stick_figures),
+            orders={name_of(row): QUESTIONS[row["question"]].options for row in predictions["model"]},
+            made=versions(inputs.made),
+        ),
+    )
+    found["wall_seconds"]["evaluate"] = round(time.monotonic() - started, 1)
+    write_json(directory / "metrics.json", found)
+    progress("report", 1, 1)
+    return found
+
+
+def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[str, Any]:
+    codec, words = vocabulary.load(work.tokenizer)
+
+    def model(checkpoints: Path) -> predict.LanguageModel:
+        return predict.LanguageModel(
+            language.load_params(checkpoints, cfg, words), cfg.model, words, cfg.evaluation.batch_size
+        )
+
+    inputs = Inputs(
+        trials={split: list(movements.read(work.movements, split)) for split in SPLITS},
+        model=model(work.checkpoints),
+        text_only=model(work.checkpoints_text_only),
+        codec=codec,
+        logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
+        wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
+        made={"git revision": workdirs.git_revision()[:12]},
+    )
+    found = evaluate(cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what))
+    progress.done(f"{found['test_participants']} held-out participants")
+    return {"digest": workdirs.digest(found["families"])}

@@ -1,0 +1,107 @@
+"""The tokenizer stage: the motion codec and the text tokenizer, and the codec's own report."""
+
+import dataclasses
+import functools
+import itertools
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from biomechgpt_jax import config
+from biomechgpt_jax.answering.predictions import write_json
+from biomechgpt_jax.codec import dct
+from biomechgpt_jax.codec.backends import MotionCodec
+from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.evaluation.codec import reconstruction
+from biomechgpt_jax.parallel import distributed
+from biomechgpt_jax.progress import Progress
+from biomechgpt_jax.questions import registry
+from biomechgpt_jax.reports import codec_report
+from biomechgpt_jax.tasks import codec as codec_task
+from biomechgpt_jax.tokenizer import vocabulary
+from biomechgpt_jax.tokenizer.text import TextTokenizer
+from biomechgpt_jax.training.loop import Places
+from biomechgpt_jax.workdir import Workdir
+
+# Held-out trials that the tokenizer stage measures its codec on; `--report` takes all.
+_STAGE_TRIALS = 80
+
+
+def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    def report(step: int, logged: dict[str, Any]) -> None:
+        loss = logged.get("loss")
+        progress.update(step, cfg.tokenizer.steps, f"step {step}" + (f", loss {loss:.4f}" if loss is not None else ""))
+
+    trials = list(movements.read(work.movements, "train"))
+    train = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]
+    if not train:
+        raise InputError("no participant is in the training split; simulate more (cohort.participants)")
+    if distributed.first():
+        work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
+        if not work.checkpoints_codec.is_dir():
+            work.metrics_codec.unlink(missing_ok=True)  # of a codec that was finished, not of one that goes on
+    codec: MotionCodec
+    if cfg.tokenizer.quantizer == "dct":
+        codec = dct.fit(cfg.tokenizer, train, report)
+    else:
+        places = Places(work.checkpoints_codec, work.metrics_codec)
+        policy = dataclasses.replace(cfg.train, keep_last=1)
+        known = cfg.tokenizer.denoise and any(len(trial.clean) for trial in trials)
+        targets = [trial.true_coordinates for trial in trials] if known else None
+        codec = codec_task.train(cfg.tokenizer, train, report, policy, cfg.mesh, places, targets)
+    return distributed.on_first("codec", functools.partial(_keep_codec, cfg, work, progress, codec))
+
+
+def _keep_codec(cfg: config.Experiment, work: Workdir, progress: Progress, codec: MotionCodec) -> dict[str, Any]:
+    """Train the text tokenizer, write both, and measure the codec."""
+
+    text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
+    made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
+    vocabulary.save(work.tokenizer, codec, made)
+    shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # a codec that is done is never resumed
+    test = list(itertools.islice(movements.read(work.movements, "test"), _STAGE_TRIALS))
+    measured = reconstruction.measure(
+        codec,
+        [trial.trajectory.coordinates for trial in test],
+        [trial.trajectory.observed for trial in test],
+        [trial.diagnosis == "healthy" if trial.diagnosis else None for trial in test],
+        [trial.true_coordinates for trial in test] if any(len(trial.clean) for trial in test) else None,
+    )
+    write_json(work.codec_fidelity, measured)
+    progress.done(f"{made.codes} motion codes, {text.size} pieces; " + _words(measured))
+    return {"digest": made.digest, "fidelity": measured}
+
+
+def report_codec(cfg: config.Experiment, workdir: Path, show: bool = True) -> dict[str, Any]:
+    """Write `tokenizer/report.html` and `tokenizer/fidelity.json` about the stored codec, on the test participants.
+
+    Returns:
+        The figures, as of `evaluation.codec.figures.figures`.
+
+    Raises:
+        InputError: nobody is in the test split, or there is no codec or no data set.
+    """
+
+    work = Workdir(workdir)
+    codec, _ = vocabulary.load(work.tokenizer)
+    facts = store.metadata(work.movements)
+    noise = cfg.cohort.noise if facts.get("synthetic", True) else ""
+    trials = movements.read(work.movements, "test")
+    with Progress("codec report", show) as progress:
+        found = codec_report.write(
+            work.tokenizer,
+            codec,
+            trials,
+            codec_report.Origin(cfg.name, facts.get("synthetic", True), noise, facts["participants"], facts["trials"]),
+            cfg.evaluation.bootstrap,
+            cfg.evaluation.seed,
+            lambda done, whole: progress.update(done, whole, f"{done} of {whole} trials"),
+        )
+        progress.done(f"{found['data']['participants']} held-out participants, {work.codec_report}")
+    return found
+
+
+def _words(measured: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in list(measured.items())[:4])

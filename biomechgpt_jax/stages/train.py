@@ -1,0 +1,67 @@
+"""The train stage: the language model and its text-only control."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from biomechgpt_jax import config
+from biomechgpt_jax import workdir as workdirs
+from biomechgpt_jax.data import loader, store
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.parallel import agreement, distributed
+from biomechgpt_jax.progress import Progress
+from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tokenizer import vocabulary
+from biomechgpt_jax.workdir import TEXT_ONLY, Workdir
+
+
+def _check_vocabulary(sequences: Path, digest: str) -> None:
+    found = store.metadata(sequences)["vocabulary"]
+    if found != digest:
+        raise InputError(
+            f"{sequences} was packed with vocabulary {found}, the tokenizer here makes {digest}; "
+            "run `biomechgpt pack` again or give another --workdir"
+        )
+
+
+def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    codec, words = vocabulary.load(work.tokenizer)
+    _check_vocabulary(work.sequences, words.digest)
+    agreement.agree(
+        "data",
+        {"tokenizer": words.digest}
+        | {rows.name: loader.digest(rows) for rows in (work.sequences, work.sequences_text_only)}
+        | {f"{directory}": loader.digest(directory) for directory, _ in cfg.train.mixed},
+        distributed.current().barrier_timeout_s,
+    )
+    runs = (
+        (cfg.train.steps, work.sequences, work.checkpoints, work.metrics, codec.code_vectors(), "model"),
+        (
+            *(cfg.text_only_steps, work.sequences_text_only, work.checkpoints_text_only, work.metrics_text_only),
+            *(None, "text-only control"),
+        ),
+    )
+    for steps, rows, checkpoints, log, vectors, what in runs:
+        report = _training_report(progress, steps, what)
+        part = cfg if rows == work.sequences else _with_twins(cfg)
+        language.train(part, rows, checkpoints, log, vectors, words, steps, report)
+    progress.done(f"{cfg.train.steps} steps, text-only control {cfg.text_only_steps} steps")
+    return {"digest": workdirs.digest([cfg.train.steps, words.digest])}
+
+
+def _with_twins(cfg: config.Experiment) -> config.Experiment:
+    """The experiment with the text-only twins of the datasets that are mixed in: `pack` leaves them beside each."""
+    twins = tuple(f"{directory.rstrip('/')}_{TEXT_ONLY}={weight}" for directory, weight in cfg.train.mixed)
+    return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, mixture=twins))
+
+
+def _training_report(progress: Progress, steps: int, what: str) -> Callable[[int, dict[str, Any]], None]:
+    def report(step: int, logged: dict[str, Any]) -> None:
+        loss, speed = logged.get("loss"), logged.get("nonpadding_tokens_per_second")
+        words = f"{what}: step {step}"
+        words += f", loss {loss:.3f}" if loss is not None else ""
+        words += f", {speed:,.0f} tokens/s" if speed is not None else ""
+        progress.update(step, steps, words)
+
+    return report

@@ -1,0 +1,153 @@
+"""Answers of the language model against the plain decoder, one option and one token at a time."""
+
+import jax
+import numpy as np
+import pytest
+from toy_language import CFG, LETTERS, QUESTIONS, Vocabulary
+
+from biomechgpt_jax.answering import predict
+from biomechgpt_jax.answering.asked import Asked, prediction
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import decoder
+
+
+def ask_about(movements, phrasings=("what is it?", "is it so?", "how fast?")):
+    generator = np.random.default_rng(0)
+    asked, codes = [], []
+    for i in range(movements):
+        coordinates = np.zeros((40 + 16 * i, COORDINATE_COUNT), np.float32)
+        motion = generator.integers(0, 60, (len(coordinates) // 4, 1)).astype(np.int32)
+        for (name, question), phrasing in zip(QUESTIONS.items(), phrasings, strict=True):
+            asked.append(
+                Asked(
+                    trial=f"t{i}",
+                    participant=f"p{i}",
+                    coordinates=coordinates,
+                    observed=np.ones(COORDINATE_COUNT, bool),
+                    rate_hz=30.0,
+                    start_s=0.0,
+                    family=question.family,
+                    question=name,
+                    kind=question.kind,
+                    unit=question.unit,
+                    phrasing=phrasing,
+                    truth=question.options[0] if question.options else 1.0,
+                )
+            )
+            codes.append(motion)
+    return asked, codes
+
+
+@pytest.fixture(scope="module")
+def model():
+    params = decoder.init(jax.random.key(0), CFG, Vocabulary.size)
+    return predict.LanguageModel(params, CFG, Vocabulary(), batch_size=4)
+
+
+PADDED = 128
+apply = jax.jit(decoder.apply, static_argnames="cfg")
+
+
+def logits_of(model, tokens):
+    """Of one sequence alone in its row (padded, so that it compiles once), f64[n, V]; motion codes are impossible."""
+    row = np.zeros((1, PADDED), np.int32)
+    row[0, : len(tokens)] = tokens
+    here = (np.arange(PADDED) < len(tokens)).astype(np.int32)[None]
+    batch = {"tokens": row, "positions": np.arange(PADDED)[None], "segments": here, "branches": 0 * here}
+    logits = np.asarray(apply(model.params, batch, cfg=model.cfg)[0, : len(tokens)], np.float64)
+    logits[:, Vocabulary.motion_offset :] = -np.inf
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def prompt_of(item, motion):
+    v = Vocabulary()
+    trunk = [] if motion is None else [v.trunk, *v.motion(motion)[:, 0]]
+    return [*trunk, v.question, *v.encode_text(item.phrasing), v.answer]
+
+
+@pytest.mark.parametrize("with_movement", [True, False])
+def test_options_are_scored_as_if_each_were_asked_alone(model, with_movement):
+    asked, codes = ask_about(3)
+    found = predict.answers(model, asked, codes if with_movement else None, QUESTIONS)
+    for item, motion, answer in zip(asked, codes, found, strict=True):
+        if item.kind != "closed":
+            continue
+        prompt = prompt_of(item, motion if with_movement else None)
+        totals = {}
+        for option in QUESTIONS[item.question].options:
+            tail = [*Vocabulary().encode_text(option), Vocabulary.end]
+            logprobs = logits_of(model, prompt + tail)
+            totals[option] = sum(logprobs[len(prompt) - 1 + k, token] for k, token in enumerate(tail))
+        expected = np.exp(np.array(list(totals.values())) - max(totals.values()))
+        expected /= expected.sum()
+        assert list(answer["options"].values()) == pytest.approx(expected.tolist(), abs=1e-4)
+        assert answer["answer"] == max(totals, key=totals.get)
+        assert answer["probability"] == pytest.approx(expected.max(), abs=1e-4)
+    assert [row["trial"] for row in found] == [item.trial for item in asked]
+
+
+def test_branches_that_do_not_fit_one_row_repeat_their_trunk(model, monkeypatch):
+    asked, codes = ask_about(3)
+    whole = predict.answers(model, asked, codes, QUESTIONS)
+    monkeypatch.setattr(predict, "ROW_LENGTH", 64)
+    monkeypatch.setattr(predict, "ROUNDING", 16)
+    split = predict.answers(model, asked, codes, QUESTIONS)
+    for one, other in zip(whole, split, strict=True):
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
+
+
+@pytest.mark.parametrize("with_movement", [True, False])
+def test_numbers_are_the_most_probable_letters_one_after_the_other(model, with_movement):
+    asked, codes = ask_about(2)
+    found = predict.answers(model, asked, codes if with_movement else None, QUESTIONS)
+    v = Vocabulary()
+    for item, motion, answer in zip(asked, codes, found, strict=True):
+        if item.kind != "number":
+            continue
+        tokens, total = prompt_of(item, motion if with_movement else None), 0.0
+        said = []
+        while len(said) < predict.LONGEST_ANSWER:
+            logprobs = logits_of(model, tokens)[-1]
+            allowed = np.full(len(logprobs), -np.inf)
+            allowed[[*range(len(LETTERS)), v.end]] = 0.0
+            token = int(np.argmax(logprobs + allowed))
+            total += logprobs[token]
+            if token == v.end:
+                break
+            said.append(token)
+            tokens.append(token)
+        assert answer["text"] == v.decode_text(said)
+        assert answer["probability"] == pytest.approx(np.exp(total), rel=1e-3)
+        assert answer["answer"] == QUESTIONS["speed"].parse(answer["text"])
+
+
+def test_asking_about_one_movement(model):
+    def encode(coordinates, observed):
+        return [np.arange(len(c) // 4, dtype=np.int32)[:, None] % 60 for c in coordinates]
+
+    def ask(frames, name="diagnosis"):
+        coordinates = np.zeros((frames, COORDINATE_COUNT), np.float32)
+        observed = np.ones(COORDINATE_COUNT, bool)
+        return predict.ask(model, encode, coordinates, observed, name, "what is it?", QUESTIONS, longest_s=4.0)
+
+    found = ask(100)
+    assert set(found) == {"question", "answer", "probability", "unit"}
+    assert found["answer"] in QUESTIONS["diagnosis"].options and 1 / 3 <= found["probability"] <= 1
+    assert ask(200)["probability"] == pytest.approx(found["probability"], abs=1e-4)  # two windows of 100 frames
+    assert ask(100, "speed")["unit"] == "m"
+    with pytest.raises(InputError, match="longer"):
+        ask(3)
+
+
+def test_windows_cover_a_movement_and_their_answers_are_combined():
+    assert predict.windows(100, 120) == [slice(0, 100)]
+    parts = predict.windows(250, 100)
+    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]] and parts[-1].stop == 250
+    asked, _ = ask_about(1)
+    numbers = [prediction(asked[2], value, 0.5) for value in (3.0, None, 1.0, 2.0)]
+    assert predict.combine(numbers)["answer"] == 2.0
+    labels = [prediction(asked[1], "yes", 0.6) | {"options": {"yes": 0.6, "no": 0.4}}]
+    labels.append(prediction(asked[1], "no", 0.9) | {"options": {"yes": 0.1, "no": 0.9}})
+    both = predict.combine(labels)
+    assert both["answer"] == "no" and both["probability"] == pytest.approx(0.65)

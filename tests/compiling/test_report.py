@@ -1,0 +1,122 @@
+"""The training step compiled for devices that are not there, in processes of its own."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from biomechgpt_jax.compiling.collectives import REDUCTIONS
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    *("configs/sizes.py:1m", "--model.layers=3", "--model.model_size=64", "--model.hidden_size=128"),
+    *("--model.head_size=32", "--train.batch_size=16", "--pack.row_length=128", "--train.loss_chunk=64"),
+    *("--tokenizer.levels", "8x5x5x5"),
+)
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'biomechgpt-jax[tpu-aot]'"
+)
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env.pop("XLA_FLAGS", None)
+    return subprocess.run([sys.executable, *words], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def compiled(*words: str, code: int = 0) -> dict:
+    done = run("-m", "biomechgpt_jax", "compile", *words, "--json")
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def on_processors() -> dict:
+    return compiled(*TINY, "--topology", "cpu:4", "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "4")
+
+
+@pytest.mark.multidevice
+def test_memory_and_operations_are_those_of_arithmetic(on_processors):
+    report = on_processors
+    d, f, v, layers = 64, 128, 1536, 3
+    matrices = layers * (d * 32 * 2 * (2 + 1) + 3 * d * f)
+    norms = layers * (2 * d + 2 * 32) + d
+    assert report["parameters"] == matrices + norms + v * d
+    # Matrices and the embedding are split 4 ways and norms are not; two moments beside each; arrays of 2 rows, of which
+    # a step without losses per family reads five.
+    state = 3 * 4 * ((matrices + v * d) / 4 + norms)
+    array = (16 // 8) * 128 * 4
+    assert state + 5 * array <= report["memory"]["arguments"] <= state + 6 * array + 1024
+    tokens, asked_ids = 16 * 128, 512 + 5
+    products = 6 * tokens * (matrices + d * asked_ids)
+    attention = 12 * layers * 2 * 32 * 16 * 128 * 129 / 2
+    assert report["flops"] == pytest.approx((products + attention) / 8)
+    assert report["compute_dtype"] == "float32"
+
+
+@pytest.mark.multidevice
+def test_a_processor_gets_no_figures_that_are_made_up(on_processors):
+    assert on_processors["estimate"] is None
+    assert on_processors["memory"]["available"] is None and on_processors["fits"] is None
+
+
+@pytest.mark.multidevice
+def test_weights_are_gathered_a_layer_at_a_time(on_processors):
+    assert on_processors["stack_gathers"] == []
+    assert on_processors["collectives"]["all-gather"]["runs"] >= 2 * 3  # forward and backward, per layer
+    assert on_processors["largest_gather"] <= 1536 * 64 * 4  # the embedding is the largest array
+
+
+@pytest.mark.multidevice
+def test_only_reductions_cross_replicas_on_processors(on_processors):
+    """The groups of every collective against the halves that `replica` makes."""
+    assert on_processors["mesh"]["replica"] == 2
+    assert on_processors["crossing"] and set(on_processors["crossing"]) <= set(REDUCTIONS)
+
+
+@pytest.mark.tpu_aot
+@needs_libtpu
+def test_only_reductions_cross_between_two_slices_of_tpus():
+    report = compiled(*TINY, "--topology", "v5e:2x2", "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "4")
+    assert report["mesh"]["replica"] == 2 and report["devices"] == 8
+    assert report["crossing"] and set(report["crossing"]) <= set(REDUCTIONS)
+    # Every gradient crosses once, each device carrying its part: f32, a quarter of the matrices.
+    matrices = 3 * (64 * 32 * 2 * 3 + 3 * 64 * 128) + 1536 * 64
+    between = sum(total["operand_bytes"] for kind, total in report["collectives"].items() if "between" in kind)
+    assert matrices <= between <= 4 * matrices
+    assert report["compute_dtype"] == "bfloat16"
+    assert report["fits"] is True and report["memory"]["available"] == 16 * 2**30
+    assert report["stack_gathers"] == []
+    assert any(name.startswith("splash") for name in report["kernels"])  # attention's way on a TPU
+    estimate = report["estimate"]
+    assert 0 < estimate["mfu_serial"] < estimate["mfu"] < 1
+    assert estimate["serial_s"] >= estimate["overlapped_s"] >= estimate["slices_s"] > 0
+
+
+def test_a_mesh_that_does_not_fit_is_refused_on_one_line():
+    done = run("-m", "biomechgpt_jax", "compile", *TINY, "--topology", "cpu:8", "--mesh.fsdp", "3")
+    assert done.returncode == 2 and "does not divide 8 devices" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.tpu_aot
+@needs_libtpu
+def test_a_step_that_does_not_fit_ends_with_1_and_names_the_largest_terms():
+    words = ("configs/sizes.py:300m", "--model.layers", "3", "--train.batch_size", "1024", "--topology", "v5e:2x2")
+    done = run("-m", "biomechgpt_jax", "compile", *words)
+    assert done.returncode == 1, done.stderr
+    assert "DOES NOT FIT" in done.stdout and "GiB  temporary" in done.stdout and "optimizer state" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.tpu_aot
+@needs_libtpu
+@pytest.mark.parametrize(("size", "topology"), [("1b", "v5e:4x4"), ("8b", "v5p:4x4x4")])
+def test_large_sizes_fit_the_machines_they_are_meant_for(size, topology):
+    report = compiled(f"configs/sizes.py:{size}", "--topology", topology)
+    assert report["fits"] is True and report["stack_gathers"] == []
+    assert report["compute_dtype"] == "bfloat16" and report["estimate"]["mfu"] > 0

@@ -1,0 +1,172 @@
+"""The report stands alone, holds every section, and shows what was measured."""
+
+import base64
+import html.parser
+import json
+import re
+
+import fabricated
+import numpy as np
+import pytest
+from rich.console import Console
+
+from biomechgpt_jax.answering import predictions
+from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.evaluation import bars, metrics
+from biomechgpt_jax.reports import report, stick, tables
+
+
+@pytest.fixture(scope="module")
+def material():
+    return fabricated.material()
+
+
+@pytest.fixture(scope="module")
+def page(material, tmp_path_factory):
+    path = tmp_path_factory.mktemp("evaluation") / "report.html"
+    report.write(path, material)
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+    return path.read_text(encoding="utf-8")
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects references, ids, section headings and unclosed tags."""
+
+    void = ("meta", "input", "br", "link", "img", "hr")
+
+    def __init__(self):
+        super().__init__()
+        self.references, self.ids, self.open, self.headings = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.void:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("h2", "h3"):
+            self.headings.append(data)
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    assert not re.search(r"https?:|//cdn|@import|\bfetch\(|url\((?!#)", page)
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids))
+    assert all(reference.startswith("#") and reference[1:] in reader.ids for reference in reader.references)
+
+
+def test_every_section_is_there(page):
+    reader = Reader()
+    reader.feed(page)
+    expected = {
+        "Results",
+        "Against the controls",
+        "Movements and answers",
+        "Which answers are confused",
+        "Agreement of numbers",
+        "Can the probabilities be trusted",
+        "Training",
+        "The cohort",
+        "The motion codec",
+        "Time",
+        "How to read this",
+        "Diagnosis",
+        "Timed up and go",
+        "Walking speed",
+    }
+    assert expected <= set(reader.headings)
+    assert page.count("not a medical device") == 1
+    assert page.count("<svg") > 20 and page.count("<canvas") == 2
+    assert "&lt;s&gt;" in page and "<s>" not in page  # titles are escaped
+
+
+def test_the_page_shows_the_figures_of_metrics_json(page, material):
+    activity = material.metrics["families"]["activity"]
+    low, high = activity["ci95"]
+    assert f"{activity['accuracy']:.2f}" in page and f"{low:.2f} to {high:.2f}" in page
+
+
+def test_a_report_of_next_to_nothing_is_still_a_page(material):
+    few = [row for row in material.predictions["model"] if row["trial"] == "p001-0"][:1]
+    found = {"test_participants": 1, "families": metrics.summarise(few, 10, 0), "controls": {}}
+    bare = report.html(type(material)("toy", found, {"model": few}))
+    reader = Reader()
+    reader.feed(bare)
+    assert reader.open == [] and "nan" not in re.sub(r"<script.*?</script>", "", bare, flags=re.S).lower()
+
+
+def test_a_clip_holds_the_points_in_millimetres(material):
+    clip = material.clips[0]
+    packed = stick.pack(clip)
+    decoded = np.frombuffer(base64.b64decode(packed["data"]), "<i2").reshape(packed["frames"], packed["count"], 3)
+    assert np.abs(decoded / 1000.0 - clip.points).max() <= 5e-4 + 1e-6
+    assert json.loads(json.dumps(packed))["bones"]
+    sides = {kinematics.POINTS[b]: side for (_, b), side in zip(clip.bones, clip.sides, strict=True)}
+    assert sides["knee_r"] == "r" and sides["knee_l"] == "l" and sides["head"] == ""
+
+
+def test_a_clip_starts_facing_x_and_stands_on_the_floor_whatever_its_heading():
+    coordinates = fabricated.walk()
+    turned = coordinates.copy()
+    angle = 2.0
+    x, z = kinematics.POINT_INDEX["pelvis"], slice(None)
+    turned[:, 0] = coordinates[:, 0] * np.cos(angle)
+    turned[:, 1] = -coordinates[:, 0] * np.sin(angle)
+    turned[:, 5] += angle
+    one = stick.clip("a", coordinates, 30.0, 1.7, []).points
+    other = stick.clip("b", turned, 30.0, 1.7, []).points
+    assert np.abs(one - other).max() < 0.01
+    assert one[-1, x, 0] - one[0, x, 0] > 4.0
+    assert abs(np.percentile(one[z, :, 1].min(axis=1), 10)) < 1e-5
+
+
+def test_bars_are_judged_by_their_bounds_and_their_control(material):
+    by_name = {(row["source"], row["question"], row["metric"]): row for row in material.metrics["bars"]}
+    assert by_name["model", "activity", "accuracy"]["meets"]
+    tug = by_name["model", "tug_time", "r"]
+    assert tug["meets"] and tug["control"] == "length_only" and tug["difference_ci95"][0] > 0
+    said = dict(material.predictions)
+    said["model"] = [
+        row | {"answer": None} if row["question"] == "cadence" and row["trial"].endswith("-0") else row
+        for row in said["model"]
+    ]
+    families = {name: metrics.summarise(rows, 50, 0) for name, rows in said.items()}
+    cadence = [row for row in bars.check(families, said, 50, 0) if row["question"] == "cadence"]
+    assert all(by_name["model", "cadence", metric]["meets"] for metric in ("r", "mae"))
+    assert not any(row["meets"] for row in cadence)  # as accurate, but a quarter of the answers is no number
+
+    said["speed_only"] = said["model"]  # a control as good as the model: the bar asks for more than that
+    families = {name: metrics.summarise(rows, 50, 0) for name, rows in said.items()}
+    row = next(row for row in bars.check(families, said, 50, 0) if row["question"] == "impairment")
+    assert not row["meets"] and row["difference"] == 0.0
+
+
+def test_the_text_only_check_catches_questions_that_give_answers_away(material):
+    said = {name: list(material.predictions[name]) for name in ("model", "text_only", "constant")}
+    families = {name: metrics.summarise(rows, 300, 0) for name, rows in said.items()}
+    honest = {row["question"]: row["meets"] for row in bars.text_only(families, said, 300, 0)}
+    assert sum(honest.values()) >= len(honest) - 2
+    said["text_only"] = said["model"]
+    families["text_only"] = families["model"]
+    leaking = bars.text_only(families, said, 300, 0)
+    assert not any(row["meets"] for row in leaking)
+
+
+def test_the_table_at_the_end_of_a_run(material):
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(tables.results_table(predictions.clean(material.metrics)))
+    text = console.export_text()
+    value = material.metrics["families"]["gait"]["walking_speed"]["r"]
+    assert f"{value:.2f}" in text and "Walking speed" in text and "at least 0.93" in text
+    assert "nan" not in text.lower()

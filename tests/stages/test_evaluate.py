@@ -1,0 +1,101 @@
+"""The whole evaluation of an untrained model: three files that agree with each other."""
+
+import dataclasses
+import json
+
+import fabricated
+import jax
+import numpy as np
+import pytest
+from toy_language import CFG, QUESTIONS, Vocabulary
+
+from biomechgpt_jax import config
+from biomechgpt_jax.answering import predict
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory, Trial
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import decoder
+from biomechgpt_jax.packing import crops
+from biomechgpt_jax.stages import evaluate as run
+
+OBSERVED = np.ones(COORDINATE_COUNT, bool)
+EXPERIMENT = dataclasses.replace(config.Experiment(name="toy"), evaluation=config.Evaluation(bootstrap=50))
+
+
+class Codec:
+    codes = 60
+
+    def encode(self, coordinates, observed):
+        return [np.arange(len(c) // 4, dtype=np.int32)[:, None] % 60 for c in coordinates]
+
+    def decode(self, tokens, starts=None):
+        return [np.zeros((4 * len(t), COORDINATE_COUNT), np.float32) for t in tokens]
+
+
+def trials(first, count):
+    made = []
+    for i in range(first, first + count):
+        known = Metadata(participant=f"p{i // 2:03d}", activity="walking", height_m=1.7)
+        moved = Trajectory(fabricated.walk(2.0, 0.6 + 0.4 * (i % 3)), OBSERVED, 30.0, known)
+        made.append(Trial(f"t{i:03d}", moved, diagnosis=("healthy", "stroke", "ataxia")[i % 3]))
+    return made
+
+
+@pytest.fixture
+def inputs(monkeypatch):
+    def truths(trial, start_s, end_s):
+        sick = trial.diagnosis != "healthy"
+        speed = 0.6 + 0.4 * (int(trial.trial_id[1:]) % 3)
+        return {"diagnosis": trial.diagnosis, "impairment": "yes" if sick else "no", "speed": speed}
+
+    def evaluation(trial, cfg):
+        return [crops.Crop(4, trial.trajectory.frames, False, OBSERVED)]
+
+    monkeypatch.setattr(run, "QUESTIONS", QUESTIONS)
+    monkeypatch.setattr(run, "truths", truths)
+    monkeypatch.setattr(run.crops, "evaluation", evaluation)
+    params = decoder.init(jax.random.key(0), CFG, Vocabulary.size)
+    model = predict.LanguageModel(params, CFG, Vocabulary(), batch_size=8)
+    split = {"train": trials(0, 60), "validation": [], "test": trials(60, 9)}
+    return run.Inputs(split, model, model, Codec(), {}, {"train": 1.5}, {})
+
+
+def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
+    shown = []
+    found = run.evaluate(EXPERIMENT, inputs, tmp_path, lambda *what: shown.append(what))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "metrics.json",
+        "predictions.jsonl",
+        "report.html",
+    ]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(found))
+    assert metrics["test_participants"] == 5
+    assert {"text_only", "constant", "label_prior", "speed_only", "length_only", "mean_pose"} <= set(
+        metrics["controls"]
+    )
+    assert metrics["families"]["diagnosis"]["n"] == 9 and metrics["families"]["gait"]["speed"]["n"] == 9
+    assert metrics["wall_seconds"]["train"] == 1.5 and metrics["wall_seconds"]["evaluate"] > 0
+
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    said = [row for row in rows if row["source"] == "model" and row["question"] == "diagnosis"]
+    right = np.mean([row["truth"] == row["answer"] for row in said])
+    assert metrics["families"]["diagnosis"]["accuracy"] == pytest.approx(right)
+    assert {row["participant"] for row in rows} == {f"p{i:03d}" for i in range(30, 35)}
+    # Every crop starts after four frames of its trial.
+    assert all(row["start_s"] == pytest.approx(4 / 30) for row in rows)
+    assert "NaN" not in (tmp_path / "predictions.jsonl").read_text()
+    assert shown[-1] == ("report", 1, 1)
+
+    # Speed is in the movement for a control that measures it.
+    assert (
+        metrics["controls"]["speed_only"]["gait"]["speed"]["mae"]
+        < metrics["controls"]["constant"]["gait"]["speed"]["mae"]
+    )
+
+
+def test_nobody_held_out_is_refused(inputs, tmp_path):
+    nobody = dataclasses.replace(inputs, trials={**inputs.trials, "test": []})
+    with pytest.raises(InputError, match="simulate more"):
+        run.evaluate(EXPERIMENT, nobody, tmp_path, lambda *what: None)
+    assert list(tmp_path.iterdir()) == []
