@@ -3,11 +3,13 @@
     python benchmarks/codec.py [--participants 96] [--steps 1200] [--quick] [--only rvq,fsq] [--json]
 
 Every back end is trained on the same participants for the same number of steps, once on the clean cohort and once on
-the one with markerless noise, and judged on other participants. The cohort is simulated here; its configuration is
-that of configs/cohort_30h.py with fewer participants.
+the one with markerless noise, and judged on other participants. The cohort, the whole protocol and all etiologies, is
+simulated here from the seed of configs/development.py: back ends are chosen by these figures, so none of these people
+may be a test participant of a run.
 """
 
 import dataclasses
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -24,6 +26,7 @@ from biomechgpt_jax.cohort.simulate import participant_trials
 from biomechgpt_jax.evaluation.codec import reconstruction
 from biomechgpt_jax.tasks import codec as training
 
+_DEVELOPMENT = Path(__file__).parent.parent / "configs" / "development.py"
 # The longest that the language model is shown at once would be 32 s.
 LONGEST_S = 32.0
 BACK_ENDS = {
@@ -47,7 +50,8 @@ BACK_ENDS = {
 
 def cohort(participants: range, noise: str) -> list[Trial]:
     """Trials of some participants, at most 32 seconds of each."""
-    cfg = config.Cohort(participants=participants.stop, hours=30.0, noise=noise)  # type: ignore[arg-type]
+    seed = runpy.run_path(str(_DEVELOPMENT))["SEED"]
+    cfg = config.Cohort(participants=participants.stop, hours=30.0, seed=seed, noise=noise)  # type: ignore[arg-type]
     trials = [trial for index in participants for trial in participant_trials(cfg, index)]
     return [_cut(trial) for trial in trials]
 

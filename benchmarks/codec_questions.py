@@ -1,13 +1,13 @@
-"""Answers of an otherwise equal quickstart with each back end of the motion codec.
+"""Answers of an otherwise equal experiment with each back end of the motion codec.
 
     python benchmarks/codec_questions.py [--only fsq,rvq] [--participants 256] [--workdir DIR] [--json]
 
-Every back end is trained on the same participants of the quickstart's cohort, and a language model of the same size for
-the same number of steps on its tokens; the figures are those of the quickstart's report, on held-out participants. A
-longer movement takes fewer tokens with some back ends, so that a row of the same length holds more questions. The last
-figure of a back end, `answers`, is the mean of six shares: accuracy of the activity, AUROC of impairment, macro-F1 of
-the diagnosis, and the correlations of walking speed, cadence and timed up and go. The default is the back end with the
-best of them.
+Every back end is trained on the same participants of the development cohort (configs/development.py), and a language
+model of the same size for the same number of steps on its tokens; the figures are those of the report, on held-out
+participants of that cohort. A longer movement takes fewer tokens with some back ends, so that a row of the same length
+holds more questions. The last figure of a back end, `answers`, is the mean of six shares: accuracy of the activity,
+AUROC of impairment, macro-F1 of the diagnosis, and the correlations of walking speed, cadence and timed up and go. The
+back end with the best of them is the one to take as the default.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from figures import Figure, parser, publish
 from biomechgpt_jax import config, pipeline
 from biomechgpt_jax.workdir import Workdir
 
-_QUICKSTART = Path(__file__).parent.parent / "configs" / "quickstart.py"
+_DEVELOPMENT = Path(__file__).parent.parent / "configs" / "development.py"
 # The control without movement is not compared.
 _TEXT_ONLY_STEPS = 1
 # Family, question in it, metric, unit and whether more is better.
@@ -68,7 +68,7 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=0, help="of the codec; 0: as many as its configuration says")
     arguments.add_argument("--workdir", type=Path, help="kept; by default a temporary one")
     options = arguments.parse_args()
-    base: config.Experiment = runpy.run_path(str(_QUICKSTART))["config"]()
+    base: config.Experiment = runpy.run_path(str(_DEVELOPMENT))["config"]()
     hours = base.cohort.hours * options.participants / base.cohort.participants
     cohort = dataclasses.replace(base.cohort, participants=options.participants, hours=hours)
     base = dataclasses.replace(base, cohort=cohort, text_only_steps=_TEXT_ONLY_STEPS)

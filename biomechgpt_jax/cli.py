@@ -35,7 +35,7 @@ exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run
 Research software, not a medical device."""
 
 # Options of a verb with a configuration that are not fields of it.
-_STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner", "--report", "--topology", "--num-slices")
+_STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner", "--report", "--people", "--topology", "--num-slices")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,7 +76,14 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument(
                 "--report",
                 action="store_true",
-                help="write tokenizer/report.html and tokenizer/fidelity.json: what the codec keeps of held-out people",
+                help="write tokenizer/report.html and tokenizer/fidelity.json: what the codec keeps of people it was "
+                "not trained on, the validation participants of the run",
+            )
+            stage.add_argument(
+                "--people",
+                metavar="DATASET",
+                help="with --report: a `movements` dataset of other people to measure instead, such as a development "
+                "cohort (configs/development.py)",
             )
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
     ask = verbs.add_parser("ask", help="answer a question about a motion file", allow_abbrev=False)
@@ -210,6 +217,8 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
             f"{options.verb}: no configuration file is given and {workdir} holds no run; give one such as "
             "configs/quickstart.py"
         )
+    if getattr(options, "people", None) and not options.report:
+        raise InputError("tokenizer: --people names whom --report measures; give --report as well")
     from biomechgpt_jax import pipeline
 
     _keep_compilations(workdir)
@@ -221,7 +230,8 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     if getattr(options, "report", False):
         from biomechgpt_jax.stages.tokenizer import report_codec
 
-        made = distributed.share("report", lambda: json.dumps(report_codec(experiment, workdir)))
+        people = Path(options.people) if options.people else None
+        made = distributed.share("report", lambda: json.dumps(report_codec(experiment, workdir, people)))
         outcome = outcome | {"fidelity": json.loads(made)}
     if not distributed.first():
         return 0

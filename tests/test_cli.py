@@ -111,7 +111,7 @@ from biomechgpt_jax import config as c
 def config():
     return c.Experiment(
         name="tiny",
-        cohort=c.Cohort(participants=10, hours=0.02, noise="none", activities=("chair_rise", "tug")),
+        cohort=c.Cohort(participants=10, hours=0.02, seed=1, noise="none", activities=("chair_rise", "tug")),
         tokenizer=c.Tokenizer(steps=20, width=16, depth=1),
         evaluation=c.Evaluation(bootstrap=20),
     )
@@ -134,7 +134,7 @@ def test_tokenizer_report_is_made_also_when_the_stage_is_done(tmp_path: Path, mo
     assert said.stderr.count("done before") == 2
     found = json.loads((tokenizer / "fidelity.json").read_text())
     assert json.loads(said.stdout)["fidelity"] == found
-    # The held-out trials are so few that the stage measured all of them.
+    # The trials of validation participants are so few that the stage measured all of them.
     shared = [name for name in quick if not name.startswith(("healthy", "impaired", "by_group"))]
     assert {name: found[name] for name in shared} == pytest.approx({name: quick[name] for name in shared}, rel=1e-3)
     text = (tokenizer / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""The report of a motion codec on held-out participants: one HTML file that needs nothing else, and its figures."""
+"""The report of a motion codec on people it was not trained on: one self-contained HTML file, and its figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def write(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Measure a codec on the trials of held-out participants and write `fidelity.json` and `report.html`.
+    """Measure a codec on trials of participants it was not trained on, and write `fidelity.json` and `report.html`.
 
     Returns:
         The figures, NaN made None.
@@ -75,8 +75,8 @@ def write(
     found = codec_figures.gather(codec, trials, progress)
     if not found.index:
         raise InputError(
-            "the test split holds no trial as long as a token, so the codec cannot be reported on; simulate or import "
-            "more participants (a fifth of them is held out)"
+            "nobody in the validation split has a trial as long as a token, so the codec cannot be reported on; "
+            "simulate or import more participants (5 % of them validate), or give other people: --people DATASET"
         )
     figures = clean(codec_figures.figures(codec, found, resamples, seed, MOST_CODES))
     figures["data"] |= {"synthetic": origin.synthetic, "noise": origin.noise}
@@ -172,8 +172,8 @@ def html(
         page.Section(
             "layers",
             "Use of the codes",
-            "On held-out participants. Perplexity is the number of codes that would be in use if all were used "
-            "equally often.",
+            "On participants that the codec was not trained on. Perplexity is the number of codes that would be in use "
+            "if all were used equally often.",
             codec_sections.layers(figures),
         ),
         page.Section(
@@ -221,7 +221,7 @@ def _head(codec: MotionCodec, figures: Mapping[str, Any], origin: Origin) -> str
     return (
         f"<p>Run “{escape(origin.name)}”: {name}, {layers}, {figures['tokens_per_second']:.3g} tokens a second "
         f"({figures['bits_per_second']:.0f} bits/s), digest {codec.digest[:12]}. Measured on {data['trials']:,} trials "
-        f"({data['hours']:.2g} hours) of {data['participants']} held-out participants{health} of {kind}, which has "
+        f"({data['hours']:.2g} hours) of {data['participants']} participants{health} of {kind}, which has "
         f"{origin.participants:,} participants and {origin.trials:,} trials in all.{noisy}</p>"
         f'<p class="small">{what}This is research software, not a medical device.</p>'
     )

@@ -4,15 +4,16 @@ import dataclasses
 import functools
 import itertools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from biomechgpt_jax import config
 from biomechgpt_jax.answering.predictions import write_json
+from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec import dct
 from biomechgpt_jax.codec.backends import MotionCodec
-from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.codec import reconstruction
 from biomechgpt_jax.parallel import distributed
@@ -25,11 +26,13 @@ from biomechgpt_jax.tokenizer.text import TextTokenizer
 from biomechgpt_jax.training.loop import Places
 from biomechgpt_jax.workdir import Workdir
 
-# Held-out trials that the tokenizer stage measures its codec on; `--report` takes all.
+# Trials of validation participants that the stage measures its codec on; `--report` takes all of them.
 _STAGE_TRIALS = 80
 
 
 def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
+    """Train the motion codec and the text tokenizer, and measure the codec on validation participants."""
+
     def report(step: int, logged: dict[str, Any]) -> None:
         loss = logged.get("loss")
         progress.update(step, cfg.tokenizer.steps, f"step {step}" + (f", loss {loss:.4f}" if loss is not None else ""))
@@ -55,40 +58,58 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
 
 
 def _keep_codec(cfg: config.Experiment, work: Workdir, progress: Progress, codec: MotionCodec) -> dict[str, Any]:
-    """Train the text tokenizer, write both, and measure the codec."""
+    """Train the text tokenizer, write both, and measure the codec on validation participants.
 
+    Test participants are not looked at: whoever compares codecs by these figures makes a choice.
+    """
     text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
     shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # a codec that is done is never resumed
-    test = list(itertools.islice(movements.read(work.movements, "test"), _STAGE_TRIALS))
-    measured = reconstruction.measure(
-        codec,
-        [trial.trajectory.coordinates for trial in test],
-        [trial.trajectory.observed for trial in test],
-        [trial.diagnosis == "healthy" if trial.diagnosis else None for trial in test],
-        [trial.true_coordinates for trial in test] if any(len(trial.clean) for trial in test) else None,
-    )
+    measured = _measure(codec, list(itertools.islice(movements.read(work.movements, "validation"), _STAGE_TRIALS)))
     write_json(work.codec_fidelity, measured)
-    progress.done(f"{made.codes} motion codes, {text.size} pieces; " + _words(measured))
+    fidelity = _words(measured) if measured else "fidelity not measured: nobody is in the validation split"
+    progress.done(f"{made.codes} motion codes, {text.size} pieces; {fidelity}")
     return {"digest": made.digest, "fidelity": measured}
 
 
-def report_codec(cfg: config.Experiment, workdir: Path, show: bool = True) -> dict[str, Any]:
-    """Write `tokenizer/report.html` and `tokenizer/fidelity.json` about the stored codec, on the test participants.
+def _measure(codec: MotionCodec, trials: Sequence[Trial]) -> dict[str, float]:
+    """Fidelity of the codec (see `reconstruction.measure`); empty without trials."""
+    if not trials:
+        return {}
+    return reconstruction.measure(
+        codec,
+        [trial.trajectory.coordinates for trial in trials],
+        [trial.trajectory.observed for trial in trials],
+        [trial.diagnosis == "healthy" if trial.diagnosis else None for trial in trials],
+        [trial.true_coordinates for trial in trials] if any(len(trial.clean) for trial in trials) else None,
+    )
+
+
+def report_codec(
+    cfg: config.Experiment, workdir: Path, people: Path | None = None, show: bool = True
+) -> dict[str, Any]:
+    """Write `tokenizer/report.html` and `tokenizer/fidelity.json` about the stored codec.
+
+    Args:
+        cfg: the experiment that made the codec.
+        workdir: where it lies.
+        people: a `movements` dataset of other people, all of whom are used, such as a development cohort; None: the
+            validation participants of the run. Its test participants are left to `evaluate`.
+        show: whether to show progress.
 
     Returns:
         The figures, as of `evaluation.codec.figures.figures`.
 
     Raises:
-        InputError: nobody is in the test split, or there is no codec or no data set.
+        InputError: there is nobody to measure, somebody in `people` trained the codec, or there is no codec or dataset.
     """
-
     work = Workdir(workdir)
     codec, _ = vocabulary.load(work.tokenizer)
-    facts = store.metadata(work.movements)
+    dataset = people or work.movements
+    facts = store.metadata(dataset)
     noise = cfg.cohort.noise if facts.get("synthetic", True) else ""
-    trials = movements.read(work.movements, "test")
+    trials = _strangers(people, work.movements) if people else list(movements.read(work.movements, "validation"))
     with Progress("codec report", show) as progress:
         found = codec_report.write(
             work.tokenizer,
@@ -99,8 +120,25 @@ def report_codec(cfg: config.Experiment, workdir: Path, show: bool = True) -> di
             cfg.evaluation.seed,
             lambda done, whole: progress.update(done, whole, f"{done} of {whole} trials"),
         )
-        progress.done(f"{found['data']['participants']} held-out participants, {work.codec_report}")
+        progress.done(f"{found['data']['participants']} participants, {work.codec_report}")
     return found
+
+
+def _strangers(people: Path, known: Path) -> list[Trial]:
+    """All trials of a dataset none of whose participants is in the training split of another one.
+
+    Raises:
+        InputError: a participant is.
+    """
+    trials = [trial for split in splits.SPLITS for trial in movements.read(people, split)]
+    trained = {trial.participant for trial in movements.read(known, "train")}
+    shared = sorted(trained & {trial.participant for trial in trials})
+    if shared:
+        raise InputError(
+            f"--people {people}: participant {shared[0]} is in the training split of {known}; "
+            "simulate people of another seed (configs/development.py)"
+        )
+    return trials
 
 
 def _words(measured: Mapping[str, float]) -> str:

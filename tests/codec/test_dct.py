@@ -216,7 +216,7 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
 
 def test_a_small_run_packs_with_it(tmp_path: Path) -> None:
     cfg = config.Experiment(
-        cohort=config.Cohort(participants=14, hours=0.01),
+        cohort=config.Cohort(participants=14, hours=0.01, seed=1),
         tokenizer=dataclasses.replace(PAIRS, dct_rate=10.0),
         pack=config.Pack(crops_per_trial=1),
     )

@@ -1,5 +1,7 @@
 """The tokenizer stage stops at SIGTERM, resumes, and leaves what an undisturbed one leaves."""
 
+import dataclasses
+import json
 import os
 import signal
 import threading
@@ -9,6 +11,12 @@ from pathlib import Path
 import pytest
 
 from biomechgpt_jax import config, pipeline
+from biomechgpt_jax.biomechanics.trajectory import Trial, replace
+from biomechgpt_jax.cohort.simulate import simulate
+from biomechgpt_jax.data import movements
+from biomechgpt_jax.data.splits import split_of
+from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.stages.tokenizer import report_codec
 from biomechgpt_jax.training import metrics
 
 STEPS = 120
@@ -47,3 +55,38 @@ def test_a_stopped_stage_resumes_and_makes_the_same_tokenizer(tmp_path: Path) ->
     assert pipeline.run(TOY, stopped, "tokenizer", show=False)["digest"] == wanted["digest"]
     assert [entry["step"] for entry in metrics.read(log)] == list(range(1, STEPS + 1))
     assert not (stopped / "tokenizer" / "checkpoints").exists()
+
+
+def in_slow_motion(trial: Trial) -> Trial:
+    """The trial with each frame shown twice: another movement of the same person."""
+    doubled = trial.trajectory.coordinates.repeat(2, axis=0)
+    return dataclasses.replace(trial, trajectory=replace(trial.trajectory, coordinates=doubled), clean=doubled)
+
+
+def test_nobody_in_the_test_split_has_a_say_in_what_is_told_of_a_codec(tmp_path: Path) -> None:
+    # Of these ten, participants 3 and 8 are in the validation split and participant 1 in the test split.
+    cohort = config.Cohort(participants=10, hours=0.01, seed=1, activities=("walk_free",))
+    cfg = dataclasses.replace(TOY, cohort=cohort, tokenizer=dataclasses.replace(TOY.tokenizer, steps=10))
+    trials = list(simulate(cohort, lambda trials, hours: None))
+    assert {split_of(trial.participant) for trial in trials} == {"train", "validation", "test"}
+    said, reported = {}, {}
+    for changed in ("nobody", "test", "validation"):
+        work = tmp_path / changed
+        altered = [in_slow_motion(trial) if split_of(trial.participant) == changed else trial for trial in trials]
+        movements.write(altered, work / "movements", {"synthetic": False})
+        said[changed] = json.dumps(pipeline.run(cfg, work, "tokenizer", show=False)["fidelity"])  # NaN is its own equal
+        reported[changed] = report_codec(cfg, work, show=False)
+    assert said["test"] == said["nobody"] and reported["test"] == reported["nobody"]
+    assert said["validation"] != said["nobody"] and reported["validation"] != reported["nobody"]
+
+
+def test_other_people_can_be_measured_but_none_that_the_codec_was_trained_on(tmp_path: Path) -> None:
+    cfg = dataclasses.replace(TOY, tokenizer=dataclasses.replace(TOY.tokenizer, steps=10))
+    pipeline.run(cfg, tmp_path / "run", "tokenizer", show=False)
+    others = dataclasses.replace(cfg, cohort=dataclasses.replace(cfg.cohort, participants=4, hours=0.001, seed=1000))
+    pipeline.run(others, tmp_path / "others", "simulate", show=False)
+    found = report_codec(cfg, tmp_path / "run", tmp_path / "others" / "movements", show=False)
+    assert found["data"]["participants"] == 4
+    assert json.loads((tmp_path / "run" / "tokenizer" / "fidelity.json").read_text()) == found
+    with pytest.raises(InputError, match="training split"):
+        report_codec(cfg, tmp_path / "run", tmp_path / "run" / "movements", show=False)
