@@ -49,6 +49,7 @@ def test_a_group_alone_performs_what_it_performs_in_the_cohort(in_memory) -> Non
         np.testing.assert_array_equal(trial.trajectory.coordinates, last[name].trajectory.coordinates)
 
 
+@pytest.mark.beam
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_write_the_trials_of_one_process(in_memory, beam, tmp_path, workers) -> None:
     _, digest, alone = in_memory
@@ -66,11 +67,13 @@ def test_workers_write_the_trials_of_one_process(in_memory, beam, tmp_path, work
     assert [path.name for path in tmp_path.iterdir()] == ["movements"]
 
 
+@pytest.mark.beam
 def test_another_seed_is_another_dataset(in_memory, beam, tmp_path) -> None:
     small = dataclasses.replace(COHORT, participants=2, hours=1e-3)
     assert beam.write(small, tmp_path / "a", {}) != beam.write(dataclasses.replace(small, seed=1), tmp_path / "b", {})
 
 
+@pytest.mark.beam
 @pytest.mark.parametrize(
     ("options", "says"),
     [
