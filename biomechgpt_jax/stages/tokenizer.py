@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from biomechgpt_jax import config
-from biomechgpt_jax.answering.predictions import write_json
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec import dct
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.codec import reconstruction
+from biomechgpt_jax.files import write_json
 from biomechgpt_jax.parallel import distributed
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.questions import registry
