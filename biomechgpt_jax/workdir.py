@@ -122,7 +122,7 @@ def open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
                 "git_revision": git_revision(),
                 "environment": distributed.environment(),
             }
-            # Exactly as it is, and not `files.write_json`: `load_experiment` must read back the same numbers.
+            # Not `files.write_json`, which has no infinity: `load_experiment` must get back the same numbers.
             write_text(root / "config.json", json.dumps(described, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"--workdir {root}: {error.strerror}; give a directory that can be written") from error

@@ -64,13 +64,13 @@ class Codec:
         """
         live = [len(movement) // self.stride * self.stride for movement in coordinates]
         cut = batching.pieces(live, reach(self.config))
-        shown = [coordinates[piece.movement][piece.begin : piece.end] for piece in cut]
+        parts = [coordinates[piece.movement][piece.begin : piece.end] for piece in cut]
         masks = [observed[piece.movement] for piece in cut]
         lengths = [piece.end - piece.begin for piece in cut]
         encoded = [np.zeros((0, self.layers), np.int32)] * len(cut)
         for chosen, rows, frames in batching.batches(lengths):
             q_BTC, mask_BC, lengths_B = batching.pad_batch(
-                [shown[i] for i in chosen], [masks[i] for i in chosen], [lengths[i] for i in chosen], rows, frames
+                [parts[i] for i in chosen], [masks[i] for i in chosen], [lengths[i] for i in chosen], rows, frames
             )
             codes_BSQ = np.asarray(_encode(self.config, self._parts(), q_BTC, mask_BC, lengths_B))
             for row, i in enumerate(chosen):
@@ -97,8 +97,8 @@ class Codec:
             lengths_B = np.zeros(rows, np.int32)
             for row, i in enumerate(chosen):
                 piece = cut[i]
-                shown = tokens[piece.movement][piece.begin // self.stride : piece.end // self.stride]
-                codes_BSQ[row, : len(shown)], lengths_B[row] = shown, piece.end - piece.begin
+                part = tokens[piece.movement][piece.begin // self.stride : piece.end // self.stride]
+                codes_BSQ[row, : len(part)], lengths_B[row] = part, piece.end - piece.begin
             features_BTC = np.asarray(_decode(self.config, self._parts(), codes_BSQ, lengths_B))
             for row, i in enumerate(chosen):
                 decoded[i] = features_BTC[row, cut[i].keep]

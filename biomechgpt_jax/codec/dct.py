@@ -150,9 +150,9 @@ def fit(cfg: config.Tokenizer, trials: Trials, progress: Callable[[int, dict[str
         InputError: there is no movement, or it does not fit into so few tokens.
     """
     every = max(1, -(-sum(len(movement) for movement, _ in trials) // _SAMPLE))
-    shown = [movement for movement, _ in trials[::every]]
+    movements = [movement for movement, _ in trials[::every]]
     masks = [np.asarray(seen, bool) for _, seen in trials[::every]]
-    features = features_of(shown, masks)
+    features = features_of(movements, masks)
     center = fit_scaling(features, [features_lib.feature_mask(seen) for seen in masks]).center
     spectra = [one for one in _spectra(features, masks, center, cfg.dct_frames) if len(one)]
     held_out = max(1, round(_HELD_OUT * len(spectra))) if len(spectra) > 1 else 0

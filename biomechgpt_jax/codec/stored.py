@@ -18,7 +18,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import write_atomically, write_text
 
 ARRAYS_FILE, DESCRIPTION_FILE = "codec.npz", "codec.json"
-MEND = "make it again with `biomechgpt tokenizer`"
+REMEDY = "make it again with `biomechgpt tokenizer`"
 # The fields of the configuration that decide what a token means; the others only say how the codec was trained.
 _NETWORK = ("quantizer", "levels", "codebooks", "codebook_size", "code_size", "width", "depth", "stride")
 _MEANING = {"fsq": _NETWORK, "vq": _NETWORK, "dct": ("quantizer", "codebooks", "codebook_size", "dct_frames")}
@@ -49,7 +49,7 @@ def write(directory: Path | str, cfg: config.Tokenizer, arrays: Arrays) -> None:
         "coordinates": COORDINATES,
         "rate_hz": config.CANONICAL_RATE_HZ,
     }
-    # Exactly as it is, and not `files.write_json`: `read` must get back the same numbers.
+    # Not `files.write_json`, which has no infinity: `read` must get back the same numbers.
     write_text(directory / DESCRIPTION_FILE, json.dumps(description, indent=1) + "\n")
 
 
@@ -63,10 +63,10 @@ def refuse_damage(directory: Path | str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"{error.filename}: no motion codec here; {MEND}") from error
+        raise InputError(f"{error.filename}: no motion codec here; {REMEDY}") from error
     except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{directory}: the motion codec is damaged ({reason}); {MEND}") from error
+        raise InputError(f"{directory}: the motion codec is damaged ({reason}); {REMEDY}") from error
 
 
 def read(directory: Path | str) -> tuple[config.Tokenizer, dict[str, np.ndarray]]:
@@ -82,11 +82,11 @@ def read(directory: Path | str) -> tuple[config.Tokenizer, dict[str, np.ndarray]
     cfg = config.Tokenizer(**(fields | {"levels": tuple(fields["levels"])}))
     if tuple(description["coordinates"]) != COORDINATES:
         raise InputError(
-            f"{directory / DESCRIPTION_FILE}: its coordinates are not those of this version in their order; {MEND}"
+            f"{directory / DESCRIPTION_FILE}: its coordinates are not those of this version in their order; {REMEDY}"
         )
     with np.load(directory / ARRAYS_FILE, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     actual = digest(cfg, arrays)
     if actual != wanted:
-        raise InputError(f"{directory}: the codec has digest {actual}, its description says {wanted}; {MEND}")
+        raise InputError(f"{directory}: the codec has digest {actual}, its description says {wanted}; {REMEDY}")
     return cfg, arrays

@@ -105,10 +105,10 @@ class SentencePieceTokenizer:
         Raises:
             InputError: it is missing or damaged.
         """
-        path, mend = Path(directory) / MODEL_FILE, "make it again with `biomechgpt tokenizer`"
+        path, remedy = Path(directory) / MODEL_FILE, "make it again with `biomechgpt tokenizer`"
         try:
             return cls(path.read_bytes())
         except OSError as error:
-            raise InputError(f"{path}: no text tokenizer here; {mend}") from error
+            raise InputError(f"{path}: no text tokenizer here; {remedy}") from error
         except RuntimeError as error:  # what SentencePiece raises for a model that it cannot parse
-            raise InputError(f"{path}: the text tokenizer is damaged; {mend}") from error
+            raise InputError(f"{path}: the text tokenizer is damaged; {remedy}") from error

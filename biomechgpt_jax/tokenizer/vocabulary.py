@@ -127,17 +127,17 @@ def load(directory: Path | str) -> tuple[MotionCodec, Vocabulary]:
         InputError: a file is missing or damaged, or the parts do not belong together (both digests are shown).
     """
     path = Path(directory) / VOCABULARY_FILE
-    mend = "make the tokenizer again with `biomechgpt tokenizer`"
+    remedy = "make the tokenizer again with `biomechgpt tokenizer`"
     try:
         description = json.loads(path.read_text())
         wanted = description["digest"]
         kind = str(description.get("text_kind", "sentencepiece"))  # earlier versions had this kind alone
     except OSError as error:
-        raise InputError(f"{path}: no vocabulary here; {mend}") from error
+        raise InputError(f"{path}: no vocabulary here; {remedy}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the vocabulary is damaged; {mend}") from error
+        raise InputError(f"{path}: the vocabulary is damaged; {remedy}") from error
     codec = backends.load(directory)
     vocabulary = Vocabulary(load_text(directory, kind), codec.codes, codec.digest, codec.layers)
     if wanted != vocabulary.digest:
-        raise InputError(f"{path}: digest {wanted} does not match {vocabulary.digest} of the files beside it; {mend}")
+        raise InputError(f"{path}: digest {wanted} does not match {vocabulary.digest} of the files beside it; {remedy}")
     return codec, vocabulary
