@@ -49,7 +49,7 @@ def check(tokens: Sequence[np.ndarray], codes: int, layers: int) -> None:
         if len(own) and not 0 <= np.min(own) <= np.max(own) < codes:
             raise InputError(f"decode: movement {number} has codes outside 0..{codes - 1}; use its own codec")
         if np.ndim(own) != 2 or np.shape(own)[1] != layers:
-            raise InputError(f"decode: movement {number} does not have {layers} codes per token; use its own codec")
+            raise InputError(f"decode: movement {number} does not have {layers} codes a token; use its own codec")
 
 
 def size(cfg: config.Tokenizer) -> int:
