@@ -38,8 +38,7 @@ from quickstart_rows import pack, quickstart
 from biomechgpt_jax import config, overrides
 from biomechgpt_jax.data import loader
 from biomechgpt_jax.model import decoder
-from biomechgpt_jax.packing import rows as packing
-from biomechgpt_jax.packing.rows import Branch, Item
+from biomechgpt_jax.packing.rows import Branch, Item, assign_rows, lay_out_row
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.tasks import language
 
@@ -65,14 +64,14 @@ def questions(rows: Sequence[Rows]) -> list[Item]:
             for number in range(1, int(row["branches"][here].max()) + 1):
                 of = here & (row["branches"] == number)
                 answer = int(np.argmax(row["loss_weights"][of] > 0))
-                found.append(Item(trunk, (Branch(row["tokens"][of], answer, int(row["families"][of][0])),)))
+                found.append(Item(trunk, (Branch(row["tokens"][of], answer),)))
     return found
 
 
 def packed(items: Sequence[Item], pad: int) -> list[Rows]:
     """Items in rows, by the packing of the project."""
-    order = packing.assign([item.length for item in items], LENGTH)
-    return [packing.lay_out([items[i] for i in row], LENGTH, pad) for row in order]
+    order = assign_rows([item.length for item in items], LENGTH)
+    return [lay_out_row([items[i] for i in row], LENGTH, pad) for row in order]
 
 
 def stacked(rows: Sequence[Rows]) -> Rows:
@@ -196,7 +195,7 @@ def throughput(size: str, ours: list[Rows], items: list[Item], words: Any, round
     if torch is not None:
         peer = InTorch(experiment, trainer.params)
         sequences = [mixed[i * SEQUENCES : (i + 1) * SEQUENCES] for i in range(BATCHES)]
-        alone = stacked([packing.lay_out([item], LENGTH, words.pad) for item in sequences[0]])
+        alone = stacked([lay_out_row([item], LENGTH, words.pad) for item in sequences[0]])
         with torch.no_grad():
             apart = abs(peer.loss(sequences[0]).item() / trainer.loss([alone], words.size) - 1)
         if apart > CLOSE:
@@ -231,7 +230,7 @@ def held_out(
     each = asked(ours) / len(ours) * ROWS  # questions of a step
     count = max(1, round(each / (len(items) / len(single))))
     padded = [
-        stacked([*some, *[packing.lay_out([], LENGTH, words.pad)] * (ROWS - len(some))])
+        stacked([*some, *[lay_out_row([], LENGTH, words.pad)] * (ROWS - len(some))])
         for some in (test[first : first + ROWS] for first in range(0, len(test), ROWS))
     ]
     losses, seen = {}, {}

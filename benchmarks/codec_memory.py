@@ -39,7 +39,7 @@ _CHILD = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from biomechgpt_jax.tokenizer import backends
+from biomechgpt_jax.codec import backends
 
 def gib(name):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -26,7 +26,7 @@ from quickstart_rows import pack, quickstart
 
 from biomechgpt_jax import config, overrides
 from biomechgpt_jax.data import loader, store
-from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import assign_rows
 from biomechgpt_jax.parallel import feed
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.tasks import language
@@ -46,7 +46,7 @@ def filled(lengths: np.ndarray, row_length: int, count: int) -> tuple[float, flo
     """Percent of the positions filled by so many items of these lengths, and the seconds of placing them."""
     drawn = np.random.default_rng(0).choice(lengths[lengths <= row_length], count).tolist()
     begin = time.perf_counter()
-    rows = packing.assign(drawn, row_length)
+    rows = assign_rows(drawn, row_length)
     return 100 * sum(drawn) / (len(rows) * row_length), time.perf_counter() - begin
 
 

@@ -11,7 +11,7 @@ from biomechgpt_jax.cohort.simulate import simulate
 from biomechgpt_jax.data import movements
 from biomechgpt_jax.packing import sequences
 from biomechgpt_jax.questions import registry
-from biomechgpt_jax.tokenizer.text import TextTokenizer
+from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 _QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.py"
@@ -39,7 +39,7 @@ def pack(
     movements.write(simulate(cfg.cohort, quiet), root / "movements", {})
     train = [(t.trajectory.coordinates, t.trajectory.observed) for t in movements.read(root / "movements", "train")]
     codec = dct.fit(cfg.tokenizer, train, quiet)
-    text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
+    text = SentencePieceTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     words = Vocabulary(text, codec.codes, codec.digest, codec.layers)
     reports = {}
     for length in row_lengths:

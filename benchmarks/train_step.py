@@ -36,7 +36,7 @@ from in_transformers import torch, transformers
 
 from biomechgpt_jax import config, overrides
 from biomechgpt_jax.model import flops
-from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import Branch, Item, lay_out_row
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.tasks import language
 
@@ -63,12 +63,12 @@ def packed_rows() -> dict[str, np.ndarray]:
     """Rows of two movements of 120 tokens with eight questions of 16 tokens each, of which four are the answer."""
     random = np.random.default_rng(1)
 
-    def item() -> packing.Item:
+    def item() -> Item:
         trunk = random.integers(TEXT_IDS, IDS, (120, 1)).astype(np.int32)
-        asked = [packing.Branch(random.integers(0, TEXT_IDS, 16).astype(np.int32), 12) for _ in range(8)]
-        return packing.Item(trunk, tuple(asked))
+        asked = [Branch(random.integers(0, TEXT_IDS, 16).astype(np.int32), 12) for _ in range(8)]
+        return Item(trunk, tuple(asked))
 
-    laid = [packing.lay_out([item(), item()], LENGTH, 0) for _ in range(ROWS)]
+    laid = [lay_out_row([item(), item()], LENGTH, 0) for _ in range(ROWS)]
     return {name: np.stack([row[name] for row in laid]) for name in laid[0]}
 
 

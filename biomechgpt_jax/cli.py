@@ -3,7 +3,6 @@
 import argparse
 import errno
 import json
-import math
 import os
 import sys
 import traceback
@@ -13,6 +12,7 @@ from typing import Any, NoReturn
 
 from biomechgpt_jax import __version__
 from biomechgpt_jax.errors import InputError, LoneError, RunError
+from biomechgpt_jax.files import to_json
 from biomechgpt_jax.parallel import distributed
 
 _STAGES = {
@@ -282,15 +282,7 @@ def _keep_compilations(workdir: Path) -> None:
 
 def _print_json(value: Any) -> None:
     """One line on standard output; JSON has no NaN, so what is not finite becomes null."""
-
-    def finite(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {key: finite(inner) for key, inner in part.items()}
-        if isinstance(part, list | tuple):
-            return [finite(inner) for inner in part]
-        return None if isinstance(part, float) and not math.isfinite(part) else part
-
-    print(json.dumps(finite(value), allow_nan=False))
+    print(to_json(value))
 
 
 def _closing(found: dict[str, Any], workdir: Path) -> None:

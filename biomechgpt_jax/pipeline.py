@@ -13,6 +13,7 @@ from typing import Any
 from biomechgpt_jax import config
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.files import write_json
 from biomechgpt_jax.parallel import distributed, records
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.workdir import STAGES, Workdir
@@ -64,7 +65,8 @@ def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, b
                 outcome = make() if stage in _EVERYWHERE else distributed.on_first(f"outcome/{stage}", make)
                 seconds = round(time.monotonic() - started, 1)
                 if distributed.first():
-                    workdirs.write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
+                    work.marker(stage).parent.mkdir(exist_ok=True)
+                    write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
         inputs = workdirs.digest([inputs, outcome.get("digest", "")])
     return outcome
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from biomechgpt_jax import __version__, config
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.files import write_text
 from biomechgpt_jax.parallel import agreement, distributed
 
 STAGES = ("simulate", "tokenizer", "pack", "train", "evaluate")
@@ -90,14 +91,6 @@ def read_marker(work: Workdir, stage: str) -> dict[str, Any]:
         return {}
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a file that a reader sees whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
-
-
 def git_revision() -> str:
     """The commit of the program's own source, or nothing."""
     try:
@@ -123,15 +116,14 @@ def open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
             root.mkdir(parents=True, exist_ok=True)
         agreement.check_start(root, cfg)
         if distributed.first():
-            write_json(
-                root / "config.json",
-                {
-                    "experiment": dataclasses.asdict(dataclasses.replace(cfg, distributed=config.Distributed())),
-                    "version": __version__,
-                    "git_revision": git_revision(),
-                    "environment": distributed.environment(),
-                },
-            )
+            described = {
+                "experiment": dataclasses.asdict(dataclasses.replace(cfg, distributed=config.Distributed())),
+                "version": __version__,
+                "git_revision": git_revision(),
+                "environment": distributed.environment(),
+            }
+            # Not `files.write_json`, which has no infinity: `load_experiment` must get back the same numbers.
+            write_text(root / "config.json", json.dumps(described, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"--workdir {root}: {error.strerror}; give a directory that can be written") from error
     return Workdir(root)

@@ -7,7 +7,7 @@ trunk for all its questions, then parsing. The text-only model answers the same 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import constraints, generation
 from biomechgpt_jax.model.asking import Request
-from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import Branch, Item, assign_rows, lay_out_row, make_branch
+from biomechgpt_jax.questions.question import Question
+from biomechgpt_jax.tokenizer import prompt
+from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 ROW_LENGTH = 512  # of the packed rows in which options are scored; longer only if one branch needs it
 ROUNDING = 128  # row lengths and prompt lengths are multiples of this: each compiles once
@@ -26,48 +29,13 @@ LONGEST_ANSWER = 12  # tokens of a decoded number
 Progress = Callable[[int, int], None]
 
 
-class QuestionLike(Protocol):
-    """What answering asks of a question."""
-
-    @property
-    def options(self) -> tuple[str, ...]: ...
-    @property
-    def kind(self) -> str: ...
-    def answer_text(self, value: Any) -> str: ...
-    def parse(self, text: str) -> float | str | None: ...
-
-
-class VocabularyLike(Protocol):
-    """What answering asks of the joint vocabulary: text pieces, then special tokens, then motion codes."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def trunk(self) -> int: ...
-    @property
-    def question(self) -> int: ...
-    @property
-    def answer(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def pad(self) -> int: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def motion_offset(self) -> int: ...
-    def motion(self, codes: np.ndarray) -> np.ndarray: ...
-    def encode_text(self, text: str) -> list[int]: ...
-    def decode_text(self, ids: Sequence[int]) -> str: ...
-
-
 @dataclass(frozen=True)
 class LanguageModel:
     """Parameters with what is needed to speak to them."""
 
     params: Any
     cfg: config.Model
-    vocabulary: VocabularyLike
+    vocabulary: Vocabulary
     batch_size: int = 32
 
 
@@ -75,25 +43,15 @@ class LanguageModel:
 class _Piece:
     """A segment of a packed row, and which option of which question each of its branches is."""
 
-    item: packing.Item
+    item: Item
     labels: tuple[tuple[int, str], ...]
-
-
-def _trunk(vocabulary: VocabularyLike, codes: np.ndarray | None) -> np.ndarray:
-    if codes is None:
-        return np.zeros((0, 1), np.int32)
-    return packing.trunk(vocabulary, codes)
-
-
-def _prompt(vocabulary: VocabularyLike, phrasing: str) -> np.ndarray:
-    return np.array([vocabulary.question, *vocabulary.encode_text(phrasing), vocabulary.answer], np.int32)
 
 
 def _rounded(length: int) -> int:
     return -(-length // ROUNDING) * ROUNDING
 
 
-_Options = list[tuple[packing.Branch, tuple[int, str]]]
+_Options = list[tuple[Branch, tuple[int, str]]]
 
 
 def _pieces(trunk: np.ndarray, options: _Options) -> list[_Piece]:
@@ -110,7 +68,7 @@ def _pieces(trunk: np.ndarray, options: _Options) -> list[_Piece]:
         groups[-1].append((branch, label))
         room -= len(branch.tokens)
     return [
-        _Piece(packing.Item(trunk, tuple(branch for branch, _ in group)), tuple(label for _, label in group))
+        _Piece(Item(trunk, tuple(branch for branch, _ in group)), tuple(label for _, label in group))
         for group in groups
     ]
 
@@ -121,7 +79,7 @@ def _score(model: LanguageModel, pieces: Sequence[_Piece], progress: Progress) -
         return {}
     lengths = [piece.item.length for piece in pieces]
     length = max(ROW_LENGTH, _rounded(max(lengths)))
-    rows = packing.assign(lengths, length)
+    rows = assign_rows(lengths, length)
     count = max(1, min(model.batch_size, len(rows)))
     layers = pieces[0].item.trunk.shape[1]
     text = model.vocabulary.motion_offset  # as in training, the softmax of an answer runs over text ids
@@ -129,7 +87,7 @@ def _score(model: LanguageModel, pieces: Sequence[_Piece], progress: Progress) -
     for first in range(0, len(rows), count):
         members = rows[first : first + count]
         members += [[]] * (count - len(members))  # empty rows: every batch has one shape
-        laid = [packing.lay_out([pieces[i].item for i in row], length, model.vocabulary.pad, layers) for row in members]
+        laid = [lay_out_row([pieces[i].item for i in row], length, model.vocabulary.pad, layers) for row in members]
         batch = {name: np.stack([row[name] for row in laid]) for name in laid[0]}
         logprobs = np.asarray(generation.branch_logprobs(model.params, batch, model.cfg, text), np.float64)
         for row, chosen in enumerate(members):
@@ -153,7 +111,7 @@ def _closed(
     model: LanguageModel,
     asked: Sequence[tuple[int, Asked]],
     codes: Sequence[np.ndarray] | None,
-    questions: Mapping[str, QuestionLike],
+    questions: Mapping[str, Question],
     progress: Progress,
 ) -> dict[int, Prediction]:
     vocabulary = model.vocabulary
@@ -167,16 +125,12 @@ def _closed(
     for group in of_movement.values():
         options: _Options = []
         for index, item in group if codes is not None else group[:1]:
-            prompt = _prompt(vocabulary, item.phrasing)
-            for option in questions[item.question].options:
-                answer = [
-                    *vocabulary.encode_text(questions[item.question].answer_text(option)),
-                    vocabulary.end,
-                ]
-                tokens = np.array([*prompt, *answer], np.int32)
-                options.append((packing.Branch(tokens, len(prompt)), (index, option)))
+            question = questions[item.question]
+            for option in question.options:
+                branch = make_branch(vocabulary, item.phrasing, question.answer_text(option))
+                options.append((branch, (index, option)))
         same_as |= {index: index if codes is not None else group[0][0] for index, _ in group}
-        trunk = _trunk(vocabulary, codes[group[0][0]] if codes is not None else None)
+        trunk = prompt.trunk(vocabulary, codes[group[0][0]] if codes is not None else None)
         pieces += _pieces(trunk, options)
     scores = _score(model, pieces, progress)
     found = {}
@@ -192,7 +146,7 @@ def _numbers(
     model: LanguageModel,
     asked: Sequence[tuple[int, Asked]],
     codes: Sequence[np.ndarray] | None,
-    questions: Mapping[str, QuestionLike],
+    questions: Mapping[str, Question],
 ) -> dict[int, Prediction]:
     vocabulary = model.vocabulary
     # All questions about a movement share its trunk; the same words about the same movement are asked once.
@@ -201,14 +155,13 @@ def _numbers(
     wanted = []
     for index, item in asked:
         what = (item.trial, item.start_s) if codes is not None else item.phrasing
-        trunks.setdefault(what, _trunk(vocabulary, codes[index] if codes is not None else None))
+        trunks.setdefault(what, prompt.trunk(vocabulary, codes[index] if codes is not None else None))
         places = asked_of.setdefault(what, {})
         wanted.append((what, places.setdefault(item.phrasing, len(places))))
     # An answer is text: motion codes and the other special tokens cannot be chosen.
-    special = min(vocabulary.pad, vocabulary.trunk, vocabulary.question, vocabulary.answer, vocabulary.end)
-    writable = constraints.tokens([*range(special), vocabulary.end])
+    writable = constraints.tokens(vocabulary.answer_ids())
     requests = [
-        Request(trunks[what], [_prompt(vocabulary, phrasing) for phrasing in places], [writable] * len(places))
+        Request(trunks[what], [prompt.question(vocabulary, phrasing) for phrasing in places], [writable] * len(places))
         for what, places in asked_of.items()
     ]
     decoded = generation.generate(
@@ -225,7 +178,7 @@ def _numbers(
     found = {}
     for (index, item), (what, place) in zip(asked, wanted, strict=True):
         tokens, logprobs = answers[what][place]
-        text = vocabulary.decode_text([int(token) for token in tokens if token != vocabulary.end])
+        text = vocabulary.decode_text(tokens)
         value = questions[item.question].parse(text)
         answer = float(value) if isinstance(value, (int, float)) else None
         found[index] = prediction(item, answer, float(np.exp(np.sum(logprobs, dtype=np.float64))))
@@ -241,7 +194,7 @@ def answers(
     model: LanguageModel,
     asked: Sequence[Asked],
     codes: Sequence[np.ndarray] | None,
-    questions: Mapping[str, QuestionLike],
+    questions: Mapping[str, Question],
     progress: Progress = _no_progress,
 ) -> list[Prediction]:
     """What the model answers, in the order of the questions.

@@ -1,11 +1,10 @@
 """What a model or a control answered to the questions of held-out participants."""
 
-import json
-import math
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
+
+from biomechgpt_jax.files import to_json, write_text
 
 
 class Prediction(TypedDict):
@@ -55,41 +54,10 @@ def by_question(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]
     return found
 
 
-def clean(value: Any) -> Any:
-    """The value as JSON can hold it: NaN and infinities become None, NumPy values plain Python."""
-    if isinstance(value, dict):
-        return {str(name): clean(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [clean(entry) for entry in value]
-    if isinstance(value, (str, bool, int)) or value is None:
-        return value
-    if hasattr(value, "tolist"):
-        return clean(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: to a temporary name beside it, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write one JSON document; what is not a number in it becomes null."""
-    write_text(path, json.dumps(clean(value), indent=2, allow_nan=False) + "\n")
-
-
-def write_lines(path: Path, by_source: dict[str, list[Prediction]]) -> None:
+def write_predictions(path: Path, by_source: Mapping[str, Sequence[Prediction]]) -> None:
     """Write predictions.jsonl: one JSON object a line, with who answered under "source"."""
     lines = (
-        json.dumps(clean({"source": source, **prediction}), allow_nan=False)
+        to_json({"source": source, **prediction})
         for source, predictions in by_source.items()
         for prediction in predictions
     )

@@ -12,7 +12,10 @@ from biomechgpt_jax.codec.codec import Codec
 
 
 class MotionCodec(Protocol):
-    """What every back end does; see `codec.Codec` for the meaning of each. A movement has len(codes) tokens."""
+    """The interface of every back end; `codec.Codec` documents its members.
+
+    The number of tokens of a movement is the length of its array of codes.
+    """
 
     config: config.Tokenizer
     digest: str
@@ -30,11 +33,12 @@ class MotionCodec(Protocol):
 
 
 def load(directory: Path | str) -> MotionCodec:
-    """Read the codec that `save` wrote, of whichever back end.
+    """Read the codec that `save` wrote; its configuration says which back end it is.
 
     Raises:
         InputError: a file is missing, damaged, of another program version or does not match the digest.
     """
-    with stored.refusing(directory):
+    with stored.refuse_damage(directory):
         cfg, arrays = stored.read(directory)
-        return dct.DctCodec.of(cfg, arrays) if cfg.quantizer == "dct" else Codec.of(cfg, arrays)
+        back_end = dct.DctCodec if cfg.quantizer == "dct" else Codec
+        return back_end.from_arrays(cfg, arrays)

@@ -1,4 +1,4 @@
-"""Movements of any length in a few padded shapes, so that few programs are compiled."""
+"""Movements of any length, padded to a few shapes so that few programs are compiled."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -19,14 +19,18 @@ _coordinates = jax.jit(features_lib.coordinates_from_features)
 
 
 def bucket(frames: int) -> int:
-    """The padded length in frames: 64 to 1024 by doubling, then multiples of 1024 (only features are that long)."""
+    """The padded length of a sequence in frames.
+
+    It doubles from 64 to 1024; beyond, where only features are computed, it is the next multiple of 1024.
+    """
     return next((length for length in _LENGTHS if frames <= length), -(-frames // 1024) * 1024)
 
 
 def batches(lengths: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
-    """Share sequences out to batches of one bucket each; empty sequences are left out.
+    """Distribute sequences over batches of one bucket each; empty sequences are left out.
 
-    Yields: (numbers of the sequences, rows of the batch, frames of the batch).
+    Yields:
+        (indices of the sequences, rows of the batch, frames of the batch).
     """
     by_bucket: dict[int, list[int]] = {}
     for i, frames in enumerate(lengths):
@@ -40,7 +44,13 @@ def batches(lengths: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
 
 
 class Piece(NamedTuple):
-    """Part of a movement that is worked on by itself, and the part of that which is kept; in frames."""
+    """A part of a movement that is processed by itself.
+
+    Attributes:
+        movement: index of the movement.
+        begin, end: frames of the movement that the piece spans.
+        keep: frames of the piece whose result is kept; the others are context.
+    """
 
     movement: int
     begin: int
@@ -49,32 +59,35 @@ class Piece(NamedTuple):
 
 
 def pieces(lengths: Sequence[int], reach: int) -> list[Piece]:
-    """Cut movements longer than the longest bucket into overlapping pieces that fill it, in order.
+    """Cut movements that are longer than the longest bucket into overlapping pieces that fill it, in order.
 
     Args:
-        lengths: frames of each movement; empty ones have no piece.
-        reach: frames that a kept frame depends on, on either side.
+        lengths: frames of each movement; an empty movement has no piece.
+        reach: number of frames on either side that the result of a frame depends on.
+
+    Raises:
+        InputError: the reach leaves nothing of a piece to keep.
     """
     longest = max(_LENGTHS)
     core = longest - 2 * reach
     if core <= 0:
         raise InputError(f"tokenizer: a network of this depth reaches {reach} frames, too far for pieces of {longest}")
-    found = []
+    cut = []
     for movement, frames in enumerate(lengths):
         starts = range(0, frames, core) if frames > longest else range(min(frames, 1))
         for start in starts:
             end = min(start + core, frames) if frames > longest else frames
             first, last = max(0, start - reach), min(frames, end + reach)
-            found.append(Piece(movement, first, last, slice(start - first, end - first)))
-    return found
+            cut.append(Piece(movement, first, last, slice(start - first, end - first)))
+    return cut
 
 
-def padded(
+def pad_batch(
     movements: Sequence[np.ndarray], observed: Sequence[np.ndarray], lengths: Sequence[int], rows: int, frames: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One batch: coordinates f32[rows, frames, 40], FEATURE masks bool[rows, 40], lengths i32[rows].
 
-    Values that were not observed become zero whatever they are, NaN included.
+    Unobserved values become zero, NaN included.
     """
     q_BTC = np.zeros((rows, frames, COORDINATE_COUNT), np.float32)
     mask_BC = np.zeros((rows, COORDINATE_COUNT), bool)
@@ -86,21 +99,21 @@ def padded(
 
 
 def features_of(movements: Sequence[np.ndarray], observed: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Features f32[T_i, 40] of movements f32[T_i, 40] at 30 Hz with masks bool[40]; zero where they have none."""
+    """Features f32[T_i, 40] of movements f32[T_i, 40] at 30 Hz with masks bool[40]; unobserved features are zero."""
     lengths = [len(movement) for movement in movements]
     result = [np.zeros((0, COORDINATE_COUNT), np.float32) for _ in movements]
     for chosen, rows, frames in batches(lengths):
-        q_BTC, mask_BC, lengths_B = padded(
+        q_BTC, mask_BC, lengths_B = pad_batch(
             [movements[i] for i in chosen], [observed[i] for i in chosen], [lengths[i] for i in chosen], rows, frames
         )
-        found_BTC = np.asarray(_features(q_BTC, length=lengths_B))
+        features_BTC = np.asarray(_features(q_BTC, length=lengths_B))
         for row, i in enumerate(chosen):
-            result[i] = np.where(mask_BC[row], found_BTC[row, : lengths[i]], np.float32(0))
+            result[i] = np.where(mask_BC[row], features_BTC[row, : lengths[i]], np.float32(0))
     return result
 
 
 def movements_of(features: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None) -> list[np.ndarray]:
-    """Movements f32[T_i, 40] of features f32[T_i, 40] at 30 Hz: the path is summed over the whole movement.
+    """Movements f32[T_i, 40] of features f32[T_i, 40] at 30 Hz; the path is integrated over the whole movement.
 
     Args:
         starts: world x, z (metres) and heading (radians) of each first frame; if absent, the origin, facing forward.

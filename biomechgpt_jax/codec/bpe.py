@@ -9,32 +9,39 @@ import sentencepiece
 _FIRST_CHARACTER = 0xE000  # symbols are written in Unicode's private use area
 _LONGEST_PIECE = 512
 _LONGEST_LINE = 1 << 24
-NOTHING = 0  # the code that stands for no symbol: SentencePiece's unknown piece
+NOTHING = 0  # the code that stands for no symbol; for SentencePiece it is the unknown piece
 
 
 class BytePairs:
-    """Symbols to codes and back. Codes 0 .. codes - 1; NOTHING, and any the training did not fill, mean no symbol."""
+    """Symbols to codes 0 .. codes - 1 and back. NOTHING, and the codes that training left unused, mean no symbol.
+
+    Attributes:
+        model: the serialised SentencePiece model.
+        expansions: symbols i64[n] of each code.
+    """
 
     def __init__(self, model: bytes, codes: int):
-        """Args: the serialised SentencePiece model, of at most as many pieces as there are codes."""
+        """Args: the serialised SentencePiece model, of at most `codes` pieces; number of codes."""
         self.model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         pieces = [self._processor.id_to_piece(i) for i in range(1, self._processor.get_piece_size())]
-        found = [_symbols(piece) for piece in pieces]
+        used = [_symbols(piece) for piece in pieces]
         self.expansions: tuple[np.ndarray, ...] = (
-            *(np.zeros(0, np.int64), *found),
-            *[np.zeros(0, np.int64)] * (codes - len(found) - 1),
+            *(np.zeros(0, np.int64), *used),
+            *[np.zeros(0, np.int64)] * (codes - len(used) - 1),
         )
         self._sizes = np.array([len(one) for one in self.expansions])
         self._flat = np.concatenate(self.expansions)
 
     @classmethod
     def train(cls, streams: Sequence[np.ndarray], symbols: int, end: int, codes: int) -> "BytePairs":
-        """Learn pairs from streams i64[n] of symbols 0 .. symbols - 1; the same streams give the same pairs.
+        """Learn pairs from streams i64[n] of symbols; the same streams give the same pairs.
 
         Args:
-            end: the symbol, the last of them, that no pair goes beyond.
-            codes: how many codes there are, more than symbols; short streams may fill fewer.
+            streams: of symbols 0 .. symbols - 1.
+            symbols: size of the alphabet.
+            end: the last symbol of the alphabet; no pair extends beyond one.
+            codes: number of codes, larger than `symbols`; short streams may use fewer.
         """
         parts = [part + _character(end) for stream in streams for part in _text(stream).split(_character(end))[:-1]]
         written = io.BytesIO()
@@ -68,7 +75,7 @@ class BytePairs:
         return [np.array(codes, np.int32) for codes in self._processor.encode([_text(one) for one in streams])]
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Symbols i64[n] of any codes i32[m]."""
+        """Symbols i64[n] of codes i32[m], whatever their order."""
         sizes = self._sizes[codes]
         starts = (np.cumsum(self._sizes) - self._sizes)[codes]
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

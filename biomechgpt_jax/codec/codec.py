@@ -1,4 +1,4 @@
-"""The motion codec: movement to codes and back, with everything that belongs to it in one digest.
+"""The motion codec: movement to codes and back. One digest covers everything that decides what a code means.
 
 Shapes: B batch, T frames, C features (40), S tokens, Q layers (codes of a token), N codes of a layer, K latent.
 """
@@ -24,7 +24,15 @@ Params = Mapping[str, Any]
 
 
 class Codec:
-    """A trained codec. Encoding and decoding do not depend on what else is in the batch, nor on padding."""
+    """A trained codec. What a movement is encoded to does not depend on padding or on the rest of the batch.
+
+    Attributes:
+        config: its configuration.
+        scaling: units of the network.
+        params: parameters f32 {"encoder", "decoder"}.
+        codebook: f32[Q, N, K] for VQ, None for FSQ.
+        digest: SHA-256 hex over everything that decides what a code means.
+    """
 
     def __init__(self, cfg: config.Tokenizer, scaling: Scaling, params: Params, codebook: np.ndarray | None = None):
         """Args: params {"encoder", "decoder"}; codebook f32[Q, N, K] for VQ, None for FSQ."""
@@ -52,37 +60,36 @@ class Codec:
     def encode(self, coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Codes i32[T_i // stride, Q] of movements f32[T_i, 40] at 30 Hz with masks bool[40].
 
-        Values of coordinates that are not observed are never read (they may be NaN). Frames after the last whole
-        token are not read either.
+        Values of unobserved coordinates are never read (they may be NaN), nor are frames after the last whole token.
         """
         live = [len(movement) // self.stride * self.stride for movement in coordinates]
         cut = batching.pieces(live, reach(self.config))
-        shown = [coordinates[piece.movement][piece.begin : piece.end] for piece in cut]
+        parts = [coordinates[piece.movement][piece.begin : piece.end] for piece in cut]
         masks = [observed[piece.movement] for piece in cut]
         lengths = [piece.end - piece.begin for piece in cut]
-        found = [np.zeros((0, self.layers), np.int32)] * len(cut)
+        encoded = [np.zeros((0, self.layers), np.int32)] * len(cut)
         for chosen, rows, frames in batching.batches(lengths):
-            q_BTC, mask_BC, lengths_B = batching.padded(
-                [shown[i] for i in chosen], [masks[i] for i in chosen], [lengths[i] for i in chosen], rows, frames
+            q_BTC, mask_BC, lengths_B = batching.pad_batch(
+                [parts[i] for i in chosen], [masks[i] for i in chosen], [lengths[i] for i in chosen], rows, frames
             )
             codes_BSQ = np.asarray(_encode(self.config, self._parts(), q_BTC, mask_BC, lengths_B))
             for row, i in enumerate(chosen):
                 keep = cut[i].keep
-                found[i] = codes_BSQ[row, keep.start // self.stride : keep.stop // self.stride]
-        return _joined(cut, found, len(live), np.zeros((0, self.layers), np.int32))
+                encoded[i] = codes_BSQ[row, keep.start // self.stride : keep.stop // self.stride]
+        return _join_pieces(cut, encoded, len(live), np.zeros((0, self.layers), np.int32))
 
     def decode(self, tokens: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
-        """Movements f32[n_i * stride, 40] at 30 Hz of codes i32[n_i, Q]: all 40 coordinates, whatever was masked.
+        """Movements f32[n_i * stride, 40] at 30 Hz of codes i32[n_i, Q]: all 40 coordinates, masked ones too.
 
         Args:
             starts: world x, z (metres) and heading (radians) of each first frame; if absent, the
                 origin, facing forward.
 
         Raises:
-            InputError: a code is not one of this codec's.
+            InputError: a code that this codec does not have.
         """
         codes.check(tokens, self.codes, self.layers)
-        live = [len(found) * self.stride for found in tokens]
+        live = [len(own) * self.stride for own in tokens]
         cut = batching.pieces(live, reach(self.config))
         decoded = [np.zeros((0, COORDINATE_COUNT), np.float32)] * len(cut)
         for chosen, rows, frames in batching.batches([piece.end - piece.begin for piece in cut]):
@@ -90,16 +97,16 @@ class Codec:
             lengths_B = np.zeros(rows, np.int32)
             for row, i in enumerate(chosen):
                 piece = cut[i]
-                shown = tokens[piece.movement][piece.begin // self.stride : piece.end // self.stride]
-                codes_BSQ[row, : len(shown)], lengths_B[row] = shown, piece.end - piece.begin
+                part = tokens[piece.movement][piece.begin // self.stride : piece.end // self.stride]
+                codes_BSQ[row, : len(part)], lengths_B[row] = part, piece.end - piece.begin
             features_BTC = np.asarray(_decode(self.config, self._parts(), codes_BSQ, lengths_B))
             for row, i in enumerate(chosen):
                 decoded[i] = features_BTC[row, cut[i].keep]
-        features = _joined(cut, decoded, len(live), np.zeros((0, COORDINATE_COUNT), np.float32))
+        features = _join_pieces(cut, decoded, len(live), np.zeros((0, COORDINATE_COUNT), np.float32))
         return batching.movements_of(features, starts)
 
     def code_vectors(self) -> np.ndarray:
-        """A description f32[Q, N, D] of each code in which similar codes are near: to initialise embeddings from."""
+        """A vector f32[Q, N, D] of each code; similar codes are near each other. Embeddings are initialised from it."""
         return codes.describe(self.config, self.codebook)
 
     def save(self, directory: Path | str) -> None:
@@ -113,11 +120,11 @@ class Codec:
         Raises:
             InputError: a file is missing, damaged, of another program version or does not match the digest.
         """
-        with stored.refusing(directory):
-            return cls.of(*stored.read(directory))
+        with stored.refuse_damage(directory):
+            return cls.from_arrays(*stored.read(directory))
 
     @classmethod
-    def of(cls, cfg: config.Tokenizer, arrays: stored.Arrays) -> "Codec":
+    def from_arrays(cls, cfg: config.Tokenizer, arrays: stored.Arrays) -> "Codec":
         """The codec of a configuration and the arrays that `save` wrote."""
         params = flax.traverse_util.unflatten_dict(
             {tuple(name.split("/")[1:]): value for name, value in arrays.items() if name.startswith("params/")}
@@ -135,7 +142,7 @@ class Codec:
 
 
 class _Parts(NamedTuple):
-    """What the jitted functions read of a codec."""
+    """The parts of a codec that the jitted functions read."""
 
     params: Params
     center: np.ndarray
@@ -164,10 +171,10 @@ def _decode(cfg: config.Tokenizer, parts: _Parts, codes_BSQ: jax.Array, lengths_
     return scaled_BTC * parts.spread + parts.center
 
 
-def _joined(
+def _join_pieces(
     cut: Sequence[batching.Piece], parts: Sequence[np.ndarray], movements: int, empty: np.ndarray
 ) -> list[np.ndarray]:
-    """What was kept of the pieces, put together again for each movement."""
+    """Concatenate the kept parts of the pieces of each movement; a movement without pieces is `empty`."""
     of_movement: list[list[np.ndarray]] = [[empty] for _ in range(movements)]
     for piece, part in zip(cut, parts, strict=True):
         of_movement[piece.movement].append(part)

@@ -1,8 +1,8 @@
-"""Latents to codes and back, whatever the quantizer and however many codes a token has.
+"""Latents to codes and back, for either quantizer and any number of codes per token.
 
-With several layers VQ codes in each what the layers before left over (residual quantization, Zeghidour et al. 2021,
-arXiv 2107.03312), and FSQ gives each layer dimensions of its own, with levels as fine as they deserve. In training the
-last layers of some windows may be left out, so that the first ones hold what matters most.
+With several layers, each layer of VQ codes what the layers before it left over (residual quantization, Zeghidour et al.
+2021, arXiv 2107.03312), while FSQ gives each layer dimensions of its own, with levels as fine as they deserve. In
+training the last layers of some windows may be dropped, so that the first ones hold what matters most.
 
 Shapes: ... any leading axes, K size of a latent, Q layers, N codes of a layer, B batch, S tokens.
 """
@@ -20,7 +20,7 @@ from biomechgpt_jax.codec.quantizers import Codebook
 from biomechgpt_jax.errors import InputError
 
 Vectors = jax.Array | np.ndarray | None
-_LLOYD_ITERATIONS = 8  # of k-means, for the first codebook; training moves it on
+_LLOYD_ITERATIONS = 8  # of k-means, for the first codebook; training updates it from there
 
 
 class Quantized(NamedTuple):
@@ -28,8 +28,8 @@ class Quantized(NamedTuple):
 
     Attributes:
         values: f32[B, S, K] of the kept layers; the gradient passes straight through to the latents.
-        commitment: f32[] mean square between the latents and their codes; 0 for FSQ.
-        inputs: f32[Q, B, S, K] what each layer of VQ had to code; None for FSQ.
+        commitment: f32[] mean squared distance between the latents and their codes; 0 for FSQ.
+        inputs: f32[Q, B, S, K] the vectors that each layer of VQ coded; None for FSQ.
         chosen: i32[Q, B, S] the codes; None for FSQ.
     """
 
@@ -40,16 +40,16 @@ class Quantized(NamedTuple):
 
 
 def check(tokens: Sequence[np.ndarray], codes: int, layers: int) -> None:
-    """Refuse codes i32[n_i, Q] that are none of so many codes in so many layers.
+    """Refuse tokens i32[n_i, Q] that a codec with this many codes and layers does not have.
 
     Raises:
         InputError: naming the movement.
     """
-    for number, found in enumerate(tokens):
-        if len(found) and not 0 <= np.min(found) <= np.max(found) < codes:
+    for number, own in enumerate(tokens):
+        if len(own) and not 0 <= np.min(own) <= np.max(own) < codes:
             raise InputError(f"decode: movement {number} has codes outside 0..{codes - 1}; use its own codec")
-        if np.ndim(found) != 2 or np.shape(found)[1] != layers:
-            raise InputError(f"decode: movement {number} has not {layers} codes a token; use its own codec")
+        if np.ndim(own) != 2 or np.shape(own)[1] != layers:
+            raise InputError(f"decode: movement {number} does not have {layers} codes a token; use its own codec")
 
 
 def size(cfg: config.Tokenizer) -> int:
@@ -60,29 +60,29 @@ def size(cfg: config.Tokenizer) -> int:
 def index(cfg: config.Tokenizer, z: jax.Array, vectors: Vectors) -> jax.Array:
     """Codes i32[..., Q] of latents f32[..., K]; vectors f32[Q, N, K] for VQ."""
     if vectors is None:
-        return jnp.stack([quantizers.fsq_index(own, levels) for own, levels in _by_layer(cfg, z)], axis=-1)
-    found = []
+        return jnp.stack([quantizers.fsq_index(own, levels) for own, levels in _split_layers(cfg, z)], axis=-1)
+    nearest = []
     for layer in jnp.asarray(vectors):
-        found.append(quantizers.vq_index(z, layer))
-        z = z - layer[found[-1]]
-    return jnp.stack(found, axis=-1)
+        nearest.append(quantizers.vq_index(z, layer))
+        z = z - layer[nearest[-1]]
+    return jnp.stack(nearest, axis=-1)
 
 
 def values(cfg: config.Tokenizer, codes: jax.Array | np.ndarray, vectors: Vectors) -> jax.Array:
-    """What the decoder gets for codes i32[..., Q]: f32[..., K]."""
+    """The decoder's input f32[..., K] for codes i32[..., Q]."""
     if vectors is None:
         return jnp.concatenate([quantizers.fsq_value(codes[..., q], one) for q, one in enumerate(cfg.grid)], axis=-1)
     return sum((layer[codes[..., q]] for q, layer in enumerate(jnp.asarray(vectors))), jnp.zeros(()))
 
 
-def quantized(
+def quantize(
     cfg: config.Tokenizer, z_BSK: jax.Array, codebook: Codebook | None, kept_B: jax.Array, whole_BS: jax.Array
 ) -> Quantized:
-    """Quantize for training.
+    """Quantize the latents of a batch for training.
 
     Args:
-        kept_B: i32[B] layers that the decoder gets, at least 1.
-        whole_BS: bool[B, S] tokens that are movement and not padding.
+        kept_B: i32[B] number of layers that the decoder gets, at least 1.
+        whole_BS: bool[B, S] whether a token is movement and not padding.
     """
     if codebook is None:
         layer_K = np.repeat(np.arange(cfg.layers), [len(levels) for levels in cfg.grid])
@@ -104,18 +104,18 @@ def quantized(
 
 
 def first_codebook(cfg: config.Tokenizer, z_MK: jax.Array, key: jax.Array) -> Codebook:
-    """A codebook for latents f32[M, K]: in each layer the k-means of what the layers before leave over of them."""
+    """A codebook for latents f32[M, K]: in each layer, k-means of the residuals that the layers before leave."""
     cluster = jax.jit(_k_means, static_argnums=1)
-    found = []
+    layers = []
     for key_layer in jax.random.split(key, cfg.layers):
         vectors, share = cluster(z_MK, cfg.codes, key_layer)
-        found.append(quantizers.codebook_from(vectors, share * cfg.batch_size * cfg.window_frames / cfg.stride))
+        layers.append(quantizers.codebook_from(vectors, share * cfg.batch_size * cfg.window_frames / cfg.stride))
         z_MK = z_MK - vectors[quantizers.vq_index(z_MK, vectors)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
 
 
 def _k_means(z_MK: jax.Array, size: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Centres f32[size, K] by Lloyd's iterations, and the share f32[size] of the points that each has."""
+    """Centres f32[size, K] by Lloyd's iterations, and the share f32[size] of the points that belong to each."""
     key_start, key_empty = jax.random.split(key)
     start_NK = z_MK[jax.random.choice(key_start, len(z_MK), (size,), replace=size > len(z_MK))]
 
@@ -130,7 +130,7 @@ def _k_means(z_MK: jax.Array, size: int, key: jax.Array) -> tuple[jax.Array, jax
     return centres_NK, jnp.zeros(size).at[quantizers.vq_index(z_MK, centres_NK)].add(1.0) / len(z_MK)
 
 
-def moved(
+def update_codebooks(
     cfg: config.Tokenizer,
     codebook: Codebook,
     seen: Quantized,
@@ -138,13 +138,20 @@ def moved(
     whole_BS: jax.Array,
     key: jax.Array,
 ) -> Codebook:
-    """The codebook after a batch. Sums run over the whole batch, on however many devices it lies."""
+    """The codebooks of all layers after a batch; sums run over the global batch.
+
+    Args:
+        codebook: of all layers, stacked.
+        seen: the latents of the batch, from `quantize`.
+        kept_B, whole_BS: as given to `quantize`.
+        key: chooses the latents that unused codes are reset to.
+    """
     assert seen.inputs is not None and seen.chosen is not None
-    found = []
+    layers = []
     for layer, key_layer in enumerate(jax.random.split(key, cfg.layers)):
-        # Where a layer was left out of every window, the first token keeps the draw of new codes defined.
+        # A layer counts the tokens of windows that kept it; where none did, `vq_update` resets no code.
         counted_BS = whole_BS & (layer < kept_B[:, None])
-        found.append(
+        layers.append(
             quantizers.vq_update(
                 jax.tree.map(lambda leaf, layer=layer: leaf[layer], codebook),
                 seen.inputs[layer].reshape(-1, seen.inputs.shape[-1]),
@@ -155,11 +162,11 @@ def moved(
                 key_layer,
             )
         )
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
 
 
-def kept_layers(cfg: config.Tokenizer, batch_size: int, key: jax.Array) -> jax.Array:
-    """How many layers each window keeps, i32[B]: all, or with `layer_dropout` any number from 1."""
+def draw_kept_layers(cfg: config.Tokenizer, batch_size: int, key: jax.Array) -> jax.Array:
+    """Draw how many layers each window keeps, i32[B]: all, or with probability `layer_dropout` any number from 1."""
     key_which, key_count = jax.random.split(key)
     dropped_B = jax.random.bernoulli(key_which, cfg.layer_dropout, (batch_size,))
     count_B = jax.random.randint(key_count, (batch_size,), 1, cfg.layers + 1)
@@ -167,7 +174,7 @@ def kept_layers(cfg: config.Tokenizer, batch_size: int, key: jax.Array) -> jax.A
 
 
 def describe(cfg: config.Tokenizer, vectors: np.ndarray | None) -> np.ndarray:
-    """A description f32[Q, N, D] of each code in which similar codes are near: to initialise embeddings from."""
+    """A vector f32[Q, N, D] of each code; similar codes are near each other. Embeddings are initialised from it."""
     if vectors is not None:
         return np.asarray(vectors)
     parts = [quantizers.fsq_description(levels) for levels in cfg.grid]
@@ -178,7 +185,7 @@ def describe(cfg: config.Tokenizer, vectors: np.ndarray | None) -> np.ndarray:
     return apart
 
 
-def _by_layer(cfg: config.Tokenizer, z: jax.Array) -> list[tuple[jax.Array, tuple[int, ...]]]:
-    """The dimensions f32[..., k] of each layer, with their levels."""
+def _split_layers(cfg: config.Tokenizer, z: jax.Array) -> list[tuple[jax.Array, tuple[int, ...]]]:
+    """The dimensions f32[..., k] of each layer of FSQ, with their levels."""
     ends = np.cumsum([len(levels) for levels in cfg.grid])
     return [(z[..., end - len(levels) : end], levels) for end, levels in zip(ends, cfg.grid, strict=True)]

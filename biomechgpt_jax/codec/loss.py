@@ -1,7 +1,7 @@
-"""What the codec's reconstruction is judged by in training: errors in clinical units, and where the feet are.
+"""The training loss of the codec: reconstruction errors in clinical units, and errors of the feet.
 
-Every feature has a size of error that counts as one, near what a clinician would just notice: an angle weighs the same
-in every joint, however wide its range. Shapes: B batch, T frames of a window, C features (40), P points (4).
+Every feature has an error that counts as one unit, about what a clinician would just notice. An angle therefore weighs
+the same in every joint, however wide its range. Shapes: B batch, T frames of a window, C features (40), P points (4).
 """
 
 from typing import NamedTuple
@@ -17,13 +17,13 @@ from biomechgpt_jax.biomechanics.features import FORWARD, HEIGHT, LIST, RIGHTWAR
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.codec.windows import Batch
 
-BETA = 1.0  # where smooth L1 turns from square to absolute, in units
-HIDDEN_WEIGHT = 0.1  # of a feature hidden from the encoder but known: the decoder learns to fill it in
-UNITS_PER_SECOND = 10.0  # an error that changes as fast as this counts as one
+BETA = 1.0  # error in units at which smooth L1 turns from square to absolute
+HIDDEN_WEIGHT = 0.1  # of features that are known but hidden from the encoder: the decoder learns to fill them in
+UNITS_PER_SECOND = 10.0  # rate of change of an error that counts as one
 PATH_UNITS = np.array([0.02, 0.02, np.radians(3.0)], np.float32)  # metres, metres, radians that count as one
-FOOT_M, FOOT_M_S = 0.01, 0.1  # errors of a foot's place under the pelvis, and of its speed over the floor
-RESTING_M_S = 0.3  # a point of the foot that is slower than this bears weight
-# Distal joints vary widely between people and are judged by few; weights by the start of names, 1 where none fits.
+FOOT_M, FOOT_M_S = 0.01, 0.1  # errors that count as one: a foot's position under the pelvis, its speed over the floor
+RESTING_M_S = 0.3  # a point of the foot slower than this is taken to bear weight
+# Distal joints vary widely between people, and few clinical questions rest on them. By prefix; other names weigh 1.
 WEIGHTS = {("neck_", "wrist_", "pro_sup", "arm_", "elbow_", "mtp_"): 0.5}
 _LEGS = {side: INDEX[f"hip_flexion_{side}"] + np.arange(7) for side in "rl"}
 _FEET_FEATURES = np.concatenate([np.arange(6), *(leg[:-1] for leg in _LEGS.values())])
@@ -45,10 +45,10 @@ def units() -> np.ndarray:
 
 def weights() -> np.ndarray:
     """How much each feature counts, f32[40]."""
-    found = np.ones(len(features_lib.FEATURES), np.float32)
+    weight_C = np.ones(len(features_lib.FEATURES), np.float32)
     for starts, weight in WEIGHTS.items():
-        found[[name.startswith(starts) for name in features_lib.FEATURES]] = weight
-    return found
+        weight_C[[name.startswith(starts) for name in features_lib.FEATURES]] = weight
+    return weight_C
 
 
 def smooth_l1(error: jax.Array, beta: float) -> jax.Array:
@@ -62,8 +62,9 @@ def reconstruction(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss f32[] of decoded scaled features f32[B, T, 40], and its parts.
 
-    Parts: reconstruction, velocity (true differences in time), path (of the root, summed over the window: keeps speed
-    and turning unbiased), feet (places under the pelvis) and contact (speed over the floor of feet that bear weight).
+    Parts: reconstruction; velocity (errors of differences over time); path (errors of the root integrated over the
+    window, which keep speed and turning unbiased); feet (positions under the pelvis); contact (speed over the floor of
+    feet that bear weight).
     """
     weight_BTC = batch.known_BTC * jnp.where(batch.shown_BTC, 1.0, HIDDEN_WEIGHT) * weights()
     error_BTC = (decoded_BTC - batch.target_BTC) * batch.known_BTC * (scale.spread / units())
@@ -90,18 +91,21 @@ def reconstruction(
 
 
 def foot_points(features_BTC: jax.Array) -> jax.Array:
-    """Heel and ball of both feet f32[B, T, 4, 3]: metres from below the pelvis, in its heading, over the floor."""
+    """Heel and ball of both feet f32[B, T, 4, 3], in metres from the point of the floor below the pelvis.
+
+    The axes follow the pelvis' heading.
+    """
     still = jnp.zeros_like(features_BTC[..., 0])
     pelvis = kinematics.pelvis_frame(features_BTC[..., TILT], features_BTC[..., LIST], still)
-    found = []
+    points = []
     for side, sign in (("r", 1.0), ("l", -1.0)):
         leg = kinematics.leg(pelvis, features_BTC[..., _LEGS[side]], sign, still + kinematics.DEFAULT_HEIGHT_M)
-        found += [leg["heel"], leg["ball"]]
-    return jnp.stack(found, axis=-2).at[..., 1].add(features_BTC[..., HEIGHT, None])
+        points += [leg["heel"], leg["ball"]]
+    return jnp.stack(points, axis=-2).at[..., 1].add(features_BTC[..., HEIGHT, None])
 
 
 def foot_velocity(points_BTP3: jax.Array, features_BTC: jax.Array) -> jax.Array:
-    """Velocity over the floor f32[B, T - 1, 4, 3] (m/s) of points from below the pelvis, in its heading."""
+    """Velocity over the floor f32[B, T - 1, 4, 3] (m/s) of the points of `foot_points`, in the pelvis' heading."""
     here_BTP3 = points_BTP3[:, :-1]
     forward, rightward, yaw = (features_BTC[:, :-1, None, i] for i in (FORWARD, RIGHTWARD, YAW_RATE))
     carried_BTP3 = jnp.stack(
@@ -116,7 +120,7 @@ def foot_velocity(points_BTP3: jax.Array, features_BTC: jax.Array) -> jax.Array:
 
 
 def _feet(batch: Batch, decoded_BTC: jax.Array, true_BTC: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Errors of the feet's places and, while they bear weight, of their velocity, where the encoder sees the legs."""
+    """Errors of the feet's positions and, while they bear weight, velocities, in frames whose legs the encoder sees."""
     shown_BT = (batch.known_BTC & batch.shown_BTC)[..., _FEET_FEATURES].all(-1)
     back_BTP3, true_BTP3 = foot_points(decoded_BTC), foot_points(true_BTC)
     place = _mean(smooth_l1((back_BTP3 - true_BTP3) / FOOT_M, 1.0), shown_BT[..., None, None])

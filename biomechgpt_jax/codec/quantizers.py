@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_EDGE = 1e-3  # the bound of FSQ lies this far (relative) outside the outermost level, so that tanh can reach it
+_EDGE = 1e-3  # relative distance of FSQ's bound beyond the outermost level, so that tanh can reach that level
 _SMALL = 1e-5  # Laplace smoothing of VQ's cluster sizes
 
 
@@ -37,7 +37,7 @@ def fsq_quantize(z: jax.Array, levels: Sequence[int]) -> jax.Array:
 
 
 def fsq_index(z: jax.Array, levels: Sequence[int]) -> jax.Array:
-    """Code i32[...] of latents f32[..., K]: the levels as digits, the first the least significant."""
+    """Code i32[...] of latents f32[..., K]: the levels as digits, least significant first."""
     digits = jnp.round(fsq_bound(z, levels)).astype(jnp.int32) + np.asarray(levels) // 2
     return (digits * _strides(levels)).sum(-1).astype(jnp.int32)
 
@@ -48,16 +48,16 @@ def fsq_digits(index: jax.Array | np.ndarray, levels: Sequence[int]) -> jax.Arra
 
 
 def fsq_value(index: jax.Array | np.ndarray, levels: Sequence[int]) -> jax.Array:
-    """What `fsq_quantize` returns for the latents of codes i32[...]: f32[..., K]."""
+    """The values f32[..., K] that `fsq_quantize` gives for latents with codes i32[...]."""
     half = np.asarray(levels) // 2
     return (fsq_digits(index, levels) - half) / half
 
 
 def fsq_description(levels: Sequence[int]) -> np.ndarray:
-    """A smooth description of every code, f32[N, sum(L - 1)]: a cosine basis of each level, low frequencies first.
+    """A smooth vector of every code, f32[N, sum(L - 1)]: for each dimension a cosine basis, low frequencies first.
 
-    Codes that differ by one level lie near each other. The k-th cosine is divided by k so that they lie nearer than
-    codes that differ by two.
+    Codes that differ by one level are near each other. The k-th cosine is divided by k, so that they are nearer than
+    codes that differ by two levels.
     """
     digits = np.asarray(fsq_digits(np.arange(np.prod(levels)), levels))
     parts = []
@@ -73,8 +73,8 @@ class Codebook(NamedTuple):
 
     Attributes:
         vectors: f32[N, K] codes.
-        counts: f32[N] moving average of how many latents of a batch each code takes.
-        sums: f32[N, K] moving average of their sum.
+        counts: f32[N] moving average of the number of latents of a batch that each code takes.
+        sums: f32[N, K] moving average of the sum of those latents.
     """
 
     vectors: jax.Array
@@ -83,14 +83,14 @@ class Codebook(NamedTuple):
 
 
 def codebook_from(vectors: jax.Array, counts: jax.Array) -> Codebook:
-    """A codebook f32[N, K] whose codes have taken so many latents of a batch each, f32[N]."""
+    """A codebook with vectors f32[N, K] whose codes have taken counts f32[N] latents of a batch."""
     counts = jnp.maximum(counts, _SMALL)
     return Codebook(vectors, counts, vectors * counts[:, None])
 
 
 def vq_index(z: jax.Array, vectors: jax.Array) -> jax.Array:
     """Nearest code i32[...] of latents f32[..., K] among f32[N, K]."""
-    # |z - v|^2 without the term that is the same for all codes.
+    # |z - v|^2 without |z|^2, which is the same for all codes.
     distance = (vectors**2).sum(-1) - 2 * z @ vectors.T
     return jnp.argmin(distance, axis=-1).astype(jnp.int32)
 
@@ -104,14 +104,14 @@ def vq_update(
     reset_below: float,
     key: jax.Array,
 ) -> Codebook:
-    """Move each code towards the latents it took, and send dead codes to random latents of the batch.
+    """Move each code towards the latents it took, and reset dead codes to random latents of the batch.
 
     Exponential moving averages after van den Oord et al. 2017 (arXiv 1711.00937), appendix A.1.
 
     Args:
         z: f32[M, K] latents.
         index: i32[M] their codes.
-        counted: bool[M] latents that count; where none does, no code is reset.
+        counted: bool[M] whether a latent counts; if none does, no code is reset.
         decay: of the moving averages.
         reset_below: a code whose average count falls below this is reset.
         key: chooses the latents.
@@ -124,7 +124,7 @@ def vq_update(
     smoothed = (counts + _SMALL) / (total + size * _SMALL) * total
     vectors = sums / smoothed[:, None]
 
-    # Drawn in whole numbers, so that the choice does not depend on how devices round a sum.
+    # Drawn as integers, so that the choice does not depend on how devices round a sum.
     order_M = jnp.cumsum(counted)
     nth_N = jax.random.randint(key, (size,), 0, jnp.maximum(order_M[-1], 1))
     fresh = z[jnp.minimum(jnp.searchsorted(order_M, nth_N, side="right"), z.shape[0] - 1)]

@@ -1,4 +1,4 @@
-"""Units of the network: each feature less its median, over a robust spread."""
+"""Units of the network: each feature minus its median, divided by a robust spread."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from biomechgpt_jax.biomechanics.skeleton import (
 )
 from biomechgpt_jax.errors import InputError
 
-_SAMPLE = 200_000  # frames, evenly spread, that the quantiles are taken of
-# Coordinates that real files lack or hold at a limit are spread wider, so that errors of them count for less.
+_SAMPLE = 200_000  # frames, evenly spread, whose quantiles are taken
+# Factor on the spread of coordinates that real files lack or hold at a limit, so that their errors count for less.
 _LESS_OF_THE_CODE = 2.5
 _NORMAL_90 = 3.29  # standard deviations between the 5th and the 95th percentile of a normal distribution
 
@@ -31,7 +31,7 @@ class Scaling:
 
 
 def _floors() -> np.ndarray:
-    """The least spread f32[40]: below it a feature is near constant, and what varies in it is mostly noise."""
+    """Lower bounds f32[40] of the spread: a feature that varies less is nearly constant, and its variation is noise."""
     floors = np.full(COORDINATE_COUNT, np.radians(4.0), np.float32)
     floors[[FORWARD, RIGHTWARD]] = 0.1
     floors[HEIGHT] = 0.02
@@ -40,16 +40,18 @@ def _floors() -> np.ndarray:
 
 
 def fit_scaling(features: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> Scaling:
-    """Median and spread (a ninety-percent range in standard deviations, floored) over the frames of TRAIN movements.
+    """Median and spread of each feature over the frames of TRAIN movements.
 
-    Left and right share their figures, so that the mirror image of a scaled movement is the scaled mirror image.
+    The spread is the range from the 5th to the 95th percentile, expressed in standard deviations of a normal
+    distribution, with a lower bound. Left and right share their figures, so that the mirror image of a scaled movement
+    is the scaled mirror image.
 
     Args:
         features: f32[T_i, 40].
-        masks: bool[40] of each; a feature is measured where it is observed.
+        masks: FEATURE masks bool[40] of each; a feature is measured where it is observed.
 
     Raises:
-        InputError: there is not one frame.
+        InputError: there is no frame at all.
     """
     frames = sum(map(len, features))
     if not frames:

@@ -1,18 +1,19 @@
-"""Quantized spectra as a stream of a few symbols, and back from any stream whatever.
+"""Quantized spectra as a stream of symbols from a small alphabet, and spectra of any stream of symbols.
 
-A movement is cut into blocks; the spectrum of a block of n frames has n rows, slowest first, of one integer per
-feature. A row is written value by value up to its last one that is not zero, a block up to its last such row. Large
-values are sums, `MORE` and `LESS` adding LARGEST to what follows; the length of a block that is not a whole one is a
-sum of powers of two before its end. The slowest rows are written as differences from those of the block before.
-Reading is as forgiving as sums are: every stream means something. Shapes: T frames, C features.
+A movement is cut into blocks. The spectrum of a block of n frames has n rows, slowest first, with one integer per
+feature. A row is written value by value up to its last nonzero one, and a block up to its last such row. Large values
+are written as sums: `MORE` and `LESS` add and subtract LARGEST from the value that follows. The length of a block that
+does not have the usual one is written before its end as a sum of powers of two. The slowest row of a block is written
+as the difference from that of the block before. Every stream of symbols can be decoded, because all of this consists of
+sums. Shapes: T frames, C features.
 """
 
 import numpy as np
 
-LARGEST = 8  # of a value that one symbol writes
-CLIP = 4096  # of a quantized value
+LARGEST = 8  # magnitude of the largest value of one symbol
+CLIP = 4096  # magnitude that quantized values are clipped to
 _LENGTH_BITS = 10
-# The alphabet: values -8..8 (advance one feature), what adds to a value, a row's end, a length's bits, a block's end.
+# The alphabet: values -8..8 (each advances by one feature), LESS and MORE, a row's end, a length's bits, a block's end.
 ZERO = LARGEST
 LESS, MORE = 2 * LARGEST + 1, 2 * LARGEST + 2
 ROW = MORE + 1
@@ -23,18 +24,19 @@ LONGEST_BLOCK = 2 ** (_LENGTH_BITS - 1)  # a last block may be half as long agai
 
 
 def lengths(frames: int, block: int) -> np.ndarray:
-    """Frames of each block of a movement, i64[n]: the last takes what is left, from half a block to one and a half.
+    """Frames of each block of a movement, i64[n].
 
-    A movement shorter than half a block is one block.
+    The last block takes the remaining frames, from half a block to one and a half. A movement shorter than half a block
+    is one block.
     """
     count = max((frames + block // 2) // block, 1) if frames else 0
-    found = np.full(count, block)
-    found[-1:] = frames - block * (count - 1)
-    return found
+    sizes = np.full(count, block)
+    sizes[-1:] = frames - block * (count - 1)
+    return sizes
 
 
-def written(spectra_TC: np.ndarray, block: int) -> np.ndarray:
-    """Symbols i64[n] of the quantized spectra i64[T, C] of a movement, within CLIP, block after block."""
+def encode(spectra_TC: np.ndarray, block: int) -> np.ndarray:
+    """Symbols i64[n] of the quantized spectra i64[T, C] of a movement, block after block; values lie within CLIP."""
     sizes = lengths(len(spectra_TC), block)
     if not len(sizes):
         return np.zeros(0, np.int64)
@@ -44,7 +46,9 @@ def written(spectra_TC: np.ndarray, block: int) -> np.ndarray:
     features = values_TC.shape[1]
     width_T = np.where(values_TC != 0, np.arange(1, features + 1), 0).max(axis=1)
     row_T = np.arange(len(values_TC)) - np.repeat(first, sizes)
-    rows = np.maximum.reduceat(np.where(width_T > 0, row_T + 1, 0), first)  # of each block, up to its last with a value
+    rows = np.maximum.reduceat(
+        np.where(width_T > 0, row_T + 1, 0), first
+    )  # of each block, up to its last with a nonzero value
     at_end_T = row_T == np.repeat(sizes, sizes) - 1
     kept_T = (row_T < np.repeat(rows, sizes)) | at_end_T
     more_T = (row_T < np.repeat(rows, sizes) - 1)[kept_T]
@@ -71,21 +75,21 @@ def written(spectra_TC: np.ndarray, block: int) -> np.ndarray:
     return np.where(last, symbol[cell], adds.ravel()[cell])
 
 
-def read(symbols: np.ndarray, block: int, features: int) -> tuple[np.ndarray, np.ndarray]:
-    """Quantized spectra i64[T, C] and the length i64[n] of each block, of ANY symbols i64[m].
+def decode(symbols: np.ndarray, block: int, features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Quantized spectra i64[T, C] and the length i64[n] of each block, from ANY symbols i64[m].
 
-    Values beyond a row or a block are dropped, lengths are brought to 1 .. half as long again as a block, and a stream
-    that breaks off ends a block.
+    Values beyond the end of a row or block are dropped, lengths are clipped to 1 .. one and a half blocks, and the end
+    of the stream ends a block.
     """
     ends = symbols == END
-    of_block = _before(ends)
+    of_block = _count_before(ends)
     count = int(ends.sum()) + (len(symbols) > 0 and not ends[-1])
     bit = symbols - _BIT
     size = np.where((bit >= 0) & (bit < _LENGTH_BITS), 1 << np.clip(bit, 0, _LENGTH_BITS), 0)
     sizes = np.bincount(of_block, size, count).astype(np.int64)
     sizes = np.clip(np.where(sizes == 0, block, sizes), 1, block + (block + 1) // 2)
-    row = _since(symbols == ROW, of_block)
-    column = _since(symbols <= 2 * LARGEST, _before(ends | (symbols == ROW)))
+    row = _count_within(symbols == ROW, of_block)
+    column = _count_within(symbols <= 2 * LARGEST, _count_before(ends | (symbols == ROW)))
     value = np.where(symbols <= 2 * LARGEST, symbols - ZERO, 0)
     value = value + LARGEST * ((symbols == MORE).astype(np.int64) - (symbols == LESS))
     first = np.cumsum(sizes) - sizes
@@ -96,13 +100,13 @@ def read(symbols: np.ndarray, block: int, features: int) -> tuple[np.ndarray, np
     return np.clip(spectra_TC, -CLIP, CLIP), sizes
 
 
-def _before(marks: np.ndarray) -> np.ndarray:
-    """How many marks bool[m] come before each place, i64[m]."""
+def _count_before(marks: np.ndarray) -> np.ndarray:
+    """The number of marks bool[m] before each position, i64[m]."""
     return np.cumsum(marks) - marks
 
 
-def _since(marks: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """How many marks bool[m] come before each place in its own part; parts i64[m] count up."""
-    before = _before(marks)
+def _count_within(marks: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """The number of marks bool[m] before each position in its own part, i64[m]; the part numbers i64[m] ascend."""
+    before = _count_before(marks)
     starts = np.searchsorted(part, part, side="left")
     return before - before[starts]

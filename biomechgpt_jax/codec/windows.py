@@ -1,4 +1,4 @@
-"""Random windows of the training movements: where they lie is drawn on the host, how they are altered on the device.
+"""Random windows of the training movements, drawn on the host and augmented on the device.
 
 Row i of the global batch of a step is a pure function of (seed, step), however many processes and devices there are.
 
@@ -29,29 +29,31 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.parallel import feed
 
 MIRROR_PROBABILITY = 0.5
-# Of a window whose trunk and arms are those of another: real people combine what the training people do not.
+# Probability of mixing in another person's upper body: real people combine what the training people do not.
 MIX_PROBABILITY = 0.5
 UPPER_BODY = slice(INDEX["lumbar_extension"], COORDINATE_COUNT)
-_SHIFT, _GAIN = 0.3, 0.2  # of varied windows, standard deviations: a joint's shift in its spread; log of its range
+# Standard deviations, in varied windows, of a joint's shift (in its spread) and of the log of the gain on its range.
+_SHIFT, _GAIN = 0.3, 0.2
 _VARIED = ~np.isin(np.arange(COORDINATE_COUNT), [*features_lib.RATES, features_lib.HEIGHT])
-_PATCHES = 50_000
-# How often each group of coordinates is hidden in a window.
+_PATCHES = 50_000  # the principal components are taken of about this many
+# Probability that each group of coordinates is hidden in a window.
 _HIDDEN_GROUPS = ((NECK_AND_WRISTS, 0.4), (OFTEN_ARTEFACTS, 0.2), (HORIZONTAL_ROOT, 0.15))
-_ANY_PROBABILITY, _ANY_SHARE = 0.2, 0.1  # of windows where any coordinate may be hidden; of the coordinates then
-_SHORT_PROBABILITY, _SHORTEST = 0.2, 16  # of a window cut short at random, as real clips are; frames left at least
+_ANY_PROBABILITY, _ANY_SHARE = 0.2, 0.1  # that any coordinate may be hidden in a window; share of them hidden then
+_SHORT_PROBABILITY, _SHORTEST = 0.2, 16  # that a window is cut short, as real clips are; frames that it keeps at least
 
 
 @dataclass(frozen=True)
 class Windows:
-    """All training movements end to end, on the host, and where windows may start.
+    """All training movements end to end, on the host, and the places where windows may start.
 
     Attributes:
         scaled_NC: f32[N, 40] scaled features, zero where not observed.
-        target_NC: f32[N, 40] those that the decoder is to give back; the same array where nothing better is known.
+        target_NC: f32[N, 40] scaled features that the decoder should reconstruct; `scaled_NC` itself if no better ones
+            are known.
         observed_RC: bool[R, 40] observed COORDINATES of each movement that holds a token.
-        first_R: i64[R] its first frame.
-        frames_R: i32[R] frames of each of its windows that lie in it, a multiple of the stride.
-        ends_R: i64[R] windows of it and of the movements before it; the last is M.
+        first_R: i64[R] first frame of each movement.
+        frames_R: i32[R] frames of a window that lie within the movement, a multiple of the stride.
+        ends_R: i64[R] number of windows of the movement and of all before it; the last is M.
         window: frames T of a window.
         stride: frames of a token.
     """
@@ -66,7 +68,7 @@ class Windows:
     stride: int
 
     def __len__(self) -> int:
-        """Possible windows M."""
+        """Number M of possible windows."""
         return int(self.ends_R[-1])
 
     def starts(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,9 +83,9 @@ class Batch(NamedTuple):
 
     Attributes:
         scaled_BTC: f32[B, T, 40] scaled features, zero where not known.
-        target_BTC: f32[B, T, 40] those that the decoder is to give back, zero where not known.
+        target_BTC: f32[B, T, 40] scaled features that the decoder should reconstruct, zero where not known.
         known_BTC: bool[B, T, 40] features that were observed, within the length.
-        shown_BTC: bool[B, T, 40] those of them that the encoder may see.
+        shown_BTC: bool[B, T, 40] the known features that the encoder may see.
         lengths_B: i32[B] frames, a multiple of the stride.
     """
 
@@ -104,8 +106,10 @@ def gather(
 ) -> Windows:
     """Put movements (features f32[T_i, 40], observed COORDINATES bool[40]) end to end.
 
-    Every frame of a movement is about as likely to be drawn as any other; a movement shorter than the window is one
-    window, padded. `targets` are the features f32[T_i, 40] to give back; None: the movements' own.
+    Every frame is about equally likely to be drawn. A movement shorter than the window is one window, padded.
+
+    Args:
+        targets: features f32[T_i, 40] to reconstruct; None: those of the movements themselves.
 
     Raises:
         InputError: no movement is as long as one token.
@@ -118,7 +122,7 @@ def gather(
     ends = np.cumsum(lengths)
 
     def end_to_end(movements: Sequence[np.ndarray]) -> np.ndarray:
-        # Frames past the end, so that a short last movement can be read as a whole window.
+        # The frames beyond the end let a short last movement be read as a whole window.
         scaled_NC = np.zeros((lengths.sum() + window, COORDINATE_COUNT), np.float32)
         for raw, seen, end in zip(movements, observed, ends, strict=True):
             mask = features_lib.feature_mask(np.asarray(seen, bool))
@@ -139,24 +143,24 @@ def gather(
 
 
 def patches(windows: Windows, seed: int) -> np.ndarray:
-    """The frames of a token at evenly spread places, altered as the windows of a batch are, f32[P, stride, 40]."""
+    """The frames f32[P, stride, 40] of tokens at evenly spread places, mixed and mirrored like windows of a batch."""
     rng = np.random.default_rng(seed)
     _, starts = windows.starts(np.arange(0, len(windows), max(1, len(windows) // _PATCHES)))
-    found = windows.scaled_NC[starts[:, None] + np.arange(windows.stride)]
-    mixed = rng.random(len(found)) < MIX_PROBABILITY
-    found[mixed, :, UPPER_BODY] = rng.permutation(found)[mixed, :, UPPER_BODY]
-    mirrored = (rng.random(len(found)) < MIRROR_PROBABILITY)[:, None, None]
-    return np.where(mirrored, found[..., MIRROR_PERMUTATION] * MIRROR_SIGN, found)
+    patches_PTC = windows.scaled_NC[starts[:, None] + np.arange(windows.stride)]
+    mixed = rng.random(len(patches_PTC)) < MIX_PROBABILITY
+    patches_PTC[mixed, :, UPPER_BODY] = rng.permutation(patches_PTC)[mixed, :, UPPER_BODY]
+    mirrored = (rng.random(len(patches_PTC)) < MIRROR_PROBABILITY)[:, None, None]
+    return np.where(mirrored, patches_PTC[..., MIRROR_PERMUTATION] * MIRROR_SIGN, patches_PTC)
 
 
 class Draws:
-    """Windows drawn at random, by step: a source of `feed.Prefetch`.
+    """Random windows by step; a source of `feed.Prefetch`.
 
     Args:
-        windows: all of them.
+        windows: all possible windows.
         batch_size: rows B of a step over all processes.
         seed: of the draws.
-        sharding_of: from the shape of a batch array to its layout.
+        sharding_of: maps the shape of a batch array to its layout.
     """
 
     def __init__(
@@ -174,10 +178,10 @@ class Draws:
         """The given rows of a step's global batch.
 
         Returns:
-            "scaled" f32[rows, T, 40] (what lies beyond a short movement is not its own), "target" f32[rows, T, 40]
-            where it differs, "observed" bool[rows, 40] COORDINATES, and "frames" i32[rows].
+            "scaled" f32[rows, T, 40] (values beyond the end of a short movement are not its own), "target"
+            f32[rows, T, 40] if it differs, "observed" bool[rows, 40] COORDINATES, and "frames" i32[rows].
         """
-        # A generator that counts: its key is the place, so nothing needs to have been drawn before.
+        # A counter-based generator: seed and step are its key, so that no earlier step needs to have been drawn.
         key = np.array([self._seed % 2**64, step], np.uint64)
         raw = np.random.Philox(key=key).random_raw((3, self._batch_size))[:, rows]
         drawn = (raw[:2] % np.uint64(len(self._windows))).astype(np.int64)
@@ -190,15 +194,17 @@ class Draws:
         return own
 
     def _window(self, which: np.ndarray) -> dict[str, np.ndarray]:
-        held = self._windows
-        movement, starts = held.starts(which)
-        frames = starts[:, None] + np.arange(held.window)
-        found = {
-            "scaled": held.scaled_NC.take(frames, axis=0),
-            "observed": held.observed_RC[movement],
-            "frames": held.frames_R[movement],
+        windows = self._windows
+        movement, starts = windows.starts(which)
+        frames = starts[:, None] + np.arange(windows.window)
+        arrays = {
+            "scaled": windows.scaled_NC.take(frames, axis=0),
+            "observed": windows.observed_RC[movement],
+            "frames": windows.frames_R[movement],
         }
-        return found if held.target_NC is held.scaled_NC else found | {"target": held.target_NC.take(frames, axis=0)}
+        if windows.target_NC is not windows.scaled_NC:
+            arrays["target"] = windows.target_NC.take(frames, axis=0)
+        return arrays
 
     def device_batch(self, step: int) -> dict[str, jax.Array]:
         """The global batch of a step on the devices; each process reads only its own rows."""
@@ -210,22 +216,26 @@ class Draws:
         }
 
 
-def altered(drawn: Mapping[str, jax.Array], stride: int, key: jax.Array, varied: float = 0.0) -> Batch:
-    """Windows of `Draws`, some mirrored, some cut short, with coordinates hidden at random.
+def augment(drawn: Mapping[str, jax.Array], stride: int, key: jax.Array, varied: float = 0.0) -> Batch:
+    """Mirror some windows of `Draws`, cut some short, and hide coordinates at random.
 
-    In a share `varied` (static) the joints are held otherwise and move more or less, as in people of other kinds than
-    the training people.
+    The augmentation of a row depends on the key and the row's number alone, not on the device that holds the row.
 
-    What happens to a row follows from the key and the row's number, not from where the row lies.
+    Args:
+        drawn: a batch of `Draws`.
+        stride: frames of a token.
+        key: of the random choices.
+        varied: probability that the joints of a window are shifted and their ranges changed, as in people unlike the
+            training people; static.
     """
     rows = drawn["frames"].shape[0]
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(rows))
-    one = jax.vmap(functools.partial(_altered, stride=stride, varied=varied))
+    augment_rows = jax.vmap(functools.partial(_augment_window, stride=stride, varied=varied))
     scaled_BTC = drawn["scaled"]
-    return one(scaled_BTC, drawn.get("target", scaled_BTC), drawn["observed"], drawn["frames"], keys_B)
+    return augment_rows(scaled_BTC, drawn.get("target", scaled_BTC), drawn["observed"], drawn["frames"], keys_B)
 
 
-def _altered(
+def _augment_window(
     scaled_TC: jax.Array,
     target_TC: jax.Array,
     observed_C: jax.Array,
@@ -234,30 +244,30 @@ def _altered(
     stride: int,
     varied: float,
 ) -> Batch:
-    """One window."""
+    """`augment` for one window."""
     key_mirror, key_short, key_hidden, key_varied = jax.random.split(key, 4)
-    length = _length(frames, stride, key_short)
+    length = _draw_length(frames, stride, key_short)
     live_T1 = (jnp.arange(scaled_TC.shape[0]) < length)[:, None]
     mirrored = jax.random.bernoulli(key_mirror, MIRROR_PROBABILITY)
-    # The scaling is the same for left and right, so the mirror of coordinates is also that of scaled features.
+    # Left and right are scaled alike, so that mirroring works on scaled features as it does on coordinates.
     scaled_TC, target_TC = (
         jnp.where(mirrored, x_TC[:, MIRROR_PERMUTATION] * MIRROR_SIGN, x_TC) for x_TC in (scaled_TC, target_TC)
     )
     observed_C = jnp.where(mirrored, observed_C[MIRROR_PERMUTATION], observed_C)
 
     if varied > 0:
-        scaled_TC, target_TC = _varied(scaled_TC, target_TC, live_T1, key_varied, varied)
+        scaled_TC, target_TC = _vary_joints(scaled_TC, target_TC, live_T1, key_varied, varied)
 
     known_TC = features_lib.feature_mask(observed_C) & live_T1
-    shown_TC = features_lib.feature_mask(observed_C & ~_hidden(key_hidden)) & live_T1
+    shown_TC = features_lib.feature_mask(observed_C & ~_draw_hidden(key_hidden)) & live_T1
     scaled_TC, target_TC = (jnp.where(known_TC, x_TC, 0.0) for x_TC in (scaled_TC, target_TC))
     return Batch(scaled_TC, target_TC, known_TC, shown_TC, length)
 
 
-def _varied(
+def _vary_joints(
     scaled_TC: jax.Array, target_TC: jax.Array, live_T1: jax.Array, key: jax.Array, share: float
 ) -> tuple[jax.Array, jax.Array]:
-    """A window and what is to be given back of it, now and then with angles shifted and their ranges changed."""
+    """With probability `share`, shift the joints of a window and of its target and change their ranges."""
     key_which, key_shift, key_gain = jax.random.split(key, 3)
     which_C = jax.random.bernoulli(key_which, share) & _VARIED
     shift_C = jnp.where(which_C, _SHIFT * jax.random.normal(key_shift, (COORDINATE_COUNT,)), 0.0)
@@ -267,14 +277,15 @@ def _varied(
     return moved_C + gain_C * scaled_TC, moved_C + gain_C * target_TC
 
 
-def _length(frames: jax.Array, stride: int, key: jax.Array) -> jax.Array:
+def _draw_length(frames: jax.Array, stride: int, key: jax.Array) -> jax.Array:
+    """Frames to keep of a window, i32[]: a multiple of the stride."""
     key_which, key_length = jax.random.split(key)
     short = jax.random.randint(key_length, (), jnp.minimum(_SHORTEST, frames), frames + 1)
     cut = jax.random.bernoulli(key_which, _SHORT_PROBABILITY)
     return jnp.maximum(jnp.where(cut, short // stride * stride, frames), stride)
 
 
-def _hidden(key: jax.Array) -> jax.Array:
+def _draw_hidden(key: jax.Array) -> jax.Array:
     """Coordinates to hide, bool[40]."""
     *key_groups, key_which, key_any = jax.random.split(key, len(_HIDDEN_GROUPS) + 2)
     which = jax.random.bernoulli(key_which, _ANY_PROBABILITY)

@@ -20,11 +20,11 @@ from biomechgpt_jax import config
 from biomechgpt_jax.compiling import ahead_of_time, collectives, hlo, roofline, traffic
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder, visibility
-from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import array_names
 from biomechgpt_jax.parallel import chips, sharding
 from biomechgpt_jax.parallel import mesh as mesh_lib
 from biomechgpt_jax.tasks import language
-from biomechgpt_jax.tokenizer import vocabulary
+from biomechgpt_jax.tokenizer.vocabulary import Layout
 
 LARGEST = 8  # terms that are named
 
@@ -120,13 +120,13 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     if experiment.mesh.replica == 1 and slices > 1:
         experiment = dataclasses.replace(experiment, mesh=dataclasses.replace(experiment.mesh, replica=slices))
     mesh, model = mesh_lib.make(experiment.mesh, devices), experiment.model
-    asked, ids = vocabulary.extent(
-        experiment.tokenizer.text_pieces, experiment.tokenizer.codes, experiment.tokenizer.layers
-    )
+    codec = experiment.tokenizer
+    layout = Layout(codec.text_pieces, codec.codes, codec.layers)
+    asked, ids = layout.motion_offset, layout.size
     state, batch = language.abstract_state(experiment, ids, mesh), abstract_batch(experiment, mesh)
 
     started = time.monotonic()
-    step = language.make_step(experiment, ids, mesh, experiment.train.steps, asked, experiment.tokenizer.codes)
+    step = language.make_step(experiment, ids, mesh, experiment.train.steps, asked, codec.codes)
     lowered, dtype = _lowered(step, state, batch, experiment, mesh)
     chip = chips.of(devices[0].device_kind)
     text, memory = _compiled(lowered, chip.memory if chip else None, _state_terms(state, batch))
@@ -220,7 +220,7 @@ def abstract_batch(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> di
     def one(name: str) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jnp.float32 if name == "loss_weights" else jnp.int32, sharding=layout)
 
-    return {name: one(name) for name in packing.arrays(experiment.tokenizer.layers)}
+    return {name: one(name) for name in array_names(experiment.tokenizer.layers)}
 
 
 def _largest(model: config.Model) -> int:

@@ -4,7 +4,6 @@ Nothing is unpickled.
 """
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.formats import quality, rotations
 from biomechgpt_jax.formats.opensim import FARTHEST_M, FARTHEST_RAD
 
@@ -81,18 +81,16 @@ def read(path: Path) -> Trajectory:
 
 def write(path: Path, trajectory: Trajectory) -> None:
     """Write a trajectory that `read` takes back unchanged but for its metadata."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
     try:
-        np.savez_compressed(
-            temporary,
-            coordinates=trajectory.coordinates.astype(np.float32),
-            observed=trajectory.observed,
-            rate_hz=np.float64(trajectory.rate_hz),
-            names=np.array(COORDINATES),
-        )
-        temporary.replace(path)
+        with write_atomically(path) as file:
+            np.savez_compressed(
+                file,
+                coordinates=trajectory.coordinates.astype(np.float32),
+                observed=trajectory.observed,
+                rate_hz=np.float64(trajectory.rate_hz),
+                names=np.array(COORDINATES),
+            )
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f"{path}: {error.strerror}; give a place that can be written") from error
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.formats import quality
 
 # 40 coordinates at 100 Hz for more than an hour; reading takes about three times as much memory.
@@ -340,12 +341,9 @@ def write_mot(path: str | Path, trajectory: Trajectory) -> None:
     q[:, angles] = np.degrees(q[:, angles])
     time = np.arange(trajectory.frames) / trajectory.rate_hz
     head = f"Coordinates\nversion=1\nnRows={len(q)}\nnColumns={len(names) + 1}\ninDegrees=yes\nendheader\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w") as file:
-            file.write(head + "\t".join(["time", *names]) + "\n")
+        with write_atomically(path) as file:
+            file.write((head + "\t".join(["time", *names]) + "\n").encode())
             np.savetxt(file, np.column_stack([time, q]), fmt="%.10g", delimiter="\t")
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written: {error.strerror}; choose another place") from error

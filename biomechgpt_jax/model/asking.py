@@ -13,7 +13,7 @@ import numpy as np
 
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import constraints, decoder, sampling
-from biomechgpt_jax.packing.rows import NO_CODE
+from biomechgpt_jax.tokenizer.prompt import NO_CODE
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Request:
     """A movement and the questions about it.
 
     Attributes:
-        trunk: i32[n] or i32[n, Q] ids that all questions see (`packing.rows.trunk`); of length 0 where there is none.
+        trunk: i32[n] or i32[n, Q] ids that all questions see (`tokenizer.prompt.trunk`); length 0 where there is none.
             Q codes of a token are summed, as in `decoder`; a text has one, and needs no second axis.
         questions: i32[m] or i32[m, Q] ids, each up to where its answer begins.
         answers: what the answer to each question may be; none given: anything, for all of them.

@@ -263,8 +263,8 @@ def greedy(
     """Continue every prompt with its most probable tokens: `generate` for prompts that share nothing.
 
     Args:
-        prompts: i32[n_i] or i32[n_i, Q] ids as `packing.rows.after` lays them, trunk and question in one sequence,
-            positions from 0; the same Q for all.
+        prompts: i32[n_i] or i32[n_i, Q] ids, trunk and question in one sequence with positions from 0, where text has
+            `NO_CODE` in its further columns; the same Q for all.
         allowed: bool[V], the tokens that may be chosen (let it hold `end_id`); None: all.
 
     Raises:

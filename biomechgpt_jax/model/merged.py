@@ -6,10 +6,10 @@ the two log-sum-exps. The gradient is our own: a library's gradient of each call
 share, whereas both backward calls given the merged output and log-sum-exp sum to the right one (their weights are
 exp(score - log-sum-exp), and their delta is the sum of out x d_out).
 
-Kernels take rows as `packing.rows.lay_out` writes them: segments one after another, in each the trunk from position 0
-and then its branches, positions without gaps, padding last. So the row index stands for the position: that of the query
-itself in its run; for the trunk, the row that holds its position or would, were the trunk longer. A row that is laid
-out otherwise yields NaN, never a wrong number.
+Kernels take rows as `packing.rows.lay_out_row` writes them: segments one after another, in each the trunk from
+position 0 and then its branches, positions without gaps, padding last. So the row index stands for the position: that
+of the query itself in its run; for the trunk, the row that holds its position or would, were the trunk longer. A row
+that is laid out otherwise yields NaN, never a wrong number.
 
 Shapes: B batch, T rows, H query heads, G key-value heads, K head size.
 """

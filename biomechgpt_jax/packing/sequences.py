@@ -13,16 +13,16 @@ from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.data import movements, store
 from biomechgpt_jax.packing import crops
-from biomechgpt_jax.packing import rows as packing
-from biomechgpt_jax.packing.rows import Branch, Item
-from biomechgpt_jax.questions.registry import FAMILIES, QUESTIONS, Question
+from biomechgpt_jax.packing.rows import Branch, Item, array_names, assign_rows, lay_out_row, make_branch
+from biomechgpt_jax.questions.registry import FAMILIES, QUESTIONS
 from biomechgpt_jax.questions.truth import truths
+from biomechgpt_jax.tokenizer import prompt
 from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 Progress = Callable[[str, int, int], None]
 
 TRIALS_AT_ONCE = 128  # whose crops are in memory and encoded together
-_FAMILIES = sorted(FAMILIES)  # the array `families` of a row counts them from 1
+_FAMILIES = sorted(FAMILIES)  # as the rows number them, and the metadata lists them
 
 # How much more often than a gait parameter a question is asked where not all can be: by name, else by family.
 # A trial supports up to six gait parameters, but one or two timed tests and one diagnosis.
@@ -36,13 +36,6 @@ class _Shown:
     coordinates: np.ndarray
     observed: np.ndarray
     truths: dict[str, str | float]
-
-
-def branch(vocabulary: Vocabulary, question: Question, phrasing: str, value: str | float) -> Branch:
-    """Tokens of a question with its answer."""
-    asked = [vocabulary.question, *vocabulary.encode_text(phrasing), vocabulary.answer]
-    answer = [*vocabulary.encode_text(question.answer_text(value)), vocabulary.end]
-    return Branch(np.array(asked + answer, np.int32), len(asked), 1 + _FAMILIES.index(question.family))
 
 
 def _show(trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _Shown | None:
@@ -122,12 +115,13 @@ def _items(
     codes = codec.encode([crop.coordinates for crop, _ in shown], [crop.observed for crop, _ in shown])
     items = []
     for (crop, rng), code in zip(shown, codes, strict=True):
-        start = packing.trunk(vocabulary, code)
+        start = prompt.trunk(vocabulary, code)
         room = cfg.pack.row_length - len(start)
         kept: list[Branch] = []
         for name in choose(sorted(crop.truths), cfg.pack.questions_per_crop, rng):
             question = QUESTIONS[name]
-            made = branch(vocabulary, question, str(rng.choice(question.templates)), crop.truths[name])
+            phrasing, answer = str(rng.choice(question.templates)), question.answer_text(crop.truths[name])
+            made = make_branch(vocabulary, phrasing, answer, question.family)
             if len(made.tokens) <= room:
                 kept.append(made)
                 room -= len(made.tokens)
@@ -140,9 +134,9 @@ def _items(
     return items
 
 
-def _text_only(items: Sequence[Item]) -> list[Item]:
-    nothing = np.zeros((0, 1), np.int32)
-    return [Item(nothing, (one,)) for item in items for one in item.branches]
+def _text_only(items: Sequence[Item], vocabulary: Vocabulary) -> list[Item]:
+    no_trunk = prompt.trunk(vocabulary, None)
+    return [Item(no_trunk, (one,)) for item in items for one in item.branches]
 
 
 def _rows(
@@ -151,7 +145,7 @@ def _rows(
     """Packed rows, laid out one at a time."""
 
     def make(row: int) -> store.Record:
-        return packing.lay_out([items[i] for i in order[row]], length, pad, layers)
+        return lay_out_row([items[i] for i in order[row]], length, pad, layers, _FAMILIES)
 
     return store.Lazy([f"{split}-{row:07d}" for row in range(len(order))], make)
 
@@ -184,9 +178,9 @@ def pack(
             own = [np.random.default_rng([cfg.pack.seed, number, first + index]) for index in range(len(some))]
             items += _items(some, own, codec, vocabulary, cfg, left_out)
         report["questions"][split] = sum(len(item.branches) for item in items)
-        for text_only, chosen in ((False, items), (True, _text_only(items))):
+        for text_only, chosen in ((False, items), (True, _text_only(items, vocabulary))):
             lengths = [item.length for item in chosen]
-            order = packing.assign(lengths, length)
+            order = assign_rows(lengths, length)
             if order:
                 layers = 1 if text_only else vocabulary.layers
                 rows[text_only][split] = _rows(split, chosen, order, length, vocabulary.pad, layers)
@@ -206,7 +200,7 @@ def pack(
     for target, name, text_only in ((out, "sequences", False), (out_text_only, "sequences_text_only", True)):
         features: dict[str, Any] = {
             array: ((length,), np.float32 if array == "loss_weights" else np.int32)
-            for array in packing.arrays(1 if text_only else vocabulary.layers)
+            for array in array_names(1 if text_only else vocabulary.layers)
         }
         store.write(target, name, features, rows[text_only], facts)
     return report

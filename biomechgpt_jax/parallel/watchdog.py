@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from biomechgpt_jax import config
+from biomechgpt_jax.files import write_text
 from biomechgpt_jax.parallel import distributed
 
 FILE = "watchdog.json"
@@ -135,9 +136,8 @@ class Watchdog:
         if self._directory is not None and self._directory.is_dir():
             entry = {"step": beat.step, "seconds_since": round(stalled, 1), "where": beat.where}
             entry |= {"host": socket.gethostname(), "pid": os.getpid()}
-            temporary = self._directory / f".{FILE}.tmp"
-            temporary.write_text(json.dumps(entry) + "\n")
-            temporary.replace(self._directory / FILE)
+            # Not durable: where the disk is slow, waiting for it would keep this thread from noticing a stall.
+            write_text(self._directory / FILE, json.dumps(entry) + "\n", durable=False)
 
 
 class _Others:

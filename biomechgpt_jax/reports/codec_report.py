@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax.answering.predictions import clean, write_json, write_text
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.codec import figures as codec_figures
 from biomechgpt_jax.evaluation.codec import matching, reconstruction
+from biomechgpt_jax.files import clean, write_json, write_text
 from biomechgpt_jax.provenance import versions
 from biomechgpt_jax.reports import codec_sections, page
 from biomechgpt_jax.reports.codec_plots import Shown

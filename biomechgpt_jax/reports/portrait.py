@@ -1,6 +1,5 @@
 """One movement on one page: the body over time, where it went, its joint angles and its foot contacts."""
 
-import os
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +11,7 @@ from biomechgpt_jax.biomechanics import gait
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.reports import bodies
 from biomechgpt_jax.reports.plots import INK, MUTED, STYLE
 
@@ -40,12 +40,10 @@ def save(trajectory: Trajectory, path: Path) -> None:
         raise InputError(f"--plot {path}: give a file that ends in {', '.join(_FORMATS)}")
     with matplotlib.rc_context(STYLE):
         figure = _draw(trajectory)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         try:
-            figure.savefig(temporary, dpi=130)
-            temporary.replace(path)
+            with write_atomically(path) as file:
+                figure.savefig(file, format=path.suffix[1:].lower(), dpi=130)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise InputError(f"--plot {path}: {error.strerror}; give a place that can be written") from error
 
 

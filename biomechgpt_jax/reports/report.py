@@ -3,7 +3,7 @@
 from html import escape
 from pathlib import Path
 
-from biomechgpt_jax.answering.predictions import write_text
+from biomechgpt_jax.files import write_text
 from biomechgpt_jax.reports import page, sections
 from biomechgpt_jax.reports.sections import Material
 

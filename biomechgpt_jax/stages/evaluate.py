@@ -12,13 +12,14 @@ from biomechgpt_jax import config
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import Asked
-from biomechgpt_jax.answering.predictions import Prediction, clean, name_of, write_json, write_lines
+from biomechgpt_jax.answering.predictions import Prediction, name_of, write_predictions
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.data import movements
 from biomechgpt_jax.data.splits import SPLITS
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation import bars, baselines, metrics
 from biomechgpt_jax.evaluation.codec import reconstruction
+from biomechgpt_jax.files import clean, write_json
 from biomechgpt_jax.packing import crops
 from biomechgpt_jax.progress import Progress as ProgressBar
 from biomechgpt_jax.provenance import versions
@@ -204,7 +205,8 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         "text_only_check": bars.text_only(families, predictions, resamples, seed),
         "codec": _measure_codec(inputs.codec, test),
     }
-    write_lines(directory / "predictions.jsonl", predictions)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_predictions(directory / "predictions.jsonl", predictions)
     heights = {trial.trial_id: trial.trajectory.metadata.height_m for trial in inputs.trials["test"]}
     found["wall_seconds"] = {**inputs.wall_seconds, "evaluate": round(time.monotonic() - started, 1)}
     found = clean(found)

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from biomechgpt_jax import config
-from biomechgpt_jax.answering.predictions import write_json
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec import dct
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.codec import reconstruction
+from biomechgpt_jax.files import write_json
 from biomechgpt_jax.parallel import distributed
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.questions import registry
 from biomechgpt_jax.reports import codec_report
 from biomechgpt_jax.tasks import codec as codec_task
 from biomechgpt_jax.tokenizer import vocabulary
-from biomechgpt_jax.tokenizer.text import TextTokenizer
+from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 from biomechgpt_jax.training.loop import Places
 from biomechgpt_jax.workdir import Workdir
 
@@ -62,7 +62,7 @@ def _keep_codec(cfg: config.Experiment, work: Workdir, progress: Progress, codec
 
     Test participants are not looked at: whoever compares codecs by these figures makes a choice.
     """
-    text = TextTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
+    text = SentencePieceTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
     shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # a codec that is done is never resumed

@@ -198,9 +198,9 @@ def loss(
     scale: Scale,
     kept_B: jax.Array,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], codes.Quantized]]:
-    """The training loss of a batch, its parts, and its quantized latents; kept_B as in `codes.kept_layers`."""
+    """The training loss of a batch, its parts, and its quantized latents; kept_B as in `codes.draw_kept_layers`."""
     z_BSK = _latents(cfg, params, batch)
-    seen = codes.quantized(cfg, z_BSK, codebook, kept_B, _whole(cfg, batch, z_BSK.shape[1]))
+    seen = codes.quantize(cfg, z_BSK, codebook, kept_B, _whole(cfg, batch, z_BSK.shape[1]))
     decoded_BTC: Any = networks(cfg)[1].apply({"params": params["decoder"]}, seen.values, batch.lengths_B)
 
     total, parts = reconstruction(cfg, batch, decoded_BTC, scale)
@@ -228,14 +228,14 @@ def _compiled_step(
     def step(scale: Scale, state: State, drawn: steps_lib.Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(cfg.seed + 1), state["step"])
         key_rows, key_reset, key_kept = jax.random.split(key, 3)
-        batch = windows.altered(drawn, cfg.stride, key_rows, cfg.varied)
-        kept_B = codes.kept_layers(cfg, cfg.batch_size, key_kept)
+        batch = windows.augment(drawn, cfg.stride, key_rows, cfg.varied)
+        kept_B = codes.draw_kept_layers(cfg, cfg.batch_size, key_kept)
         codebook = state.get("codebook")
         (value, (parts, seen)), gradients = judged(state["params"], codebook, cfg, batch, scale, kept_B)
         others = {}
         if codebook is not None:
             whole_BS = _whole(cfg, batch, cfg.window_frames // cfg.stride)
-            others["codebook"] = codes.moved(cfg, codebook, seen, kept_B, whole_BS, key_reset)
+            others["codebook"] = codes.update_codebooks(cfg, codebook, seen, kept_B, whole_BS, key_reset)
         rate = learning_rate(state["step"])
         state, metrics = steps_lib.advance(state, value, gradients, transform, rate, spike_factor, **others)
         return state, metrics | parts | {"frames": batch.lengths_B.sum()}

@@ -1,104 +1,67 @@
-"""The text tokenizer: SentencePiece unigram pieces that give back every string they are given."""
+"""The interface of a text tokenizer, and the one place that knows its implementations by name."""
 
-import hashlib
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import sentencepiece
+from typing import ClassVar, Protocol, Self
 
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.files import write_atomically
-
-MODEL_FILE = "text.model"
-_LEAST_PIECES = 257  # the 256 bytes and the unknown piece, before the first letter
-_LONGEST_LINE = 65_536
+from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 
 
-class TextTokenizer:
-    """Text to pieces and back. `decode(encode(text)) == text` for any line of text.
+class TextTokenizer(Protocol):
+    """Text to ids and back: `decode(encode(text)) == text` for every question and answer.
 
-    (U+2581, which stands for a space inside the pieces, is the one character that comes back as a space.)
+    The ids 0 .. size - 1 belong to the tokenizer, in an order of its own: the ids of a pretrained model stay what they
+    are, with control tokens anywhere among them and unused ids up to the rows of its embedding.
 
-    Unigram language model pieces (Kudo 2018, arXiv 1804.10959) without any normalisation, with each digit a piece of
-    its own and bytes for whatever was never seen.
+    Attributes:
+        kind: name of the implementation, stored beside its files so that `load_text` knows who reads them.
     """
 
-    def __init__(self, model: bytes):
-        """Args: the serialised SentencePiece model."""
-        self._model = model
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self.digest: str = hashlib.sha256(model).hexdigest()
+    kind: ClassVar[str]
 
     @property
     def size(self) -> int:
-        """Number of pieces."""
-        return self._processor.get_piece_size()
+        """Number of ids that belong to the tokenizer, those that stand for nothing included."""
 
-    @classmethod
-    def train(cls, lines: Iterable[str], pieces: int) -> "TextTokenizer":
-        """Learn at most `pieces` pieces from lines of text; the same lines give the same pieces.
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The ids below `size` that stand for no text: control tokens, the unknown piece, unused ids."""
 
-        Raises:
-            InputError: there is no text, or it holds more characters than there may be pieces.
-        """
-        kept = sorted(line for line in lines if line.strip())
-        if not kept:
-            raise InputError("text tokenizer: no line of text to train on; give questions and answers")
-        needed = _LEAST_PIECES + len(set("".join(kept)) - {" "}) + 1
-        if pieces < needed:
-            raise InputError(
-                f"tokenizer.text_pieces is {pieces}; this text needs at least {needed} (256 bytes, one per character)"
-            )
-        written = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(kept),
-            model_writer=written,
-            model_type="unigram",
-            vocab_size=pieces,
-            hard_vocab_limit=False,
-            character_coverage=1.0,
-            split_digits=True,
-            byte_fallback=True,
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            num_threads=1,
-            shuffle_input_sentence=False,
-            max_sentence_length=_LONGEST_LINE,
-            bos_id=-1,
-            eos_id=-1,
-            pad_id=-1,
-            minloglevel=2,
-        )
-        return cls(written.getvalue())
+    @property
+    def digest(self) -> str:
+        """SHA-256 hex over everything that decides what an id means."""
 
     def encode(self, text: str) -> list[int]:
-        """Piece ids of a text."""
-        return self._processor.encode(text)
+        """Ids of a text, none of them special: a text that spells a control token is text like any other."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of piece ids; ids 0 .. size - 1."""
-        return self._processor.decode([int(i) for i in ids])
+        """The text of ids below `size`, none of them special."""
 
     def save(self, directory: Path | str) -> None:
-        """Write `text.model`."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        with write_atomically(directory / MODEL_FILE) as file:
-            file.write(self._model)
+        """Write the tokenizer's own files into a directory."""
 
     @classmethod
-    def load(cls, directory: Path | str) -> "TextTokenizer":
-        """Read `text.model`.
+    def load(cls, directory: Path | str) -> Self:
+        """Read what `save` wrote.
 
         Raises:
             InputError: it is missing or damaged.
         """
-        path, mend = Path(directory) / MODEL_FILE, "make it again with `biomechgpt tokenizer`"
-        try:
-            return cls(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"{path}: no text tokenizer here; {mend}") from error
-        except RuntimeError as error:  # SentencePiece's word for a model it cannot parse
-            raise InputError(f"{path}: the text tokenizer is damaged; {mend}") from error
+
+
+KINDS: Mapping[str, type[TextTokenizer]] = {SentencePieceTokenizer.kind: SentencePieceTokenizer}
+
+
+def load_text(directory: Path | str, kind: str) -> TextTokenizer:
+    """Read a text tokenizer of a kind.
+
+    Raises:
+        InputError: its files are missing or damaged, or this version of the program does not know the kind.
+    """
+    if kind not in KINDS:
+        raise InputError(
+            f"{directory}: the text tokenizer is of kind '{kind}', and this version knows {', '.join(KINDS)}; "
+            "use the version that made it, or make it again with `biomechgpt tokenizer`"
+        )
+    return KINDS[kind].load(directory)

@@ -1,12 +1,13 @@
-"""The joint vocabulary: one id space for text, specials and motion.
+"""The joint vocabulary: one id space for text, special tokens and motion codes.
 
-Ids: text pieces [0, n), then the special tokens, then the motion codes, then unused ids up to a multiple of 128 (a
-size that divides well over devices).
+The ids of the text tokenizer come first, as it numbers them, then the special tokens of this program, then the motion
+codes layer by layer, then unused ids up to a multiple of 128 (a size that divides well over devices).
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,37 @@ import numpy as np
 from biomechgpt_jax.codec import backends
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.files import write_atomically
-from biomechgpt_jax.tokenizer.text import TextTokenizer
+from biomechgpt_jax.files import write_json
+from biomechgpt_jax.tokenizer.text import TextTokenizer, load_text
 
 VOCABULARY_FILE = "vocabulary.json"
 SPECIALS: tuple[str, ...] = ("<pad>", "<trunk>", "<question>", "<answer>", "<end>")
 _MULTIPLE = 128
 
 
-def extent(text_pieces: int, codes: int, layers: int) -> tuple[int, int]:
-    """(id of motion code 0, number of ids, unused ones included) of a vocabulary with so many text pieces and codes."""
-    motion_offset = text_pieces + len(SPECIALS)
-    return motion_offset, -(-(motion_offset + codes * layers) // _MULTIPLE) * _MULTIPLE
+@dataclass(frozen=True)
+class Layout:
+    """Where the ids of a vocabulary lie, which follows from a few numbers.
+
+    Attributes:
+        text_size: number of ids that belong to the text tokenizer.
+        codes: number of motion codes of a layer.
+        layers: motion codes of one token.
+    """
+
+    text_size: int
+    codes: int
+    layers: int = 1
+
+    @property
+    def motion_offset(self) -> int:
+        """Id of motion code 0; text and special tokens lie below it."""
+        return self.text_size + len(SPECIALS)
+
+    @property
+    def size(self) -> int:
+        """Number of ids, unused ones included."""
+        return -(-(self.motion_offset + self.codes * self.layers) // _MULTIPLE) * _MULTIPLE
 
 
 class Vocabulary:
@@ -37,7 +57,7 @@ class Vocabulary:
         layers: motion codes of one token; each layer has ids of its own.
         codec_digest: of the codec that the motion codes belong to.
         pad, trunk, question, answer, end: ids of the special tokens.
-        motion_offset: id of motion code 0.
+        motion_offset: id of motion code 0; text and special tokens lie below it.
         size: number of ids, unused ones included.
         digest: SHA-256 hex over the digests of codec and text tokenizer and the layout of the ids.
     """
@@ -45,9 +65,10 @@ class Vocabulary:
     def __init__(self, text: TextTokenizer, codes: int, codec_digest: str = "", layers: int = 1):
         self.text, self.codes, self.layers, self.codec_digest = text, codes, layers, codec_digest
         self.pad, self.trunk, self.question, self.answer, self.end = range(text.size, text.size + len(SPECIALS))
-        self.motion_offset, self.size = extent(text.size, codes, layers)
-        layout = json.dumps([codec_digest, text.digest, text.size, SPECIALS, codes, layers, self.size])
-        self.digest: str = hashlib.sha256(layout.encode()).hexdigest()
+        layout = Layout(text.size, codes, layers)
+        self.motion_offset, self.size = layout.motion_offset, layout.size
+        meaning = json.dumps([codec_digest, text.digest, text.size, SPECIALS, codes, layers, self.size])
+        self.digest: str = hashlib.sha256(meaning.encode()).hexdigest()
 
     def motion(self, codes: np.ndarray) -> np.ndarray:
         """Ids i32[n, Q] of motion codes i32[n, Q].
@@ -68,7 +89,13 @@ class Vocabulary:
 
     def decode_text(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text among ids; special tokens and motion codes are left out."""
-        return self.text.decode([int(i) for i in ids if 0 <= i < self.text.size])
+        special = self.text.special_ids
+        return self.text.decode([i for i in map(int, ids) if 0 <= i < self.text.size and i not in special])
+
+    def answer_ids(self) -> np.ndarray:
+        """Ids i32[n] that an answer may hold, ascending: all text, and the token that ends it."""
+        own = np.setdiff1d(np.arange(self.text.size), list(self.text.special_ids))
+        return np.append(own, self.end).astype(np.int32)
 
     def save(self, directory: Path | str) -> None:
         """Write the text tokenizer and `vocabulary.json` beside the codec."""
@@ -77,14 +104,14 @@ class Vocabulary:
             "digest": self.digest,
             "codec": self.codec_digest,
             "text": self.text.digest,
+            "text_kind": self.text.kind,
             "text_pieces": self.text.size,
             "specials": SPECIALS,
             "codes": self.codes,
             "layers": self.layers,
             "size": self.size,
         }
-        with write_atomically(Path(directory) / VOCABULARY_FILE) as file:
-            file.write(json.dumps(description, indent=1).encode())
+        write_json(Path(directory) / VOCABULARY_FILE, description)
 
 
 def save(directory: Path | str, codec: MotionCodec, vocabulary: Vocabulary) -> None:
@@ -100,15 +127,17 @@ def load(directory: Path | str) -> tuple[MotionCodec, Vocabulary]:
         InputError: a file is missing or damaged, or the parts do not belong together (both digests are shown).
     """
     path = Path(directory) / VOCABULARY_FILE
-    mend = "make the tokenizer again with `biomechgpt tokenizer`"
-    codec, text = backends.load(directory), TextTokenizer.load(directory)
-    vocabulary = Vocabulary(text, codec.codes, codec.digest, codec.layers)
+    remedy = "make the tokenizer again with `biomechgpt tokenizer`"
     try:
-        wanted = json.loads(path.read_text())["digest"]
+        description = json.loads(path.read_text())
+        wanted = description["digest"]
+        kind = str(description.get("text_kind", "sentencepiece"))  # earlier versions had this kind alone
     except OSError as error:
-        raise InputError(f"{path}: no vocabulary here; {mend}") from error
+        raise InputError(f"{path}: no vocabulary here; {remedy}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the vocabulary is damaged; {mend}") from error
+        raise InputError(f"{path}: the vocabulary is damaged; {remedy}") from error
+    codec = backends.load(directory)
+    vocabulary = Vocabulary(load_text(directory, kind), codec.codes, codec.digest, codec.layers)
     if wanted != vocabulary.digest:
-        raise InputError(f"{path}: digest {wanted} does not match {vocabulary.digest} of the files beside it; {mend}")
+        raise InputError(f"{path}: digest {wanted} does not match {vocabulary.digest} of the files beside it; {remedy}")
     return codec, vocabulary

@@ -7,6 +7,7 @@ What lies on disk, and what makes it good: see `manifest`.
 """
 
 import functools
+import json
 import logging
 import shutil
 import threading
@@ -20,6 +21,7 @@ import orbax.checkpoint as ocp
 
 from biomechgpt_jax import __version__
 from biomechgpt_jax.errors import ClusterError, InputError, RunError
+from biomechgpt_jax.files import write_text
 from biomechgpt_jax.parallel import distributed
 from biomechgpt_jax.training import identities, manifest, meetings
 from biomechgpt_jax.training.meetings import Meetings
@@ -119,7 +121,7 @@ class Checkpoints:
         def listed() -> dict[str, int]:
             if not distributed.first():
                 return {}  # the list of process 0 counts; another would meet the file that it is about to rename
-            manifest.write_json(path / manifest.METADATA, described)
+            write_text(path / manifest.METADATA, json.dumps(described, indent=1, sort_keys=True))
             return manifest.sizes(path)
 
         def publish(found: list[manifest.Entries]) -> None:
@@ -315,7 +317,7 @@ def _probe(directory: Path) -> None:
     probe = directory / f".probe-{distributed.place().process}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        manifest.write_json(probe, "can this directory be written?")
+        write_text(probe, "can this directory be written?\n")
         probe.unlink()
     except OSError as error:
         raise InputError(

@@ -9,7 +9,6 @@ bits silently. A step without a manifest was never committed; a damaged one is r
 Everything here is JSON, plain bytes and names: nothing that is read can execute anything.
 """
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -18,6 +17,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from biomechgpt_jax.files import write_text
 
 MANIFEST, METADATA, COMMIT = "manifest.json", "metadata.json", "commit_success.txt"
 _PREFIX, DAMAGED = "step_", "damaged-"
@@ -97,7 +98,8 @@ def entries(path: Path, names: Iterable[str], durable: bool = False) -> Entries:
 
 def write(path: Path, found: Entries) -> None:
     """Commit a step: from here on it counts, and any other content of its files is damage."""
-    write_json(path / MANIFEST, {"sha256": _digest_of(found), "files": found})
+    written = json.dumps({"sha256": _digest_of(found), "files": found}, indent=1, sort_keys=True)
+    write_text(path / MANIFEST, written)
 
 
 def read(path: Path) -> Entries:
@@ -163,22 +165,6 @@ def verify(path: Path) -> None:
     expected = read(path)
     check_names(path, expected)
     check_contents(path, expected, expected)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file by rename, so that it is whole or not there, also after a loss of power."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    with contextlib.suppress(OSError):  # some file systems have no such thing
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _digest_of(found: Any) -> str:

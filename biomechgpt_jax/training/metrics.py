@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from biomechgpt_jax.errors import InputError, LoneError
+from biomechgpt_jax.files import clean, to_json, write_text
 from biomechgpt_jax.training import goodput
 from biomechgpt_jax.training.events import Events
 
@@ -46,9 +47,7 @@ class MetricsLog:
         kept = [entry for entry in found if entry["step"] <= restored_step]
         self.earlier = goodput.earlier(kept, [entry for entry in found if entry["step"] > restored_step])
         self._earlier_seconds = max((entry.get("wall_seconds", 0.0) for entry in kept), default=0.0)
-        temporary = path.with_name(path.name + ".partial")
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
-        temporary.rename(path)
+        write_text(path, "".join(to_json(entry) + "\n" for entry in kept))
         self._file = path.open("a")
         self._events = Events(path.parent / "tensorboard" / path.stem, restored_step + 1)
 
@@ -64,11 +63,11 @@ class MetricsLog:
             LoneError: it cannot be written.
         """
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        entry: dict[str, Any] = {"step": step, **dict.fromkeys(values), **finite}
+        entry: dict[str, Any] = {"step": step, **clean(values)}
         entry["wall_seconds"] = round(self.wall_seconds, 3)
         if self._file is not None:
             try:
-                self._file.write(json.dumps(entry) + "\n")
+                self._file.write(to_json(entry) + "\n")
                 self._file.flush()
             except OSError as error:
                 raise LoneError(

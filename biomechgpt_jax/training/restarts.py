@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from biomechgpt_jax.files import write_json
 from biomechgpt_jax.training import manifest
 
 DONE, WRONG_INPUT, PREEMPTED = 0, 2, 75
@@ -87,7 +88,7 @@ def read(path: Path) -> History:
 def write(path: Path, history: History) -> None:
     """Keep a history for the next start."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    manifest.write_json(path, history._asdict())
+    write_json(path, history._asdict())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from toy_language import CFG, LETTERS, QUESTIONS, Vocabulary
+from toy_language import CFG, LETTERS, QUESTIONS, WORDS
 
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import Asked, prediction
@@ -41,8 +41,8 @@ def ask_about(movements, phrasings=("what is it?", "is it so?", "how fast?")):
 
 @pytest.fixture(scope="module")
 def model():
-    params = decoder.init(jax.random.key(0), CFG, Vocabulary.size)
-    return predict.LanguageModel(params, CFG, Vocabulary(), batch_size=4)
+    params = decoder.init(jax.random.key(0), CFG, WORDS.size)
+    return predict.LanguageModel(params, CFG, WORDS, batch_size=4)
 
 
 PADDED = 128
@@ -56,14 +56,13 @@ def logits_of(model, tokens):
     here = (np.arange(PADDED) < len(tokens)).astype(np.int32)[None]
     batch = {"tokens": row, "positions": np.arange(PADDED)[None], "segments": here, "branches": 0 * here}
     logits = np.asarray(apply(model.params, batch, cfg=model.cfg)[0, : len(tokens)], np.float64)
-    logits[:, Vocabulary.motion_offset :] = -np.inf
+    logits[:, WORDS.motion_offset :] = -np.inf
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
 def prompt_of(item, motion):
-    v = Vocabulary()
-    trunk = [] if motion is None else [v.trunk, *v.motion(motion)[:, 0]]
-    return [*trunk, v.question, *v.encode_text(item.phrasing), v.answer]
+    trunk = [] if motion is None else [WORDS.trunk, *WORDS.motion(motion)[:, 0]]
+    return [*trunk, WORDS.question, *LETTERS.encode(item.phrasing), WORDS.answer]
 
 
 @pytest.mark.parametrize("with_movement", [True, False])
@@ -76,7 +75,7 @@ def test_options_are_scored_as_if_each_were_asked_alone(model, with_movement):
         prompt = prompt_of(item, motion if with_movement else None)
         totals = {}
         for option in QUESTIONS[item.question].options:
-            tail = [*Vocabulary().encode_text(option), Vocabulary.end]
+            tail = [*LETTERS.encode(option), WORDS.end]
             logprobs = logits_of(model, prompt + tail)
             totals[option] = sum(logprobs[len(prompt) - 1 + k, token] for k, token in enumerate(tail))
         expected = np.exp(np.array(list(totals.values())) - max(totals.values()))
@@ -101,7 +100,6 @@ def test_branches_that_do_not_fit_one_row_repeat_their_trunk(model, monkeypatch)
 def test_numbers_are_the_most_probable_letters_one_after_the_other(model, with_movement):
     asked, codes = ask_about(2)
     found = predict.answers(model, asked, codes if with_movement else None, QUESTIONS)
-    v = Vocabulary()
     for item, motion, answer in zip(asked, codes, found, strict=True):
         if item.kind != "number":
             continue
@@ -110,14 +108,14 @@ def test_numbers_are_the_most_probable_letters_one_after_the_other(model, with_m
         while len(said) < predict.LONGEST_ANSWER:
             logprobs = logits_of(model, tokens)[-1]
             allowed = np.full(len(logprobs), -np.inf)
-            allowed[[*range(len(LETTERS)), v.end]] = 0.0
+            allowed[[*LETTERS.encode(LETTERS.letters), WORDS.end]] = 0.0
             token = int(np.argmax(logprobs + allowed))
             total += logprobs[token]
-            if token == v.end:
+            if token == WORDS.end:
                 break
             said.append(token)
             tokens.append(token)
-        assert answer["text"] == v.decode_text(said)
+        assert answer["text"] == LETTERS.decode(said)
         assert answer["probability"] == pytest.approx(np.exp(total), rel=1e-3)
         assert answer["answer"] == QUESTIONS["speed"].parse(answer["text"])
 

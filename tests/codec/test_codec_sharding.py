@@ -18,7 +18,7 @@ sys.path.insert(0, "tests/helpers")
 from small_codecs import smooth
 from biomechgpt_jax import config
 from biomechgpt_jax.parallel import mesh as meshes
-from biomechgpt_jax.tokenizer import training
+from biomechgpt_jax.tasks import codec as training
 from biomechgpt_jax.training import loop
 
 STEPS = 10

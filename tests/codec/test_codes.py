@@ -50,7 +50,7 @@ def test_layers_that_are_left_out_reach_neither_the_decoder_nor_the_codebook(qua
     book = codes.first_codebook(cfg, z.reshape(-1, cfg.code_size), jax.random.key(1)) if quantizer == "vq" else None
     vectors = None if book is None else book.vectors
     kept = np.array([1, 2, 3, 3])
-    seen = codes.quantized(cfg, z, book, kept, WHOLE)
+    seen = codes.quantize(cfg, z, book, kept, WHOLE)
     index = codes.index(cfg, z, vectors)
     np.testing.assert_allclose(seen.values[2:], codes.values(cfg, index, vectors)[2:], atol=1e-5)
     if book is None:
@@ -59,7 +59,7 @@ def test_layers_that_are_left_out_reach_neither_the_decoder_nor_the_codebook(qua
         assert not seen.values[0, :, first:].any()
     else:
         np.testing.assert_allclose(seen.values[0], book.vectors[0][index[0, :, 0]], atol=1e-5)
-        moved = codes.moved(cfg, book, seen, np.ones(4, int), WHOLE, jax.random.key(0))
+        moved = codes.update_codebooks(cfg, book, seen, np.ones(4, int), WHOLE, jax.random.key(0))
         np.testing.assert_allclose(moved.counts[1], cfg.ema_decay * book.counts[1], rtol=1e-5)
         assert not np.allclose(moved.counts[0], cfg.ema_decay * book.counts[0])
 
@@ -74,7 +74,7 @@ def test_the_gradient_passes_straight_through_every_quantizer() -> None:
         )
         kept = np.full(4, cfg.layers)
         gradient = jax.grad(
-            lambda z, cfg=cfg, book=book, kept=kept: codes.quantized(cfg, z, book, kept, WHOLE).values.sum()
+            lambda z, cfg=cfg, book=book, kept=kept: codes.quantize(cfg, z, book, kept, WHOLE).values.sum()
         )(z)
         assert (np.asarray(gradient) > 0).all()
 
@@ -91,8 +91,8 @@ def test_more_layers_come_nearer_to_the_latents_after_training_the_codebook() ->
 
     before = left(book)
     for step in range(40):
-        seen = codes.quantized(cfg, z, book, kept, WHOLE)
-        book = codes.moved(cfg, book, seen, kept, WHOLE, jax.random.key(step))
+        seen = codes.quantize(cfg, z, book, kept, WHOLE)
+        book = codes.update_codebooks(cfg, book, seen, kept, WHOLE, jax.random.key(step))
     assert left(book) < 0.5 * before
 
 

@@ -63,9 +63,9 @@ def test_symbols_give_back_every_spectrum(frames: int, size: float) -> None:
     rng = np.random.default_rng(frames)
     values = np.rint(size * rng.normal(size=(frames, 40)) * (rng.random((frames, 40)) < 0.2)).astype(np.int64)
     values = np.clip(values, -symbols.CLIP, symbols.CLIP)
-    stream = symbols.written(values, 30)
+    stream = symbols.encode(values, 30)
     assert 0 <= stream.min() <= stream.max() < symbols.COUNT and stream[-1] == symbols.END
-    back, sizes = symbols.read(stream, 30, 40)
+    back, sizes = symbols.decode(stream, 30, 40)
     np.testing.assert_array_equal(back, values)
     np.testing.assert_array_equal(sizes, symbols.lengths(frames, 30))
 

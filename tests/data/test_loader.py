@@ -10,7 +10,7 @@ from packed_trials import write_rows
 from biomechgpt_jax.data import loader, store
 from biomechgpt_jax.data.mixture import Part
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import ARRAYS
 from biomechgpt_jax.parallel import feed
 
 L = 6
@@ -97,7 +97,7 @@ def test_prefetch_hands_over_errors() -> None:
 def test_families_are_read_where_a_dataset_has_them(tmp_path) -> None:
     """Datasets without the array are read as before."""
     assert "families" not in make().device_batch(0)
-    features = {key: ((L,), np.float32 if key == "loss_weights" else np.int32) for key in packing.ARRAYS}
+    features = {key: ((L,), np.float32 if key == "loss_weights" else np.int32) for key in ARRAYS}
     row = {key: np.arange(L).astype(dtype) for key, (_, dtype) in features.items()}
     store.write(tmp_path / "new", "new", features, {"train": [("a", row)]}, {"families": ["gait", "timed"]})
     batch = loader.open_loader(tmp_path / "new", "train", 2, 0).device_batch(0)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from biomechgpt_jax.answering import predictions
+from biomechgpt_jax import files
 from biomechgpt_jax.evaluation import bootstrap, metrics
 
 
@@ -151,7 +151,7 @@ def test_what_is_undefined_is_null_on_disk(tmp_path):
     rows += [number("p1", 1.0, None, "cadence")]
     rows += [closed("p1", "yes", "yes", {"yes": 1.0, "no": 0.0}, "impairment")]
     families = metrics.summarise(rows, 50, 0)
-    predictions.write_json(tmp_path / "metrics.json", {"families": families, "x": np.float32("inf")})
+    files.write_json(tmp_path / "metrics.json", {"families": families, "x": np.float32("inf")})
     text = (tmp_path / "metrics.json").read_text()
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)["families"]

@@ -1,11 +1,13 @@
 """Trials, a codec and a vocabulary made up to follow what the pack does with them."""
 
 import numpy as np
+from alphabet import Alphabet
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
 from biomechgpt_jax.data import store
-from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import ARRAYS
+from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 RATE_HZ = 30.0
 CODES = 50
@@ -69,25 +71,13 @@ class Codec:
         return [np.arange(len(c) // self.stride, dtype=np.int32)[:, None] % CODES for c in coordinates]
 
 
-class Vocabulary:
-    """A piece for every character."""
-
-    pad, trunk, question, answer, end, motion_offset = 128, 129, 130, 131, 132, 133
-    size, layers, digest = 256, 1, "vocabulary"
-
-    def motion(self, codes):
-        return np.asarray(codes) + self.motion_offset
-
-    def encode_text(self, text):
-        return [ord(character) for character in text]
-
-    def decode_text(self, ids):
-        return "".join(chr(i) for i in ids if i < 128)
+# A piece for every character, its id the number of the character.
+WORDS = Vocabulary(Alphabet("".join(map(chr, range(128)))), CODES, Codec.digest)
 
 
 def write_rows(directory, splits, row_length=6, vocabulary="vocabulary", start=0):
     """A packed dataset of made-up rows, so many by split, whose tokens are the row's number counted from `start`."""
-    arrays = {key: ((row_length,), np.float32 if key == "loss_weights" else np.int32) for key in packing.ARRAYS}
+    arrays = {key: ((row_length,), np.float32 if key == "loss_weights" else np.int32) for key in ARRAYS}
     rows, at = {}, start
     for split, count in splits.items():
         numbers = range(at, at + count)

@@ -9,15 +9,15 @@ import pytest
 
 from biomechgpt_jax import config
 from biomechgpt_jax.model import attention, decoder, flops
-from biomechgpt_jax.packing import rows as packing
+from biomechgpt_jax.packing.rows import Branch, Item, lay_out_row
 
 MODEL = config.Model(layers=1, model_size=64, heads=4, kv_heads=2, head_size=16, hidden_size=96, remat="none")
 
 
 def rows(length: int = 64) -> dict[str, jax.Array]:
-    branch = packing.Branch(np.arange(7, dtype=np.int32), 4)
-    items = [packing.Item(np.zeros((size, 1), np.int32), (branch,) * count) for size, count in ((9, 2), (5, 1), (0, 2))]
-    return {name: jnp.asarray(value)[None] for name, value in packing.lay_out(items, length, 0).items()}
+    branch = Branch(np.arange(7, dtype=np.int32), 4)
+    items = [Item(np.zeros((size, 1), np.int32), (branch,) * count) for size, count in ((9, 2), (5, 1), (0, 2))]
+    return {name: jnp.asarray(value)[None] for name, value in lay_out_row(items, length, 0).items()}
 
 
 @pytest.mark.parametrize(("window", "global_every", "kinds"), [(0, 0, [0]), (6, 0, [6]), (6, 3, [6, 6, 0, 6])])

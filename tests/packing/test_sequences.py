@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packed_trials import Codec, Vocabulary, timed, walking
+from packed_trials import WORDS, Codec, timed, walking
 
 from biomechgpt_jax import config
 from biomechgpt_jax.data import loader, movements, splits, store
@@ -15,7 +15,6 @@ from biomechgpt_jax.questions import registry
 from biomechgpt_jax.questions.registry import QUESTIONS
 
 L = 512
-WORDS = Vocabulary()
 # A piece per character makes phrasings long.
 CFG = dataclasses.replace(config.Experiment(), pack=config.Pack(row_length=L, crops_per_trial=4, questions_per_crop=5))
 
@@ -153,7 +152,7 @@ def test_rows_are_full_and_the_metadata_says_how(packed) -> None:
     assert packed.report["fill"]["train"] == pytest.approx(fill, abs=1e-3)
     assert fill >= 0.9
     facts = store.metadata(packed.directory)
-    assert facts["codec"] == "codec" and facts["vocabulary"] == "vocabulary" and facts["row_length"] == L
+    assert facts["codec"] == "codec" and facts["vocabulary"] == WORDS.digest and facts["row_length"] == L
     assert facts["left_out"] == packed.report["left_out"]
     assert facts["rows"]["train"] == len(rows)
 

@@ -108,9 +108,9 @@ def test_a_key_always_gets_the_same_phrasing_and_all_are_used() -> None:
 
 def test_the_corpus_makes_words_into_pieces() -> None:
     """Question tokens are paid for at every step: a phrasing takes about as many pieces as it has words."""
-    from biomechgpt_jax.tokenizer.text import TextTokenizer
+    from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 
-    text = TextTokenizer.train(registry.corpus(), 512)
+    text = SentencePieceTokenizer.train(registry.corpus(), 512)
     phrasings = [template for question in QUESTIONS.values() for template in question.templates]
     pieces = sum(len(text.encode(phrasing)) for phrasing in phrasings)
     assert pieces < 1.5 * sum(len(phrasing.split()) for phrasing in phrasings)

@@ -7,7 +7,7 @@ import fabricated
 import jax
 import numpy as np
 import pytest
-from toy_language import CFG, QUESTIONS, Vocabulary
+from toy_language import CFG, QUESTIONS, WORDS
 
 from biomechgpt_jax import config
 from biomechgpt_jax.answering import predict
@@ -54,8 +54,8 @@ def inputs(monkeypatch):
     monkeypatch.setattr(run, "QUESTIONS", QUESTIONS)
     monkeypatch.setattr(run, "truths", truths)
     monkeypatch.setattr(run.crops, "evaluation", evaluation)
-    params = decoder.init(jax.random.key(0), CFG, Vocabulary.size)
-    model = predict.LanguageModel(params, CFG, Vocabulary(), batch_size=8)
+    params = decoder.init(jax.random.key(0), CFG, WORDS.size)
+    model = predict.LanguageModel(params, CFG, WORDS, batch_size=8)
     split = {"train": trials(0, 60), "validation": [], "test": trials(60, 9)}
     return run.Inputs(split, model, model, Codec(), {}, {"train": 1.5}, {})
 

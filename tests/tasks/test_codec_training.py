@@ -51,7 +51,7 @@ def one_device(_: tuple[int, ...]) -> jax.sharding.Sharding:
 
 def drawn(held: windows.Windows, rows: int) -> windows.Batch:
     batch = windows.Draws(held, rows, 0, one_device).device_batch(0)
-    return jax.jit(windows.altered, static_argnums=1)(batch, held.stride, jax.random.key(0))
+    return jax.jit(windows.augment, static_argnums=1)(batch, held.stride, jax.random.key(0))
 
 
 def test_nothing_to_train_on_is_refused() -> None:
@@ -159,7 +159,7 @@ def test_a_row_is_altered_the_same_whatever_the_others_are() -> None:
     rows = {name: np.asarray(array) for name, array in windows.Draws(held, 16, 0, one_device).device_batch(0).items()}
     few = {name: array[:4] for name, array in rows.items()}
     key = jax.random.key(3)
-    for one, other in zip(windows.altered(few, 4, key), windows.altered(rows, 4, key), strict=True):
+    for one, other in zip(windows.augment(few, 4, key), windows.augment(rows, 4, key), strict=True):
         np.testing.assert_array_equal(one, np.asarray(other)[:4])
 
 
@@ -167,7 +167,7 @@ def test_varied_windows_are_other_postures_and_ranges_of_the_same_movement() -> 
     movement = features_of([smooth(120, 0)], [ALL])
     held = windows.gather(movement, [ALL], PLAIN, 64, 4, [1.5 * one for one in movement])
     rows = windows.Draws(held, 16, 0, one_device).device_batch(0)
-    plain, varied = (windows.altered(rows, 4, jax.random.key(3), share) for share in (0.0, 1.0))
+    plain, varied = (windows.augment(rows, 4, jax.random.key(3), share) for share in (0.0, 1.0))
     np.testing.assert_array_equal(plain.shown_BTC, varied.shown_BTC)
     root = [*RATES, HEIGHT]
     np.testing.assert_array_equal(plain.scaled_BTC[..., root], varied.scaled_BTC[..., root])
@@ -180,7 +180,7 @@ def test_varied_windows_are_other_postures_and_ranges_of_the_same_movement() -> 
     assert 0.3 < gain < 3.0 and abs(gain - 1.0) > 0.01 and abs(shift) > 0.01
     # Which windows are varied has nothing to do with which are cut short.
     many = {name: jnp.repeat(array[:1], 2000, axis=0) for name, array in rows.items()}
-    plain, some = (windows.altered(many, 4, jax.random.key(4), share) for share in (0.0, 0.3))
+    plain, some = (windows.augment(many, 4, jax.random.key(4), share) for share in (0.0, 0.3))
     short_B = plain.lengths_B < 64
     changed_B = (plain.scaled_BTC != some.scaled_BTC).any(axis=(1, 2))
     for part_B in (changed_B[short_B], changed_B[~short_B]):

@@ -14,9 +14,11 @@ from dataclasses import replace
 import jax, jax.numpy as jnp, numpy as np
 from biomechgpt_jax import config
 from biomechgpt_jax.config import Experiment, Mesh, Model
-from biomechgpt_jax.data import loader, packing
+from biomechgpt_jax.data import loader
+from biomechgpt_jax.packing.rows import Branch, Item, lay_out_row
 from biomechgpt_jax.parallel import mesh, sharding
-from biomechgpt_jax.training import checkpoint, language
+from biomechgpt_jax.tasks import language
+from biomechgpt_jax.training import checkpoint
 
 B, L, D, V, OFFSET, CODES = 8, 32, 32, 128, 64, 32
 random = np.random.default_rng(0)
@@ -24,8 +26,8 @@ random = np.random.default_rng(0)
 # The whole step on six meshes: every modality, families, two codes a token, z-loss.
 def row():
     trunk = random.integers(0, CODES, (random.integers(6, 12), 2)) + np.array([OFFSET, OFFSET + CODES])
-    asked = [packing.Branch(random.integers(0, OFFSET, 5).astype(np.int32), 3) for _ in range(random.integers(1, 4))]
-    laid = packing.lay_out([packing.Item(trunk.astype(np.int32), tuple(asked))], L, 0, layers=2)
+    asked = [Branch(random.integers(0, OFFSET, 5).astype(np.int32), 3) for _ in range(random.integers(1, 4))]
+    laid = lay_out_row([Item(trunk.astype(np.int32), tuple(asked))], L, 0, layers=2)
     return laid | {"families": np.where(laid["branches"] > 0, 1 + laid["branches"] % 2, 0).astype(np.int32)}
 
 rows_BL = [row() for _ in range(B)]

@@ -7,7 +7,7 @@ hold NaN for the others.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from biomechgpt_jax.biomechanics import gait
 from biomechgpt_jax.biomechanics.features import start_pose
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory, replace
+from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 from biomechgpt_jax.errors import InputError
 
@@ -41,17 +42,8 @@ _ROOT = [INDEX[name] for name in HORIZONTAL_ROOT]
 _PELVIS = slice(0, INDEX["pelvis_rotation"] + 1)
 
 
-class CodecLike(Protocol):
-    """What is asked of a codec."""
-
-    @property
-    def codes(self) -> int: ...
-    def encode(self, coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]) -> list[np.ndarray]: ...
-    def decode(self, tokens: Sequence[np.ndarray], starts: Sequence[np.ndarray] | None = None) -> list[np.ndarray]: ...
-
-
 def through(
-    codec: CodecLike, coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]
+    codec: MotionCodec, coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Codes i32[S_i, Q] of movements f32[T_i, 40] with masks bool[40], and what they decode to, f32[T_i', 40].
 
@@ -224,7 +216,7 @@ def mean(rows: Sequence[np.ndarray], columns: np.ndarray = ANGLES) -> float:
 
 
 def measure(
-    codec: CodecLike,
+    codec: MotionCodec,
     coordinates: Sequence[np.ndarray],
     observed: Sequence[np.ndarray],
     healthy: Sequence[bool | None],
