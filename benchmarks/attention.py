@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from figures import Figure, parser, publish
 
-from biomechgpt_jax.model import attention
-from biomechgpt_jax.model.attention import Rows
+from biomechgpt_jax.model.attention.packed import Rows, attention
 
 HEADS, GROUPS, SIZE = 6, 2, 64
 SIZES = ((8, 512), (2, 2048), (1, 8192))
@@ -56,7 +55,7 @@ def compiled(path: str, backward: bool, arrays: list[jax.Array], rows: Rows) -> 
     """A function that runs a path once, and the bytes of its temporary memory by the compiler's count."""
 
     def forward(q: jax.Array, k: jax.Array, v: jax.Array, rows: Rows) -> jax.Array:
-        return attention.attention(q, k, v, rows, path=path)
+        return attention(q, k, v, rows, path=path)
 
     def both(q: jax.Array, k: jax.Array, v: jax.Array, rows: Rows) -> tuple[jax.Array, ...]:
         out, pull = jax.vjp(lambda *qkv: forward(*qkv, rows), q, k, v)

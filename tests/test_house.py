@@ -32,6 +32,7 @@ ROOMS = (
     "tokenizer",
     "data",
     "packing",
+    "model.attention",
     "model",
     "pretrained",
     "training",

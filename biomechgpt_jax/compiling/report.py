@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from biomechgpt_jax import config
 from biomechgpt_jax.compiling import ahead_of_time, collectives, hlo, roofline, traffic
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import decoder, visibility
+from biomechgpt_jax.model import decoder
+from biomechgpt_jax.model.attention import mask
 from biomechgpt_jax.packing.rows import array_names
 from biomechgpt_jax.parallel import chips, sharding
 from biomechgpt_jax.parallel import mesh as mesh_lib
@@ -238,7 +239,7 @@ def _turns(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> hlo.Turns:
     spread = math.prod(mesh.shape[axis] for axis in (*sharding.RULES["batch"], *sharding.RULES["length"]))
     tokens = experiment.train.batch_size * length // spread
     chunks = -(-tokens // min(tokens, experiment.train.loss_chunk))
-    blocks = (-(-length // visibility.block_size(length)) + 1) / 2
+    blocks = (-(-length // mask.block_size(length)) + 1) / 2
     return lambda name: blocks if "attention" in name else chunks
 
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import attention, layers
+from biomechgpt_jax.model import layers
+from biomechgpt_jax.model.attention import packed
 from biomechgpt_jax.parallel import sharding
 
 Params = dict[str, Any]
@@ -43,8 +44,8 @@ def _boxed(key: jax.Array, cfg: config.Model, vocabulary_size: int) -> Any:
 
 def shared(batch: Batch, cfg: config.Model) -> layers.Shared:
     """What all layers use, once per batch: rotary tables and what the mask lets each block of queries see."""
-    rows = attention.Rows(*(batch[name] for name in ROW_KEYS))
-    return layers.Shared(*layers.rope_tables(rows.positions, cfg), attention.plan(rows, cfg.windows))
+    rows = packed.Rows(*(batch[name] for name in ROW_KEYS))
+    return layers.Shared(*layers.rope_tables(rows.positions, cfg), packed.plan(rows, cfg.windows))
 
 
 def _abstract_boxed(cfg: config.Model, vocabulary_size: int) -> Any:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from biomechgpt_jax import config
-from biomechgpt_jax.model import attention, decoder, layers
+from biomechgpt_jax.model import decoder, layers
+from biomechgpt_jax.model.attention import packed
 
 
 class Layer(NamedTuple):
@@ -49,7 +50,7 @@ class Prefix(NamedTuple):
 
     keys: tuple[jax.Array, ...]  # of each layer RGKS, rotated: a few queries pass over them fastest in this order
     values: tuple[jax.Array, ...]  # of each layer RGSK
-    rows: attention.Rows  # i32[R, S]; segment 0 for columns that hold nothing, branch p + 1 for prompt p
+    rows: packed.Rows  # i32[R, S]; segment 0 for columns that hold nothing, branch p + 1 for prompt p
     starts_RP: jax.Array  # position of each answer's first token
 
 
@@ -120,13 +121,11 @@ def advance(
     positions_BT = prefix.starts_RP.reshape(-1, 1) + offsets_T
     positions_RM = rearrange(positions_BT, "(r p) t -> r (p t)", p=questions)
     branches_M = jnp.repeat(jnp.arange(1, questions + 1), length)
-    queries = attention.Rows(
-        positions_RM, jnp.ones_like(positions_RM), jnp.broadcast_to(branches_M, positions_RM.shape)
-    )
+    queries = packed.Rows(positions_RM, jnp.ones_like(positions_RM), jnp.broadcast_to(branches_M, positions_RM.shape))
     back_TN = offsets_T[:, None] - jnp.arange(own.keys[0].shape[3])
     shown = [
         (
-            _bias(attention.visible(queries, prefix.rows, window)),
+            _bias(packed.visible(queries, prefix.rows, window)),
             _bias((back_TN >= 0) & (back_TN < window) if window else back_TN >= 0),
         )
         for window in cfg.windows
@@ -158,7 +157,7 @@ def advance(
 
 
 def _bias(visible: jax.Array) -> jax.Array:
-    return jnp.where(visible, 0.0, attention.HIDDEN).astype(jnp.float32)
+    return jnp.where(visible, 0.0, packed.HIDDEN).astype(jnp.float32)
 
 
 def _normed(x: jax.Array, factor: jax.Array | None, cfg: config.Model) -> jax.Array:
@@ -190,9 +189,9 @@ def _attend(
     q_RGMK = rearrange(q_BTHK, "(r p) t (g e) k -> r g (e p t) k", r=trunks, g=groups)
     q_BGMK = rearrange(q_BTHK, "b t (g e) k -> b g (e t) k", g=groups)
     product = lambda rule, *x: jnp.einsum(rule, *x, preferred_element_type=jnp.float32)  # noqa: E731
-    first = attention.capped(product("rgmk,rgks->rgms", q_RGMK, keys_RGKS), cfg.attention_soft_cap)
+    first = packed.capped(product("rgmk,rgks->rgms", q_RGMK, keys_RGKS), cfg.attention_soft_cap)
     first = first + jnp.tile(bias_RMS, (1, repeats, 1))[:, None]
-    second = attention.capped(product("bgmk,bgkn->bgmn", q_BGMK, keys_BGKN), cfg.attention_soft_cap)
+    second = packed.capped(product("bgmk,bgkn->bgmn", q_BGMK, keys_BGKN), cfg.attention_soft_cap)
     second = second + jnp.tile(bias_TN, (repeats, 1))
 
     per_answer = lambda x: rearrange(x, "r g (e p t) s -> (r p) g (e t) s", e=repeats, p=questions)  # noqa: E731

@@ -17,7 +17,8 @@ from einops import rearrange
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import asking, attention, constraints, decoder, decoding, layers, sampling
+from biomechgpt_jax.model import asking, constraints, decoder, decoding, layers, sampling
+from biomechgpt_jax.model.attention import packed
 
 LOGITS_TOKENS = 4096  # rows of logits that exist at one time in branch_logprobs
 
@@ -103,9 +104,7 @@ def _prefill(
     there_RS, columns_RS = columns_RS >= 0, jnp.maximum(columns_RS, 0)
     keys = tuple(rearrange(x_WGK[columns_RS], "r s g k -> r g k s") for x_WGK in cache.keys[:, 0])
     values = tuple(rearrange(x_WGK[columns_RS], "r s g k -> r g s k") for x_WGK in cache.values[:, 0])
-    rows = attention.Rows(
-        batch["positions"][0][columns_RS], there_RS.astype(jnp.int32), batch["branches"][0][columns_RS]
-    )
+    rows = packed.Rows(batch["positions"][0][columns_RS], there_RS.astype(jnp.int32), batch["branches"][0][columns_RS])
     return decoding.Prefix(keys, values, rows, starts_RP), x_1WD[0, last_B]
 
 

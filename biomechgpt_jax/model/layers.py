@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from biomechgpt_jax import config
-from biomechgpt_jax.model import attention
-from biomechgpt_jax.model.blockwise import SAVED
+from biomechgpt_jax.model.attention import packed
+from biomechgpt_jax.model.attention.blockwise import SAVED
 from biomechgpt_jax.parallel.sharding import constrain
 
 REMAT_POLICIES = {  # what a layer keeps for its backward pass; the rest is computed again
@@ -40,7 +40,7 @@ class Shared(NamedTuple):
 
     sin_NBTK: jax.Array  # K/2 angles
     cos_NBTK: jax.Array
-    plan: attention.Plan
+    plan: packed.Plan
 
 
 def rope_frequencies(cfg: config.Model, kind: int = 0) -> jax.Array:
@@ -180,8 +180,8 @@ class Attention(nn.Module):
             k_BTGK = RMSNorm(cfg, name="key_norm")(k_BTGK)
         q_BTHK = rotate(q_BTHK, shared.sin_NBTK[kind], shared.cos_NBTK[kind])
         k_BTGK = rotate(k_BTGK, shared.sin_NBTK[kind], shared.cos_NBTK[kind])
-        form = attention.Form(cfg.windows, cfg.score_scale, cfg.attention_soft_cap)
-        o_BTHK = attention.attend(q_BTHK, k_BTGK, v_BTGK, shared.plan, form, kind, cfg.attention)
+        form = packed.Form(cfg.windows, cfg.score_scale, cfg.attention_soft_cap)
+        o_BTHK = packed.attend(q_BTHK, k_BTGK, v_BTGK, shared.plan, form, kind, cfg.attention)
         o_BTHK = constrain(o_BTHK, ("batch", "length", "heads", None))
         gain = (2 * cfg.layers) ** -0.5  # keeps the residual stream's size independent of depth (GPT-2)
         axes = ("heads", "head_size", "embed")

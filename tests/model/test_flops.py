@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import config
-from biomechgpt_jax.model import attention, decoder, flops
+from biomechgpt_jax.model import decoder, flops
+from biomechgpt_jax.model.attention import packed
 from biomechgpt_jax.packing.rows import Branch, Item, lay_out_row
 
 MODEL = config.Model(layers=1, model_size=64, heads=4, kv_heads=2, head_size=16, hidden_size=96, remat="none")
@@ -23,9 +24,9 @@ def rows(length: int = 64) -> dict[str, jax.Array]:
 @pytest.mark.parametrize(("window", "global_every", "kinds"), [(0, 0, [0]), (6, 0, [6]), (6, 3, [6, 6, 0, 6])])
 def test_pairs_are_those_of_the_mask_in_every_layer(window: int, global_every: int, kinds: list[int]) -> None:
     batch = rows()
-    seen = attention.Rows(*(batch[name] for name in ("positions", "segments", "branches")))
+    seen = packed.Rows(*(batch[name] for name in ("positions", "segments", "branches")))
     model = replace(MODEL, layers=len(kinds), window=window, global_every=global_every)
-    pairs = [int(np.count_nonzero(attention.visible(seen, seen, kind))) for kind in kinds]
+    pairs = [int(np.count_nonzero(packed.visible(seen, seen, kind))) for kind in kinds]
     assert flops.visible_pairs(batch, model) == sum(pairs) > 100
 
 

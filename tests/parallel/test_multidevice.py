@@ -13,7 +13,8 @@ pytestmark = pytest.mark.multidevice
 PROGRAM = """
 import json, re, jax, jax.numpy as jnp, numpy as np
 from biomechgpt_jax import config
-from biomechgpt_jax.model import attention, decoder
+from biomechgpt_jax.model import decoder
+from biomechgpt_jax.model.attention import packed
 from biomechgpt_jax.parallel import mesh, sharding
 
 cfg = config.Model(layers=2, model_size=64, heads=8, kv_heads=4, head_size=8, hidden_size=64,
@@ -50,8 +51,8 @@ def run(grid):
         flops = step.cost_analysis()["flops"]
         # Scores of a device's queries by all keys, by the last two sizes; they have rows or heads before them.
         square = re.findall(rf"f32\\[(?:[0-9]+,)+(?:{L}|{L // grid.shape['sequence']}),{L}\\]", step.as_text())
-        rows = attention.Rows(*(placed[name] for name in decoder.ROW_KEYS))
-        plan = jax.jit(attention.plan)(rows)
+        rows = packed.Rows(*(placed[name] for name in decoder.ROW_KEYS))
+        plan = jax.jit(packed.plan)(rows)
         # Pairs of tokens in the blocks that each device visits.
         queries = rows.positions.sharding.shard_shape((B, L))[1]
         pairs = [int(np.asarray(shard.data).sum()) * (queries // shard.data.shape[2])

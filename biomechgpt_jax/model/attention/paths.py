@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import splash
+from biomechgpt_jax.model.attention import splash
 
 Path = Literal["auto", "reference", "blockwise", "splash", "cudnn"]
 

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.sharding import PartitionSpec
 
-from biomechgpt_jax.model import blockwise, cudnn, merged
-from biomechgpt_jax.model.paths import Path, choose
-from biomechgpt_jax.model.splash import Splash
-from biomechgpt_jax.model.visibility import HIDDEN, Rows, block_visible, visible
+from biomechgpt_jax.model.attention import blockwise, cudnn, merged
+from biomechgpt_jax.model.attention.mask import HIDDEN, Rows, block_visible, visible
+from biomechgpt_jax.model.attention.paths import Path, choose
+from biomechgpt_jax.model.attention.splash import Splash
 from biomechgpt_jax.parallel.sharding import active_mesh, partition_spec, platform
 
 

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from biomechgpt_jax.model.blockwise import SAVED
-from biomechgpt_jax.model.visibility import Rows
+from biomechgpt_jax.model.attention.blockwise import SAVED
+from biomechgpt_jax.model.attention.mask import Rows
 
 
 class Call(NamedTuple):

@@ -1,4 +1,4 @@
-"""Who sees whom in a trunk-and-branches row: the rule (see attention.py), and which blocks it leaves empty.
+"""Who sees whom in a trunk-and-branches row: the rule (see packed.py), and which blocks it leaves empty.
 
 Shapes: B batch, T queries, S keys, Q blocks of queries.
 """

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
 
-from biomechgpt_jax.model.visibility import HIDDEN, Rows, block_size, cut, visible
+from biomechgpt_jax.model.attention.mask import HIDDEN, Rows, block_size, cut, visible
 
 FLOOR = -1e20  # a row maximum below this means that the row sees nothing
 TINY = 1e-30  # stands for the denominator of a row that sees nothing

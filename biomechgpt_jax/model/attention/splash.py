@@ -13,7 +13,7 @@ from einops import rearrange
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as library
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-from biomechgpt_jax.model.merged import Call
+from biomechgpt_jax.model.attention.merged import Call
 
 LANES = 128  # rows come in multiples of this
 LARGEST_BLOCK = 512

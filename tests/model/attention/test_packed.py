@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import attention, cudnn, merged, paths, visibility
-from biomechgpt_jax.model.visibility import Rows, visible
+from biomechgpt_jax.model.attention import cudnn, mask, merged, packed, paths
+from biomechgpt_jax.model.attention.mask import Rows, visible
 
 HEADS, GROUPS, SIZE = 4, 2, 8
 FAST = {"xla_backend_optimization_level": 0}  # compile quickly; the arithmetic is the same
@@ -69,7 +69,7 @@ def inputs(rows: int, length: int) -> tuple[jax.Array, jax.Array, jax.Array]:
 def test_equals_a_loop_over_queries(path, window):
     q, k, v = inputs(2, 72)
     rows = packed_rows(2, 72, seed=0)
-    got = attention.attention(q, k, v, Rows(*rows), window, path=path)
+    got = packed.attention(q, k, v, Rows(*rows), window, path=path)
     np.testing.assert_allclose(got, by_hand(*map(np.asarray, (q, k, v)), *rows, window), atol=1e-5)
 
 
@@ -89,7 +89,7 @@ def assert_equals_reference(run, length, window=0, soft_cap=0.0, rows=2, seed=1)
     """Output and every gradient of a path equal the reference's."""
     arrays = inputs(rows, length)
     laid = Rows(*packed_rows(rows, length, seed))
-    plain = functools.partial(attention.attention, rows=laid, window=window, soft_cap=soft_cap, path="reference")
+    plain = functools.partial(packed.attention, rows=laid, window=window, soft_cap=soft_cap, path="reference")
     want = value_and_grads(plain, arrays)
     for got, expected in zip(value_and_grads(functools.partial(run, rows=laid), arrays), want, strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -99,13 +99,13 @@ def assert_equals_reference(run, length, window=0, soft_cap=0.0, rows=2, seed=1)
 # One block, and several with a ragged last one.
 @pytest.mark.parametrize(("length", "window", "soft_cap"), [(40, 0, 0.0), (200, 0, 0.0), (200, 16, 1.5)])
 def test_blockwise_equals_the_reference_gradients_included(length, window, soft_cap):
-    run = functools.partial(attention.attention, window=window, soft_cap=soft_cap, path="blockwise")
+    run = functools.partial(packed.attention, window=window, soft_cap=soft_cap, path="blockwise")
     assert_equals_reference(run, length, window, soft_cap, rows=3)
 
 
 @pytest.mark.parametrize(("window", "soft_cap"), [(0, 0.0), (20, 1.5)])
 def test_two_segment_masked_calls_of_splash_equal_the_reference_gradients_included(window, soft_cap):
-    run = functools.partial(attention.attention, window=window, soft_cap=soft_cap, path="splash")
+    run = functools.partial(packed.attention, window=window, soft_cap=soft_cap, path="splash")
     assert_equals_reference(run, 256, window, soft_cap)
 
 
@@ -130,7 +130,7 @@ def test_rows_that_are_not_laid_out_give_no_number_from_two_calls():
     for rows in bad:
         assert not merged.laid_out(rows).any()
     q, k, v = inputs(1, 128)
-    assert np.isnan(attention.attention(q, k, v, bad[1], path="splash")).all()
+    assert np.isnan(packed.attention(q, k, v, bad[1], path="splash")).all()
 
 
 def test_questions_without_a_trunk_share_a_row_on_every_path():
@@ -141,7 +141,7 @@ def test_questions_without_a_trunk_share_a_row_on_every_path():
     rows = Rows(*(jnp.asarray(x, jnp.int32) for x in (positions, segments, branches)))
     assert merged.laid_out(rows).all()
     q, k, v = inputs(1, 128)
-    want, splash = (attention.attention(q, k, v, rows, path=path) for path in ("reference", "splash"))
+    want, splash = (packed.attention(q, k, v, rows, path=path) for path in ("reference", "splash"))
     np.testing.assert_allclose(splash[:, :116], want[:, :116], atol=1e-5)
 
 
@@ -149,17 +149,17 @@ def test_any_order_of_the_row_will_do_for_blockwise():
     q, k, v = inputs(2, 150)
     rows = Rows(*packed_rows(2, 150, seed=6))
     order = np.random.default_rng(1).permutation(150)
-    want = attention.attention(q, k, v, rows, window=9, path="blockwise")
+    want = packed.attention(q, k, v, rows, window=9, path="blockwise")
     moved = [x[:, order] for x in (q, k, v)]
-    got = attention.attention(*moved, Rows(*(x[:, order] for x in rows)), window=9, path="blockwise")
+    got = packed.attention(*moved, Rows(*(x[:, order] for x in rows)), window=9, path="blockwise")
     np.testing.assert_allclose(got, want[:, order], atol=1e-5)
 
 
 @pytest.mark.parametrize("window", [0, 30])
 def test_the_plan_lists_the_blocks_that_are_seen_and_no_other(window):
     rows = Rows(*map(jnp.asarray, packed_rows(3, 300, seed=8)))
-    plan = attention.plan(rows, (0, window))
-    size, blocks = visibility.block_size(300), -(-300 // visibility.block_size(300))
+    plan = packed.plan(rows, (0, window))
+    size, blocks = mask.block_size(300), -(-300 // mask.block_size(300))
     seen = np.pad(visible(rows, rows, window), ((0, 0), *((0, blocks * size - 300),) * 2))
     want = seen.reshape(3, blocks, size, blocks, size).any((2, 4))
     assert want.sum() < 0.75 * 3 * blocks * (blocks + 1) / 2, "something of the causal half is left out"
@@ -175,7 +175,7 @@ def test_long_rows_need_no_memory_of_their_length_squared():
     rows = Rows(*(jax.ShapeDtypeStruct((1, length), jnp.int32),) * 3)
 
     def grads(q, k, v, rows):
-        out, pull = jax.vjp(lambda *qkv: attention.attention(*qkv, rows, path="blockwise"), q, k, v)
+        out, pull = jax.vjp(lambda *qkv: packed.attention(*qkv, rows, path="blockwise"), q, k, v)
         return pull(out)
 
     made = jax.jit(grads).lower(*arrays, rows).compile(compiler_options=FAST)
@@ -209,7 +209,7 @@ def test_padding_is_zero_and_gives_no_gradient():
     segments = np.where(np.arange(80) < 50, 1, 0)[None]
     rows = (np.arange(80)[None], segments, np.zeros((1, 80), int))
     for path in ("reference", "blockwise"):
-        run = jax.jit(lambda *arrays, path=path: attention.attention(*arrays, Rows(*rows), path=path))
+        run = jax.jit(lambda *arrays, path=path: packed.attention(*arrays, Rows(*rows), path=path))
         out, pull = jax.vjp(run, q, k, v)
         grads = pull(jnp.ones_like(out))
         assert not np.any(out[:, 50:])

@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from biomechgpt_jax.model.visibility import Rows, visible
+from biomechgpt_jax.model.attention.mask import Rows, visible
 
 CHUNK = 512  # queries with a mask of their own
 

@@ -1,0 +1,1 @@
+"""Attention under the trunk-and-branches mask, by several kernels."""
