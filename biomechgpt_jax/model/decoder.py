@@ -2,11 +2,13 @@
 
 A batch is a dict of `tokens`, `positions`, `segments`, `branches`, i32[B, L] (and `loss_weights`, f32[B, L],
 which the model does not read). Where a motion token has several codes, `codes_1`, `codes_2` ... i32[B, L] hold the ids
-of the others, -1 where there is none; their embeddings are summed. Shapes: B batch, L length, D model, V vocabulary.
+of the others, -1 where there is none; their embeddings are summed.
+
+Shapes: B batch, L length, D model, H query heads, G key-value heads, K head size, V vocabulary.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,19 +16,31 @@ import jax.numpy as jnp
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import layers
+from biomechgpt_jax.model import block, parameters, rope
 from biomechgpt_jax.model.attention import packed
+from biomechgpt_jax.model.attention.blockwise import SAVED
 from biomechgpt_jax.parallel import sharding
 
 Params = dict[str, Any]
 Batch = Mapping[str, jax.Array]
 ROW_KEYS = ("positions", "segments", "branches")
+REMAT_POLICIES = {  # what a layer keeps for its backward pass; the rest is computed again
+    "dots": jax.checkpoint_policies.save_only_these_names(block.PROJECTION, SAVED),
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Cache(NamedTuple):
+    """Rotated keys and values of a batch in every layer, [layers, B, L, G, K] each."""
+
+    keys: jax.Array
+    values: jax.Array
 
 
 def compute_dtype(cfg: config.Model) -> Any:
     """The dtype of activations: `auto` is float32 on CPU, which has no bf16 units, and bfloat16 elsewhere.
 
-    What counts is the device of the active mesh, so that compiling for an absent one gives its program.
+    The device is that of the active mesh, so that compiling for an absent one gives its program.
     """
     if cfg.compute_dtype == "auto":
         return jnp.float32 if sharding.platform() == "cpu" else jnp.bfloat16
@@ -35,17 +49,7 @@ def compute_dtype(cfg: config.Model) -> Any:
 
 def _boxed(key: jax.Array, cfg: config.Model, vocabulary_size: int) -> Any:
     """Parameters in boxes that carry their logical axis names."""
-    module = layers.Decoder(cfg, vocabulary_size, jnp.float32)
-    tokens_BT = jnp.zeros((1, 1), jnp.int32)
-    # Linen makes parameters by running the model, here on one token: an active mesh has no say in that.
-    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-        return module.init(key, tokens_BT, shared({name: tokens_BT for name in ROW_KEYS}, cfg))["params"]
-
-
-def shared(batch: Batch, cfg: config.Model) -> layers.Shared:
-    """What all layers use, once per batch: rotary tables and what the mask lets each block of queries see."""
-    rows = packed.Rows(*(batch[name] for name in ROW_KEYS))
-    return layers.Shared(*layers.rope_tables(rows.positions, cfg), packed.plan(rows, cfg.windows))
+    return parameters.Decoder(cfg, vocabulary_size).init(key)["params"]
 
 
 def _abstract_boxed(cfg: config.Model, vocabulary_size: int) -> Any:
@@ -64,7 +68,7 @@ def logical_axes(cfg: config.Model, vocabulary_size: int) -> Params:
     def names(box: Any) -> tuple[str | None, ...]:
         return tuple(box.names)
 
-    is_box = lambda x: isinstance(x, layers.Named)  # noqa: E731
+    is_box = lambda x: isinstance(x, parameters.Named)  # noqa: E731
     return jax.tree.map(names, _abstract_boxed(cfg, vocabulary_size), is_leaf=is_box)
 
 
@@ -96,9 +100,58 @@ def init(key: jax.Array, cfg: config.Model, vocabulary_size: int, mesh: jax.shar
 
 def hidden(params: Params, batch: Batch, cfg: config.Model) -> jax.Array:
     """Hidden states after the final norm, [B, L, D] in the compute dtype."""
-    module = layers.Decoder(cfg, params["embedding"].shape[0], compute_dtype(cfg))
-    x_BLD, _ = module.apply({"params": params}, ids(batch), shared(batch, cfg))
-    return x_BLD
+    return _run(params, batch, cfg, keep_cache=False)[0]
+
+
+def hidden_and_cache(params: Params, batch: Batch, cfg: config.Model) -> tuple[jax.Array, Cache]:
+    """`hidden`, and the keys and values from which decoding continues."""
+    x_BLD, cache = _run(params, batch, cfg, keep_cache=True)
+    return x_BLD, cache
+
+
+def _run(params: Params, batch: Batch, cfg: config.Model, keep_cache: bool) -> tuple[jax.Array, Any]:
+    """Everything but the head. Layers are scanned: one compiled body whatever the depth, told its kind of layer."""
+    rows = packed.Rows(*(batch[name] for name in ROW_KEYS))
+    rotations, plan = rope.tables(rows.positions, cfg), packed.plan(rows, cfg.windows)
+    form = packed.Form(cfg.windows, cfg.score_scale, cfg.attention_soft_cap)
+
+    def layer(x_BLD: jax.Array, weights: block.Weights, kind: jax.Array | int) -> tuple[jax.Array, Cache | None]:
+        def attend(q_BLHK: jax.Array, k_BLGK: jax.Array, v_BLGK: jax.Array) -> tuple[jax.Array, Cache | None]:
+            o_BLHK = packed.attend(q_BLHK, k_BLGK, v_BLGK, plan, form, kind, cfg.attention)
+            return o_BLHK, Cache(k_BLGK, v_BLGK) if keep_cache else None
+
+        return block.block(x_BLD, weights, cfg, rotations.of_kind(kind), attend)
+
+    if cfg.remat != "none":
+        layer = jax.checkpoint(layer, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
+    kinds = jnp.asarray(cfg.kinds, jnp.int32) if len(cfg.windows) > 1 else None
+
+    def body(x_BLD: jax.Array, of_layer: tuple[block.Weights, jax.Array | None]) -> tuple[jax.Array, Cache | None]:
+        weights, kind = of_layer
+        return layer(x_BLD, weights, 0 if kind is None else kind)
+
+    x_BLD = sharding.constrain(embed(params["embedding"], ids(batch), cfg), ("batch", "length", None))
+    x_BLD, cache = jax.lax.scan(body, x_BLD, (params["layers"]["block"], kinds))
+    return block.rms_norm(x_BLD, params["final_norm"], cfg), cache
+
+
+def embed(embedding_VD: jax.Array, ids: jax.Array, cfg: config.Model) -> jax.Array:
+    """Embeddings [B, L, D] in the compute dtype.
+
+    Args:
+        embedding_VD: the table, f32.
+        ids: i32[B, L], or i32[B, L, Q]: a token is the sum of the embeddings of its codes, -1 for none.
+        cfg: the model.
+    """
+    dtype = compute_dtype(cfg)
+    # Gathered over fsdp first, like any weight: looking up split rows would move the activations instead.
+    table_VD = sharding.constrain(embedding_VD, ("vocabulary", None))
+    if ids.ndim == 3:
+        each_BLQD = jnp.where((ids >= 0)[..., None], table_VD[jnp.maximum(ids, 0)], 0.0)
+        x_BLD = each_BLQD.sum(axis=2).astype(dtype)
+    else:
+        x_BLD = table_VD[ids].astype(dtype)
+    return x_BLD * jnp.asarray(cfg.model_size**0.5, dtype) if cfg.scale_embeddings else x_BLD
 
 
 def ids(batch: Batch) -> jax.Array:

@@ -8,17 +8,16 @@ them, N new tokens, L row, D model, V vocabulary, A states of an automaton.
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from einops import rearrange
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import asking, constraints, decoder, decoding, layers, sampling
-from biomechgpt_jax.model.attention import packed
+from biomechgpt_jax.model import asking, constraints, decoder, decoding, sampling
+from biomechgpt_jax.model.attention.cached import OwnCache
 
 LOGITS_TOKENS = 4096  # rows of logits that exist at one time in branch_logprobs
 
@@ -71,41 +70,11 @@ class _State(NamedTuple):
     """The decoding loop: everything has a fixed shape, so that one bucket compiles once."""
 
     step: jax.Array  # tokens chosen so far
-    own: decoding.Own
+    own: tuple[OwnCache, ...]
     state_B: jax.Array
     done_B: jax.Array
     tokens_BN: jax.Array
     logprobs_BN: jax.Array
-
-
-@functools.partial(jax.jit, static_argnames=("cfg", "ids"))
-def _prepare(params: decoder.Params, cfg: config.Model, ids: int | None) -> decoding.Weights:
-    return decoding.prepare(params, cfg, ids)
-
-
-@functools.partial(jax.jit, static_argnames="cfg")
-def _prefill(
-    params: decoder.Params,
-    batch: decoder.Batch,
-    columns_RS: jax.Array,
-    last_B: jax.Array,
-    starts_RP: jax.Array,
-    cfg: config.Model,
-) -> tuple[decoding.Prefix, jax.Array]:
-    """Keys and values of all trunks and prompts, and the hidden state [B, D] of the last token of every prompt.
-
-    Args:
-        batch: tokens (and codes), positions, segments, branches i32[1, W], one trunk after another without gaps.
-        columns_RS: where in that row the columns of each trunk stand; -1 for none.
-    """
-    module = layers.Decoder(cfg, params["embedding"].shape[0], decoder.compute_dtype(cfg), return_cache=True)
-    applied: Any = module.apply({"params": params}, decoder.ids(batch), decoder.shared(batch, cfg))
-    x_1WD, cache = applied
-    there_RS, columns_RS = columns_RS >= 0, jnp.maximum(columns_RS, 0)
-    keys = tuple(rearrange(x_WGK[columns_RS], "r s g k -> r g k s") for x_WGK in cache.keys[:, 0])
-    values = tuple(rearrange(x_WGK[columns_RS], "r s g k -> r g s k") for x_WGK in cache.values[:, 0])
-    rows = packed.Rows(batch["positions"][0][columns_RS], there_RS.astype(jnp.int32), batch["branches"][0][columns_RS])
-    return decoding.Prefix(keys, values, rows, starts_RP), x_1WD[0, last_B]
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "max_new", "end_id", "rule"))
@@ -204,7 +173,7 @@ def generate(
     if seeds is None:
         numbers = iter(range(sum(len(request.questions) for request in requests)))
         seeds = [[next(numbers) for _ in request.questions] for request in requests]
-    weights = _prepare(params, cfg, ids)
+    weights = decoding.prepare(params, cfg, ids)
     key = jax.random.key(0) if key is None else key
 
     def sizes(index: int) -> tuple[bool, int, int]:
@@ -236,7 +205,7 @@ def generate(
             jnp.float32(how.temperature),
             jnp.float32(how.top_p),
         )
-        prefix, last_BD = _prefill(params, laid.batch, laid.columns_RS, laid.last_B, laid.starts_RP, cfg)
+        prefix, last_BD = decoding.prefill(params, laid.batch, laid.columns_RS, laid.last_B, laid.starts_RP, cfg)
         state_B = np.where(laid.asked_B, starts_B, -1)
         decoded = _decode(weights, prefix, last_BD, state_B, choice, cfg, max_new, end_id, how.rule)
         tokens_BN, logprobs_BN = jax.device_get(decoded)

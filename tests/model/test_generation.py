@@ -9,7 +9,7 @@ import pytest
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import constraints, decoder, generation, sampling
+from biomechgpt_jax.model import constraints, decoder, decoding, generation, sampling
 from biomechgpt_jax.model.asking import Request
 
 VOCABULARY = 64
@@ -144,7 +144,7 @@ def test_other_questions_compile_nothing(params):
         ]
         generation.generate(params, CFG, several, 4, END, bucket=128, **how)
 
-    compiled = (generation._prefill, generation._decode)
+    compiled = (decoding.prefill, generation._decode)
     for function in compiled:
         function.clear_cache()
     ask(0, {})

@@ -1,0 +1,147 @@
+"""The decoder's parameters: names, shapes, logical axes and initial values, declared as Linen modules.
+
+Nothing is computed here: `block` and `decoder` take the nested dict of these parameters. All are float32. Layers are
+stacked: the parameters of `layers/block` have a leading axis for them.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from biomechgpt_jax import config
+
+
+class Named(nn.Partitioned[Any]):
+    """A parameter with its logical axis names; unlike Flax's box it constrains no layout (`sharding` does)."""
+
+    def unbox(self, apply_constraint: bool = True) -> Any:
+        """The parameter itself."""
+        return self.value
+
+
+def with_axes(init: nn.initializers.Initializer, axes: tuple[str, ...]) -> Callable[..., Any]:
+    """An initialiser whose result carries logical axis names."""
+    return lambda *args: Named(init(*args), axes)
+
+
+def scaled_normal(fan_in: int, gain: float = 1.0) -> nn.initializers.Initializer:
+    """Normal initialiser with standard deviation gain / sqrt(fan_in)."""
+    return nn.initializers.normal(gain * fan_in**-0.5)
+
+
+class Norm(nn.Module):
+    """The scale of an RMSNorm."""
+
+    cfg: config.Model
+    size: int
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        start = nn.initializers.zeros_init() if self.cfg.unit_norms else nn.initializers.ones_init()
+        return self.param("scale", with_axes(start, ("norm",)), (self.size,), jnp.float32)
+
+
+class Projection(nn.Module):
+    """The kernel [*inputs, *outputs] of a product without bias."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    axes: tuple[str, ...]
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        init = with_axes(scaled_normal(math.prod(self.inputs), self.gain), self.axes)
+        return self.param("kernel", init, (*self.inputs, *self.outputs), jnp.float32)
+
+
+class Attention(nn.Module):
+    """Queries, keys, values, output, and the norms of queries and keys."""
+
+    cfg: config.Model
+
+    @nn.compact
+    def __call__(self) -> None:
+        cfg = self.cfg
+        d, h, g, k = cfg.model_size, cfg.heads, cfg.kv_heads, cfg.head_size
+        Projection((d,), (h, k), ("embed", "heads", "head_size"), name="query")()
+        Projection((d,), (g, k), ("embed", "kv_heads", "head_size"), name="key")()
+        Projection((d,), (g, k), ("embed", "kv_heads", "head_size"), name="value")()
+        Projection((h, k), (d,), ("heads", "head_size", "embed"), _residual_gain(cfg), name="output")()
+        if cfg.qk_norm:
+            Norm(cfg, k, name="query_norm")()
+            Norm(cfg, k, name="key_norm")()
+
+
+class GatedMLP(nn.Module):
+    """Gate, up and down."""
+
+    cfg: config.Model
+
+    @nn.compact
+    def __call__(self) -> None:
+        d, f = self.cfg.model_size, self.cfg.hidden_size
+        Projection((d,), (f,), ("embed", "hidden"), name="gate")()
+        Projection((d,), (f,), ("embed", "hidden"), name="up")()
+        Projection((f,), (d,), ("hidden", "embed"), _residual_gain(self.cfg), name="down")()
+
+
+def _residual_gain(cfg: config.Model) -> float:
+    """Keeps the size of the residual stream independent of depth (GPT-2)."""
+    return (2 * cfg.layers) ** -0.5
+
+
+class Block(nn.Module):
+    """One layer; the scan that stacks layers hands nothing on from one to the next."""
+
+    cfg: config.Model
+
+    @nn.compact
+    def __call__(self, carry: None) -> tuple[None, None]:
+        cfg = self.cfg
+        Norm(cfg, cfg.model_size, name="attention_norm")()
+        Attention(cfg, name="attention")()
+        Norm(cfg, cfg.model_size, name="mlp_norm")()
+        GatedMLP(cfg, name="mlp")()
+        if cfg.post_norms:
+            Norm(cfg, cfg.model_size, name="attention_post_norm")()
+            Norm(cfg, cfg.model_size, name="mlp_post_norm")()
+        return None, None
+
+
+class Stack(nn.Module):
+    """All layers."""
+
+    cfg: config.Model
+
+    @nn.compact
+    def __call__(self) -> None:
+        stacked = nn.scan(
+            Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=self.cfg.layers,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )
+        stacked(self.cfg, name="block")(None)
+
+
+class Decoder(nn.Module):
+    """Embedding, head (unless it is the embedding's transpose), layers and final norm."""
+
+    cfg: config.Model
+    vocabulary_size: int
+
+    @nn.compact
+    def __call__(self) -> None:
+        cfg = self.cfg
+        size, init = (self.vocabulary_size, cfg.model_size), scaled_normal(cfg.model_size)
+        self.param("embedding", with_axes(init, ("vocabulary", "embed")), size, jnp.float32)
+        if not cfg.tied_embeddings:
+            self.param("head", with_axes(init, ("embed", "vocabulary")), size[::-1], jnp.float32)
+        Stack(cfg, name="layers")()
+        Norm(cfg, cfg.model_size, name="final_norm")()
