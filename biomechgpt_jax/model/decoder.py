@@ -1,8 +1,8 @@
 """The functional core of the decoder: parameters are a plain nested dict, everything else is a function.
 
 A batch is a dict of `tokens`, `positions`, `segments`, `branches`, i32[B, L] (and `loss_weights`, f32[B, L],
-which the model does not read). Where a motion token has several codes, `codes_1`, `codes_2` ... i32[B, L] hold the ids
-of the others, -1 where there is none; their embeddings are summed.
+which the model does not read). If a motion token has several codes, `codes_1`, `codes_2` ... i32[B, L] hold the ids of
+the codes after the first, -1 where there is none; their embeddings are summed.
 
 Shapes: B batch, L length, D model, H query heads, G key-value heads, K head size, V vocabulary.
 """
@@ -53,7 +53,7 @@ def _boxed(key: jax.Array, cfg: config.Model, vocabulary_size: int) -> Any:
 
 
 def _abstract_boxed(cfg: config.Model, vocabulary_size: int) -> Any:
-    # The key is made inside, where nothing is computed: the active mesh may be of devices that are not there.
+    # The key is created inside, where nothing is computed: the active mesh may be one of absent devices.
     return jax.eval_shape(lambda: _boxed(jax.random.key(0), cfg, vocabulary_size))
 
 
@@ -84,8 +84,7 @@ def param_shardings(mesh: jax.sharding.Mesh, cfg: config.Model, vocabulary_size:
 def init(key: jax.Array, cfg: config.Model, vocabulary_size: int, mesh: jax.sharding.Mesh | None = None) -> Params:
     """Fresh f32 parameters as a plain nested dict.
 
-    With a mesh they are born sharded: no host ever holds the whole model, and the values do not depend on
-    the mesh.
+    With a mesh they are created sharded: no host ever holds the whole model, and the values do not depend on the mesh.
 
     Raises:
         InputError: a size that the mesh does not divide.
@@ -110,28 +109,26 @@ def hidden_and_cache(params: Params, batch: Batch, cfg: config.Model) -> tuple[j
 
 
 def _run(params: Params, batch: Batch, cfg: config.Model, keep_cache: bool) -> tuple[jax.Array, Any]:
-    """Everything but the head. Layers are scanned: one compiled body whatever the depth, told its kind of layer."""
+    """Everything but the head: hidden states, and the `Cache` of all layers if it is to be kept."""
     rows = packed.Rows(*(batch[name] for name in ROW_KEYS))
     rotations, plan = rope.tables(rows.positions, cfg), packed.plan(rows, cfg.windows)
-    form = packed.Form(cfg.windows, cfg.score_scale, cfg.attention_soft_cap)
+    scoring = packed.Scoring(cfg.windows, cfg.score_scale, cfg.attention_soft_cap)
 
-    def layer(x_BLD: jax.Array, weights: block.Weights, kind: jax.Array | int) -> tuple[jax.Array, Cache | None]:
+    def layer(x_BLD: jax.Array, weights: block.Weights, kind: jax.Array | None) -> tuple[jax.Array, Cache | None]:
+        index = 0 if kind is None else kind
+
         def attend(q_BLHK: jax.Array, k_BLGK: jax.Array, v_BLGK: jax.Array) -> tuple[jax.Array, Cache | None]:
-            o_BLHK = packed.attend(q_BLHK, k_BLGK, v_BLGK, plan, form, kind, cfg.attention)
+            o_BLHK = packed.attend(q_BLHK, k_BLGK, v_BLGK, plan, scoring, index, cfg.attention)
             return o_BLHK, Cache(k_BLGK, v_BLGK) if keep_cache else None
 
-        return block.block(x_BLD, weights, cfg, rotations.of_kind(kind), attend)
+        return block.block(x_BLD, weights, cfg, rotations.of_kind(index), attend)
 
     if cfg.remat != "none":
         layer = jax.checkpoint(layer, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
-    kinds = jnp.asarray(cfg.kinds, jnp.int32) if len(cfg.windows) > 1 else None
-
-    def body(x_BLD: jax.Array, of_layer: tuple[block.Weights, jax.Array | None]) -> tuple[jax.Array, Cache | None]:
-        weights, kind = of_layer
-        return layer(x_BLD, weights, 0 if kind is None else kind)
-
     x_BLD = sharding.constrain(embed(params["embedding"], ids(batch), cfg), ("batch", "length", None))
-    x_BLD, cache = jax.lax.scan(body, x_BLD, (params["layers"]["block"], kinds))
+    # Scanned: one compiled body whatever the depth. Layers of several kinds share it, and their kind is an input.
+    kinds = jnp.asarray(cfg.kinds, jnp.int32) if len(cfg.windows) > 1 else None
+    x_BLD, cache = jax.lax.scan(lambda x, inputs: layer(x, *inputs), x_BLD, (params["layers"]["block"], kinds))
     return block.rms_norm(x_BLD, params["final_norm"], cfg), cache
 
 
@@ -155,36 +152,36 @@ def embed(embedding_VD: jax.Array, ids: jax.Array, cfg: config.Model) -> jax.Arr
 
 
 def ids(batch: Batch) -> jax.Array:
-    """Ids i32[B, L, Q] of all codes of every token; [B, L] where none has more than one."""
+    """Ids of all codes of every token, i32[B, L, Q]; i32[B, L] if tokens have one code."""
     further = sorted(name for name in batch if name.startswith("codes_"))
     return jnp.stack([batch[name] for name in ("tokens", *further)], axis=-1) if further else batch["tokens"]
 
 
 def head(params: Params, ids: int | None = None) -> jax.Array:
-    """The output matrix f32[D, V]: the embedding's transpose where the two are tied.
+    """The output matrix f32[D, V]: the embedding's transpose if the two are tied.
 
     Args:
         params: from `init`.
-        ids: only the first so many columns: a softmax over them alone; None: all.
+        ids: only this many first columns, for a softmax over them alone; None: all.
     """
     return params["head"][:, :ids] if "head" in params else params["embedding"][:ids].T
 
 
 def logits(hidden_D: jax.Array, head_DV: jax.Array, cfg: config.Model) -> jax.Array:
-    """f32[..., V] from hidden states [..., D], with the soft cap where the configuration has one (Gemma)."""
+    """f32[..., V] from hidden states [..., D], soft-capped if the configuration says so (Gemma)."""
     out_V = jnp.matmul(hidden_D, head_DV.astype(hidden_D.dtype), preferred_element_type=jnp.float32)
     return cfg.logit_soft_cap * jnp.tanh(out_V / cfg.logit_soft_cap) if cfg.logit_soft_cap else out_V
 
 
 def apply(params: Params, batch: Batch, cfg: config.Model) -> jax.Array:
-    """Logits f32[B, L, V]; logits[:, i] are of the token that follows index i."""
+    """Logits f32[B, L, V]; logits[:, i] predict the token after index i."""
     return logits(hidden(params, batch, cfg), head(params), cfg)
 
 
 def with_motion_embeddings(params: Params, offset: int, code_vectors: jax.Array, key: jax.Array) -> Params:
-    """Parameters whose embeddings of motion codes are a random projection of the codes' own vectors.
+    """Parameters in which the embeddings of motion codes are a random projection of the codes' own vectors.
 
-    Codes that mean similar poses then start as similar tokens.
+    Codes of similar poses then start as similar tokens.
 
     Args:
         params: from `init`.

@@ -159,6 +159,45 @@ def test_parameters_are_a_plain_dict_with_named_axes(cfg):
     assert decoder.head(params).shape == (cfg.model_size, VOCABULARY)
 
 
+def test_names_and_layouts_of_parameters_are_those_of_old_checkpoints():
+    cfg = FAMILIES["gemma"]
+    flat = jax.tree_util.tree_leaves_with_path(decoder.abstract(cfg, VOCABULARY))
+    layouts = {"/".join(key.key for key in path): leaf.shape for path, leaf in flat}
+    assert layouts == {
+        "embedding": (96, 32),
+        "final_norm/scale": (32,),
+        "layers/block/attention/key/kernel": (2, 32, 2, 8),
+        "layers/block/attention/key_norm/scale": (2, 8),
+        "layers/block/attention/output/kernel": (2, 4, 8, 32),
+        "layers/block/attention/query/kernel": (2, 32, 4, 8),
+        "layers/block/attention/query_norm/scale": (2, 8),
+        "layers/block/attention/value/kernel": (2, 32, 2, 8),
+        "layers/block/attention_norm/scale": (2, 32),
+        "layers/block/attention_post_norm/scale": (2, 32),
+        "layers/block/mlp/down/kernel": (2, 64, 32),
+        "layers/block/mlp/gate/kernel": (2, 32, 64),
+        "layers/block/mlp/up/kernel": (2, 32, 64),
+        "layers/block/mlp_norm/scale": (2, 32),
+        "layers/block/mlp_post_norm/scale": (2, 32),
+    }
+    untied = decoder.abstract(FAMILIES["llama"], VOCABULARY)
+    assert untied["head"].shape == (32, 96) and "query_norm" not in untied["layers"]["block"]["attention"]
+
+
+def test_a_seed_gives_the_initial_values_that_it_always_gave():
+    """So that a run can be repeated with a later version of the program."""
+    params = decoder.init(jax.random.key(3), config.Model(), 256)
+    layer = params["layers"]["block"]
+    np.testing.assert_allclose(params["embedding"][0, :3], [-0.02083341, -0.03173607, 0.00181424], atol=1e-7)
+    np.testing.assert_allclose(
+        layer["attention"]["query"]["kernel"][0, 0, 0, :3], [0.03664416, -0.00071808, -0.03581901], atol=1e-7
+    )
+    np.testing.assert_allclose(
+        layer["mlp"]["down"]["kernel"][0, 0, :3], [-0.01095645, 0.00372693, -0.06082192], atol=1e-7
+    )
+    assert (np.asarray(params["final_norm"]["scale"]) == 1).all()
+
+
 def test_similar_codes_start_as_similar_tokens():
     params = random_params(BASE)
     angle = np.linspace(0, np.pi, 50)

@@ -1,9 +1,9 @@
 """Attention block by block, over the visible blocks alone (Dao et al., FlashAttention, 2022, in plain XLA).
 
-A loop runs over the blocks of queries of all rows; inside, one over the blocks of keys that the block sees, as the plan
-lists them: their number is dynamic, so that what the mask empties costs nothing. The backward pass computes the
-weights again from the log-sum-exp. Each product holds all heads of a group: R queries share a key, so that one matrix
-product of R x block rows serves them.
+The outer loop runs over the blocks of queries of all rows, the inner loop over the blocks of keys that such a block
+attends to, as the plan lists them. Their number is dynamic, so that empty blocks of the mask cost nothing. The backward
+pass recomputes the weights from the log-sum-exp. R query heads share a key-value head, and one matrix product of
+R x block rows serves them all.
 
 Shapes: B batch, T queries, S keys, H query heads, G key-value heads, R = H / G, K head size; X and Y are the blocks of
 queries and of keys of the whole batch, M = R x rows of a block of queries, C rows of a block of keys.
@@ -17,19 +17,19 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
 
-from biomechgpt_jax.model.attention.mask import HIDDEN, Rows, block_size, cut, visible
+from biomechgpt_jax.model.attention.mask import HIDDEN, Rows, block_size, into_blocks, visible
 
-FLOOR = -1e20  # a row maximum below this means that the row sees nothing
-TINY = 1e-30  # stands for the denominator of a row that sees nothing
-SAVED = "attention"  # checkpoint name of what the backward pass needs besides q, k and v
+FLOOR = -1e20  # initial row maximum: what remains of it belongs to a query that attends to nothing
+TINY = 1e-30  # the denominator of a query that attends to nothing
+SAVED = "attention"  # checkpoint name of the residuals of the backward pass other than q, k and v
 
 
 class _Schedule(NamedTuple):
-    """Rows in blocks i32[X, block] and i32[Y, C]; of each block of queries the blocks of keys to visit."""
+    """Rows in blocks, i32[X, block] and i32[Y, C]; for each block of queries, the blocks of keys to visit."""
 
     queries: Rows
     keys: Rows
-    visits_XS: jax.Array  # into the Y blocks; the first count_X of them are seen
+    visits_XS: jax.Array  # indices of the Y blocks; the first count_X of them are visible
     count_X: jax.Array
     window: jax.Array
 
@@ -50,8 +50,8 @@ def attend(
     Args:
         q_BTHK: scaled queries; k_BSGK, v_BSGK: keys and values, G divides H.
         queries, keys: i32[B, T] and i32[B, S].
-        order_BQS, count_BQ: of each block of queries the blocks of keys, seen ones first, and how many it sees.
-        window: how many positions a query looks back, itself included; 0: all. It may be traced.
+        order_BQS, count_BQ: for each block of queries, the blocks of keys, visible ones first, and their number.
+        window: how many positions a query looks back, itself included; 0: unlimited. It may be traced.
         soft_cap: bound of the scores; 0: none.
 
     Returns:
@@ -62,8 +62,8 @@ def attend(
     fold = lambda x: x.reshape(-1, x.shape[-1])  # noqa: E731
     first_B11 = jnp.arange(rows, dtype=jnp.int32)[:, None, None] * order_BQS.shape[2]
     schedule = _Schedule(
-        Rows(*map(fold, cut(queries))),
-        Rows(*map(fold, cut(keys))),
+        Rows(*map(fold, into_blocks(queries))),
+        Rows(*map(fold, into_blocks(keys))),
         fold(order_BQS + first_B11),
         count_BQ.reshape(-1),
         jnp.asarray(window, jnp.int32),
@@ -75,7 +75,7 @@ def attend(
 
 
 def _blocks(x_BTHK: jax.Array, groups: int) -> jax.Array:
-    """Heads and blocks of rows, each block in one piece: [X, G, M, K]."""
+    """Rearrange into blocks that are contiguous per key-value head: [X, G, M, K]."""
     block = block_size(x_BTHK.shape[1])
     padded = jnp.pad(x_BTHK, ((0, 0), (0, -x_BTHK.shape[1] % block), (0, 0), (0, 0)))
     return rearrange(padded, "b (n m) (g r) k -> (b n) g (r m) k", m=block, g=groups)
@@ -91,15 +91,15 @@ def _scores(
     q_GMK: jax.Array, k_GCK: jax.Array, schedule: _Schedule, x: jax.Array, y: jax.Array, soft_cap: float
 ) -> tuple[jax.Array, jax.Array | float]:
     """Masked scores f32[G, M, C] of one block with another, and the slope of the soft cap."""
-    one = lambda rows, i: Rows(*(part[i][None] for part in rows))  # noqa: E731
-    seen_1TC = visible(one(schedule.queries, x), one(schedule.keys, y), schedule.window)
+    block = lambda rows, i: Rows(*(part[i][None] for part in rows))  # noqa: E731
+    visible_1TC = visible(block(schedule.queries, x), block(schedule.keys, y), schedule.window)
     scores = _dot(q_GMK, k_GCK, 2, 2)
     slope: jax.Array | float = 1.0
     if soft_cap:
-        bent = jnp.tanh(scores / soft_cap)
-        scores, slope = soft_cap * bent, 1.0 - jnp.square(bent)
-    per_query = rearrange(scores, "g (r t) c -> g r t c", t=seen_1TC.shape[1])
-    return jnp.where(seen_1TC, per_query, HIDDEN).reshape(scores.shape), slope
+        squashed = jnp.tanh(scores / soft_cap)
+        scores, slope = soft_cap * squashed, 1.0 - jnp.square(squashed)
+    per_query = rearrange(scores, "g (r t) c -> g r t c", t=visible_1TC.shape[1])
+    return jnp.where(visible_1TC, per_query, HIDDEN).reshape(scores.shape), slope
 
 
 def _forward(
@@ -108,11 +108,11 @@ def _forward(
     """Output XGMK and the log-sum-exp of the scores, f32[X, G, M, 1]."""
     blocks, groups, rows, size = q_XGMK.shape
 
-    def queries(x: jax.Array, made: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def over_queries(x: jax.Array, results: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         q_GMK = q_XGMK[x]
 
-        def keys(i: jax.Array, so_far: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-            top, total, out_GMK = so_far
+        def over_keys(i: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+            top, total, out_GMK = carry
             y = schedule.visits_XS[x, i]
             scores, _ = _scores(q_GMK, k_YGCK[y], schedule, x, y, soft_cap)
             higher = jnp.maximum(top, jnp.max(scores, axis=-1, keepdims=True))
@@ -122,13 +122,13 @@ def _forward(
 
         nothing = jnp.zeros((groups, rows, 1), jnp.float32)
         start = nothing + FLOOR, nothing, jnp.zeros((groups, rows, size), jnp.float32)
-        top, total, out_GMK = jax.lax.fori_loop(0, schedule.count_X[x], keys, start)
+        top, total, out_GMK = jax.lax.fori_loop(0, schedule.count_X[x], over_keys, start)
         total = jnp.maximum(total, TINY)
-        outs, sums = made
+        outs, sums = results
         return outs.at[x].set((out_GMK / total).astype(outs.dtype)), sums.at[x].set(top + jnp.log(total))
 
-    made = jnp.zeros_like(q_XGMK), jnp.zeros((blocks, groups, rows, 1), jnp.float32)
-    return jax.lax.fori_loop(0, blocks, queries, made)
+    results = jnp.zeros_like(q_XGMK), jnp.zeros((blocks, groups, rows, 1), jnp.float32)
+    return jax.lax.fori_loop(0, blocks, over_queries, results)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -142,8 +142,8 @@ _Residuals = tuple[jax.Array, jax.Array, jax.Array, _Schedule, jax.Array, jax.Ar
 def _core_forward(
     q_XGMK: jax.Array, k_YGCK: jax.Array, v_YGCK: jax.Array, schedule: _Schedule, soft_cap: float
 ) -> tuple[jax.Array, _Residuals]:
-    made = _forward(q_XGMK, k_YGCK, v_YGCK, schedule, soft_cap)
-    out_XGMK, log_sums = (checkpoint_name(x, SAVED) for x in made)
+    results = _forward(q_XGMK, k_YGCK, v_YGCK, schedule, soft_cap)
+    out_XGMK, log_sums = (checkpoint_name(x, SAVED) for x in results)
     return out_XGMK, (q_XGMK, k_YGCK, v_YGCK, schedule, out_XGMK, log_sums)
 
 
@@ -154,11 +154,11 @@ def _core_backward(
     dtype = q_XGMK.dtype
     delta = jnp.sum(d_out_XGMK.astype(jnp.float32) * out_XGMK.astype(jnp.float32), axis=-1, keepdims=True)
 
-    def queries(x: jax.Array, made: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+    def over_queries(x: jax.Array, results: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         q_GMK, d_out_GMK = q_XGMK[x], d_out_XGMK[x]
 
-        def keys(i: jax.Array, so_far: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-            d_q_GMK, d_k_YGCK, d_v_YGCK = so_far
+        def over_keys(i: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+            d_q_GMK, d_k_YGCK, d_v_YGCK = carry
             y = schedule.visits_XS[x, i]
             scores, slope = _scores(q_GMK, k_YGCK[y], schedule, x, y, soft_cap)
             weights = jnp.exp(scores - log_sums[x])
@@ -168,13 +168,13 @@ def _core_backward(
             d_k_YGCK = d_k_YGCK.at[y].add(_dot(d_scores, q_GMK, 1, 1))
             return d_q_GMK + _dot(d_scores, k_YGCK[y], 2, 1), d_k_YGCK, d_v_YGCK
 
-        d_qs, d_ks, d_vs = made
+        d_qs, d_ks, d_vs = results
         start = jnp.zeros(q_GMK.shape, jnp.float32), d_ks, d_vs
-        d_q_GMK, d_ks, d_vs = jax.lax.fori_loop(0, schedule.count_X[x], keys, start)
+        d_q_GMK, d_ks, d_vs = jax.lax.fori_loop(0, schedule.count_X[x], over_keys, start)
         return d_qs.at[x].set(d_q_GMK.astype(dtype)), d_ks, d_vs
 
-    made = jnp.zeros_like(q_XGMK), *(jnp.zeros(x.shape, jnp.float32) for x in (k_YGCK, v_YGCK))
-    d_q_XGMK, d_k_YGCK, d_v_YGCK = jax.lax.fori_loop(0, q_XGMK.shape[0], queries, made)
+    results = jnp.zeros_like(q_XGMK), *(jnp.zeros(x.shape, jnp.float32) for x in (k_YGCK, v_YGCK))
+    d_q_XGMK, d_k_YGCK, d_v_YGCK = jax.lax.fori_loop(0, q_XGMK.shape[0], over_queries, results)
     return d_q_XGMK, d_k_YGCK.astype(k_YGCK.dtype), d_v_YGCK.astype(v_YGCK.dtype), None
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from biomechgpt_jax.model.attention.mask import HIDDEN
-from biomechgpt_jax.model.attention.packed import capped
+from biomechgpt_jax.model.attention.packed import apply_soft_cap
 
 
 class PrefixCache(NamedTuple):
@@ -80,9 +80,9 @@ def attend(
     q_RGMK = rearrange(q_BTHK, "(r p) t (g e) k -> r g (e p t) k", r=trunks, g=groups)
     q_BGMK = rearrange(q_BTHK, "b t (g e) k -> b g (e t) k", g=groups)
     product = lambda rule, *x: jnp.einsum(rule, *x, preferred_element_type=jnp.float32)  # noqa: E731
-    first = capped(product("rgmk,rgks->rgms", q_RGMK, prefix.keys), soft_cap)
+    first = apply_soft_cap(product("rgmk,rgks->rgms", q_RGMK, prefix.keys), soft_cap)
     first = first + jnp.tile(bias.prefix, (1, repeats, 1))[:, None]
-    second = capped(product("bgmk,bgkn->bgmn", q_BGMK, own.keys), soft_cap)
+    second = apply_soft_cap(product("bgmk,bgkn->bgmn", q_BGMK, own.keys), soft_cap)
     second = second + jnp.tile(bias.own, (repeats, 1))
 
     per_answer = lambda x: rearrange(x, "r g (e p t) s -> (r p) g (e t) s", e=repeats, p=questions)  # noqa: E731

@@ -1,15 +1,15 @@
-"""The trunk-and-branches mask by kernels that know segments only: two calls, merged by their log-sum-exp.
+"""The trunk-and-branches mask by kernels that support segments only: two calls, merged by their log-sum-exp.
 
-One call lets every token see what stands before it in its own run (the trunk, or one branch); the other lets branches
-see the trunk of their segment. A key is in exactly one of the two, so that weights of the softmax over both follow from
-the two log-sum-exps. The gradient is our own: a library's gradient of each call alone knows nothing of the other's
-share, whereas both backward calls given the merged output and log-sum-exp sum to the right one (their weights are
-exp(score - log-sum-exp), and their delta is the sum of out x d_out).
+In the first call every token attends to the earlier tokens of its own run (the trunk, or one branch); in the second,
+branches attend to the trunk of their segment. A key belongs to exactly one of the two calls, so the softmax over both
+follows from the two log-sum-exps. The gradient is our own: the library's gradient of one call ignores the other's share
+of the softmax, whereas the two backward calls, given the merged output and log-sum-exp, sum to the right gradient
+(their weights are exp(score - log-sum-exp), and their delta is the sum of out x d_out).
 
-Kernels take rows as `packing.rows.lay_out_row` writes them: segments one after another, in each the trunk from
-position 0 and then its branches, positions without gaps, padding last. So the row index stands for the position: that
-of the query itself in its run; for the trunk, the row that holds its position or would, were the trunk longer. A row
-that is laid out otherwise yields NaN, never a wrong number.
+Kernels need rows as `packing.rows.lay_out_row` writes them: segments one after another, in each the trunk from
+position 0 and then its branches, positions without gaps, padding last. Then the row index can replace the position in
+the causal comparison: in its own run it is the query's index; for the trunk, the row of the query's position,
+extrapolated past the trunk's end. Rows with another layout yield NaN, never a wrong number.
 
 Shapes: B batch, T rows, H query heads, G key-value heads, K head size.
 """
@@ -26,7 +26,7 @@ from biomechgpt_jax.model.attention.mask import Rows
 
 
 class Call(NamedTuple):
-    """One segment-masked call, i32[B, T]: a query sees keys of its own id whose row is at most its limit."""
+    """One segment-masked call, i32[B, T]: a query attends to the keys with its own id up to row `limit`."""
 
     query_ids: jax.Array
     key_ids: jax.Array
@@ -34,7 +34,7 @@ class Call(NamedTuple):
 
 
 class Kernel(Protocol):
-    """A library's attention; hashable, with its window and soft cap inside. Queries come scaled."""
+    """A library's attention; hashable, and holds its window and soft cap. Queries are already scaled."""
 
     def forward(
         self, q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, call: Call
@@ -57,7 +57,7 @@ class Kernel(Protocol):
 
 
 def calls(rows: Rows) -> tuple[Call, Call]:
-    """The call within runs and the call from branches to trunks."""
+    """The call within runs, and the call from branches to trunks."""
     positions, segments, branches = rows
     index = jnp.broadcast_to(jnp.arange(positions.shape[1], dtype=jnp.int32), positions.shape)
     real, trunk = segments > 0, (segments > 0) & (branches == 0)
@@ -78,14 +78,14 @@ def _starts(rows: Rows) -> jax.Array:
 
 
 def _trunk_start(rows: Rows) -> jax.Array:
-    """i32[B, T]: the row where the trunk before a token starts."""
+    """i32[B, T]: the row where the latest trunk at or before a token starts."""
     index = jnp.arange(rows.positions.shape[1], dtype=jnp.int32)
     opens = (rows.segments > 0) & (rows.branches == 0) & (rows.positions == 0)
     return jax.lax.cummax(jnp.where(opens, index, 0), axis=1)
 
 
-def laid_out(rows: Rows) -> jax.Array:
-    """bool[B]: whether the rows are as the module's docstring says."""
+def has_packed_layout(rows: Rows) -> jax.Array:
+    """bool[B]: whether a row has the layout that the module's docstring describes."""
     positions, segments, branches = rows
     length = positions.shape[1]
     index = jnp.arange(length)
@@ -98,7 +98,7 @@ def laid_out(rows: Rows) -> jax.Array:
     own_trunk = jnp.where(jnp.take_along_axis(segments, start, axis=1) == segments, trunks, 0)
     expected = jnp.where(first, jnp.where(trunk, 0, own_trunk), after)
     padding_last = jnp.all(jnp.diff(real.astype(jnp.int32), axis=1) <= 0, axis=1)
-    # Runs come once: segments rise, and branches within a segment.
+    # Every run is contiguous: segments increase along the row, and branches within a segment.
     rising = (jnp.diff(segments, axis=1) > 0) | ((jnp.diff(segments, axis=1) == 0) & (jnp.diff(branches, axis=1) >= 0))
     return jnp.all(~real | (positions == expected), axis=1) & padding_last & jnp.all(rising | ~real[:, 1:], axis=1)
 
@@ -108,14 +108,14 @@ def attend(q_BTHK: jax.Array, k_BTGK: jax.Array, v_BTGK: jax.Array, rows: Rows, 
 
     Args:
         q_BTHK: scaled queries; k_BTGK, v_BTGK: keys and values of the same rows.
-        rows: i32[B, T], laid out as the module's docstring says.
-        kernel: what computes a call.
+        rows: i32[B, T], in the layout that the module's docstring describes.
+        kernel: computes one call.
 
     Returns:
-        BTHK; zero for padding, NaN in rows that are laid out otherwise.
+        BTHK; zero for padding, NaN in rows with another layout.
     """
     out_BTHK = _attend(q_BTHK, k_BTGK, v_BTGK, rows, kernel)
-    return jnp.where(laid_out(rows)[:, None, None, None], out_BTHK, jnp.nan)
+    return jnp.where(has_packed_layout(rows)[:, None, None, None], out_BTHK, jnp.nan)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -132,7 +132,7 @@ def _forward(
     own, to_trunk = (kernel.forward(q_BTHK, k_BTGK, v_BTGK, call) for call in calls(rows))
     real = rows.segments[..., None] > 0
     branch = real & (rows.branches[..., None] > 0)
-    trunk_sum = jnp.where(branch, to_trunk[1], -jnp.inf)  # of trunks the second call knows nothing
+    trunk_sum = jnp.where(branch, to_trunk[1], -jnp.inf)  # tokens of trunks have no second call
     log_sum_BTH = jnp.where(real, jnp.logaddexp(own[1], trunk_sum), 0.0)
     share = jnp.exp(trunk_sum - log_sum_BTH)[..., None]
     first, second = own[0].astype(jnp.float32), jnp.where(share > 0, to_trunk[0].astype(jnp.float32), 0.0)
@@ -144,10 +144,10 @@ def _forward(
 def _backward(kernel: Kernel, saved: _Residuals, d_out_BTHK: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     q_BTHK, k_BTGK, v_BTGK, rows, out_BTHK, log_sum_BTH = saved
     d_out_BTHK = jnp.where(rows.segments[..., None, None] > 0, d_out_BTHK, 0.0)
-    given = [kernel.backward(q_BTHK, k_BTGK, v_BTGK, call, out_BTHK, log_sum_BTH, d_out_BTHK) for call in calls(rows)]
+    grads = [kernel.backward(q_BTHK, k_BTGK, v_BTGK, call, out_BTHK, log_sum_BTH, d_out_BTHK) for call in calls(rows)]
     d_q, d_k, d_v = (
         (own.astype(jnp.float32) + to_trunk.astype(jnp.float32)).astype(own.dtype)
-        for own, to_trunk in zip(*given, strict=True)
+        for own, to_trunk in zip(*grads, strict=True)
     )
     return d_q, d_k, d_v, None
 

@@ -1,4 +1,4 @@
-"""Which way attention is computed: by the configuration, the device, and what each way can do."""
+"""Which implementation of attention runs: by the configuration, the device, and what each implementation supports."""
 
 import functools
 import logging
@@ -12,25 +12,25 @@ from biomechgpt_jax.model.attention import splash
 
 Path = Literal["auto", "reference", "blockwise", "splash", "cudnn"]
 
-_OF_PLATFORM: dict[str, Path] = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}
+_KERNEL_OF_PLATFORM: dict[str, Path] = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}
 
 
-def choose(path: Path, platform: str, q: jax.Array, k: jax.Array, soft_cap: float, divided: bool) -> Path:
-    """The path to take.
+def choose(path: Path, platform: str, q: jax.Array, k: jax.Array, soft_cap: float, sharded_sequence: bool) -> Path:
+    """Choose the implementation.
 
     Args:
-        path: as configured; "auto" takes the library's kernel of the platform where it can do what is asked, and
-            blockwise elsewhere, with the reason logged once.
+        path: as configured; "auto" takes the library kernel of the platform if it supports these inputs, and blockwise
+            otherwise, with the reason logged once.
         platform: of the devices, such as "tpu".
         q, k: BTHK and BTGK of one device.
         soft_cap: bound of the scores; 0: none.
-        divided: whether a device holds a part of each row.
+        sharded_sequence: whether a device holds only a part of each row.
 
     Raises:
-        InputError: the configured path cannot do what is asked.
+        InputError: the configured path does not support these inputs.
     """
-    wanted = _OF_PLATFORM.get(platform, "blockwise") if path == "auto" else path
-    reason = _unsuited(wanted, q, k, soft_cap, divided)
+    wanted = _KERNEL_OF_PLATFORM.get(platform, "blockwise") if path == "auto" else path
+    reason = _why_unsupported(wanted, q, k, soft_cap, sharded_sequence)
     if not reason:
         return wanted
     if path == "auto":
@@ -39,19 +39,19 @@ def choose(path: Path, platform: str, q: jax.Array, k: jax.Array, soft_cap: floa
     raise InputError(f"model.attention is {path}: {reason}; set it to auto or blockwise")
 
 
-def _unsuited(path: Path, q: jax.Array, k: jax.Array, soft_cap: float, divided: bool) -> str:
-    """Why a path cannot be taken; empty where it can."""
+def _why_unsupported(path: Path, q: jax.Array, k: jax.Array, soft_cap: float, sharded_sequence: bool) -> str:
+    """Why an implementation does not support these inputs; empty if it does."""
     length, size = q.shape[1], q.shape[3]
     if path == "splash":
-        if divided:
-            return "its blocks are of whole rows, and mesh.sequence divides them"
+        if sharded_sequence:
+            return "it needs whole rows, and mesh.sequence divides them"
         if length % splash.LANES:
             return f"it takes rows of a multiple of {splash.LANES} tokens, and these have {length}"
     if path == "cudnn":
         if not _has_cudnn():
             return "this jax has no cuDNN; pip install 'jax[cuda12]'"
         if soft_cap:
-            return "cuDNN has no soft cap of the scores"
+            return "cuDNN cannot soft-cap the scores"
         if q.dtype not in (jnp.bfloat16, jnp.float16):
             return f"cuDNN takes bfloat16 or float16, and this is {q.dtype}"
         if size % 8 or size > 128:
@@ -62,7 +62,7 @@ def _unsuited(path: Path, q: jax.Array, k: jax.Array, soft_cap: float, divided: 
 
 
 def _has_cudnn() -> bool:
-    """Whether this jax comes with cuDNN (jax has no public way to ask)."""
+    """Whether this jax comes with cuDNN (jax has no public API for this)."""
     from jax._src.lib import cuda_versions
 
     return cuda_versions is not None

@@ -1,7 +1,7 @@
 """Splash attention, jax's TPU kernel, as a `merged.Kernel`.
 
-The public entry hides the log-sum-exp from the gradient, so the forward and the backward call that it is made of are
-used; the names are private to jax 0.10 and 0.11, and this is the one place that knows them.
+The public function hides the log-sum-exp from the gradient, so the forward and backward calls inside it are used. Their
+names are private to jax (0.10 and 0.11), and only this module uses them.
 """
 
 import functools
@@ -15,13 +15,13 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 
 from biomechgpt_jax.model.attention.merged import Call
 
-LANES = 128  # rows come in multiples of this
+LANES = 128  # the number of tokens of a row must be a multiple of this
 LARGEST_BLOCK = 512
 
 
 def _visible(limit: jax.Array, key: jax.Array, window: int) -> jax.Array:
-    seen = key <= limit
-    return seen & (limit - key < window) if window else seen
+    causal = key <= limit
+    return causal & (limit - key < window) if window else causal
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Splash:
     """Segment-masked causal attention by splash.
 
     Attributes:
-        window: rows that a query looks back from its limit, the limit included; 0: all.
+        window: rows that a query looks back from its limit, the limit included; 0: unlimited.
         soft_cap: bound of the scores; 0: none.
         interpret: run without a TPU, slowly.
     """
@@ -39,7 +39,7 @@ class Splash:
     interpret: bool = False
 
     def _kernel(self, heads: int, length: int) -> Any:
-        """Blocks of the causal mask, which hold all that is visible: a limit is at most the query's own row."""
+        """The kernel over the blocks of the causal mask, which suffice: a limit is at most the query's own row."""
         block = next(size for size in range(LARGEST_BLOCK, 0, -LANES) if length % size == 0)
         sizes = library.BlockSizes(*(block,) * 8)
         mask = masks.MultiHeadMask([masks.CausalMask((length, length))] * heads)
@@ -62,7 +62,7 @@ class Splash:
         """Output BTHK and log-sum-exp f32[B, T, H]."""
         kernel = self._kernel(q_BTHK.shape[2], q_BTHK.shape[1])
 
-        def one(q_HTK: jax.Array, k_GTK: jax.Array, v_GTK: jax.Array, call: Call) -> tuple[jax.Array, jax.Array]:
+        def of_row(q_HTK: jax.Array, k_GTK: jax.Array, v_GTK: jax.Array, call: Call) -> tuple[jax.Array, jax.Array]:
             out, (log_sum,) = library._splash_attention_forward(
                 kernel.fwd_mask_info._replace(q_sequence=call.limit),
                 *(q_HTK, k_GTK, v_GTK),
@@ -74,7 +74,7 @@ class Splash:
             return out, log_sum
 
         q_BHTK, k_BGTK, v_BGTK = map(_heads_first, (q_BTHK, k_BTGK, v_BTGK))
-        out, log_sum = jax.vmap(one)(q_BHTK, k_BGTK, v_BGTK, call)
+        out, log_sum = jax.vmap(of_row)(q_BHTK, k_BGTK, v_BGTK, call)
         return _heads_first(out), log_sum.swapaxes(1, 2)
 
     def backward(
@@ -90,20 +90,20 @@ class Splash:
         """Gradients of queries, keys and values."""
         kernel = self._kernel(q_BTHK.shape[2], q_BTHK.shape[1])
 
-        def one(
+        def of_row(
             q: jax.Array, k: jax.Array, v: jax.Array, out: jax.Array, d_out: jax.Array, log_sum: jax.Array, call: Call
         ) -> tuple[jax.Array, jax.Array, jax.Array]:
             infos = (info._replace(q_sequence=call.limit) for info in (kernel.dq_mask_info, kernel.dkv_mask_info))
             ids = library.SegmentIds(call.query_ids, call.key_ids)
-            given = (q, k, v, ids, None, out, log_sum, *infos)
-            return library._splash_attention_bwd(False, res=given, do=d_out, **self._common(kernel))[3:6]
+            residuals = (q, k, v, ids, None, out, log_sum, *infos)
+            return library._splash_attention_bwd(False, res=residuals, do=d_out, **self._common(kernel))[3:6]
 
         q_BHTK, k_BGTK, v_BGTK, out_BHTK, d_out_BHTK = map(_heads_first, (q_BTHK, k_BTGK, v_BTGK, out_BTHK, d_out_BTHK))
         log_sum_BHT = log_sum_BTH.swapaxes(1, 2)
-        d_q, d_k, d_v = jax.vmap(one)(q_BHTK, k_BGTK, v_BGTK, out_BHTK, d_out_BHTK, log_sum_BHT, call)
+        d_q, d_k, d_v = jax.vmap(of_row)(q_BHTK, k_BGTK, v_BGTK, out_BHTK, d_out_BHTK, log_sum_BHT, call)
         return _heads_first(d_q), _heads_first(d_k), _heads_first(d_v)
 
 
 def _heads_first(x_BTHK: jax.Array) -> jax.Array:
-    """BTHK to BHTK, and back."""
+    """BTHK to BHTK, or back."""
     return rearrange(x_BTHK, "b t h k -> b h t k")

@@ -126,9 +126,9 @@ def test_rows_that_are_not_laid_out_give_no_number_from_two_calls():
     padding_inside = np.where(np.arange(128) == 5, 0, segments)
     bad = [Rows(*(x[:, shuffled] for x in good)), Rows(restarted, segments, branches)]
     bad += [Rows(positions, padding_inside, branches)]
-    assert merged.laid_out(good).all()
+    assert merged.has_packed_layout(good).all()
     for rows in bad:
-        assert not merged.laid_out(rows).any()
+        assert not merged.has_packed_layout(rows).any()
     q, k, v = inputs(1, 128)
     assert np.isnan(packed.attention(q, k, v, bad[1], path="splash")).all()
 
@@ -139,7 +139,7 @@ def test_questions_without_a_trunk_share_a_row_on_every_path():
     positions = np.concatenate([np.arange(n) for n in (32, 40, 24, 20)] + [np.zeros(12, int)])[None]
     branches = np.where((segments > 0) & ((segments != 3) | (positions > 10)), 1, 0)
     rows = Rows(*(jnp.asarray(x, jnp.int32) for x in (positions, segments, branches)))
-    assert merged.laid_out(rows).all()
+    assert merged.has_packed_layout(rows).all()
     q, k, v = inputs(1, 128)
     want, splash = (packed.attention(q, k, v, rows, path=path) for path in ("reference", "splash"))
     np.testing.assert_allclose(splash[:, :116], want[:, :116], atol=1e-5)
@@ -186,21 +186,21 @@ def test_auto_takes_what_the_device_has_and_says_why_not(caplog, monkeypatch):
     monkeypatch.setattr(paths, "_has_cudnn", lambda: True)
     q, k = jnp.zeros((1, 128, HEADS, 64), jnp.bfloat16), jnp.zeros((1, 128, GROUPS, 64), jnp.bfloat16)
     paths._log.cache_clear()
-    assert paths.choose("auto", "cpu", q, k, 0.0, divided=False) == "blockwise"
-    assert paths.choose("auto", "tpu", q, k, 0.0, divided=False) == "splash"
-    assert paths.choose("auto", "gpu", q, k, 0.0, divided=True) == "cudnn"
+    assert paths.choose("auto", "cpu", q, k, 0.0, sharded_sequence=False) == "blockwise"
+    assert paths.choose("auto", "tpu", q, k, 0.0, sharded_sequence=False) == "splash"
+    assert paths.choose("auto", "gpu", q, k, 0.0, sharded_sequence=True) == "cudnn"
     assert not caplog.records
     for _ in range(2):
-        assert paths.choose("auto", "tpu", q, k, 0.0, divided=True) == "blockwise"
-        assert paths.choose("auto", "gpu", q, k, 2.0, divided=False) == "blockwise"
+        assert paths.choose("auto", "tpu", q, k, 0.0, sharded_sequence=True) == "blockwise"
+        assert paths.choose("auto", "gpu", q, k, 2.0, sharded_sequence=False) == "blockwise"
     assert [r.message.split(": ")[2] for r in caplog.records] == [
-        "its blocks are of whole rows, and mesh.sequence divides them",
-        "cuDNN has no soft cap of the scores",
+        "it needs whole rows, and mesh.sequence divides them",
+        "cuDNN cannot soft-cap the scores",
     ]
     with pytest.raises(InputError, match=r"model.attention is splash: it takes rows of a multiple of 128 tokens"):
-        paths.choose("splash", "tpu", q[:, :100], k, 0.0, divided=False)
+        paths.choose("splash", "tpu", q[:, :100], k, 0.0, sharded_sequence=False)
     monkeypatch.setattr(paths, "_has_cudnn", lambda: False)
-    assert paths.choose("auto", "gpu", q, k, 0.0, divided=False) == "blockwise"
+    assert paths.choose("auto", "gpu", q, k, 0.0, sharded_sequence=False) == "blockwise"
     assert "has no cuDNN" in caplog.records[-1].message
 
 
