@@ -25,13 +25,14 @@ from figures import Figure, parser, publish
 from in_transformers import torch, transformers
 
 from biomechgpt_jax import config, overrides
-from biomechgpt_jax.model import decoder, generation
-from biomechgpt_jax.model.asking import Request
+from biomechgpt_jax.model import constraints, decoder, generation
+from biomechgpt_jax.model.requests import Request, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SHORTEST, LONGEST, NEW, VOCABULARY, BAR = 16, 64, 256, 64, 1024, 3.0
 AGREE = 0.98  # of the tokens: near ties of random weights may fall either way
 TRUNK, QUESTION, QUESTIONS, ANSWER = 200, 16, 8, 12
+END = VOCABULARY - 1
 
 
 def model(quick: bool) -> config.Model:
@@ -80,14 +81,13 @@ def their_call(llama: Any, asked: list[np.ndarray], new: int, cache: str) -> Cal
 
 
 def our_call(params: decoder.Params, cfg: config.Model, asked: list[np.ndarray], new: int) -> Callable[[], np.ndarray]:
-    """The same of `generation.greedy`; no token ends an answer."""
-    allowed = np.arange(VOCABULARY) < VOCABULARY - 1
+    """The same of `generation.generate`; no token ends an answer."""
+    endless = constraints.Automaton(np.arange(END)[None], np.zeros((1, END), np.int32))
+    requests = [Request(prompt[:0], [prompt], [endless]) for prompt in asked]
+    settings = Settings(new, END, VOCABULARY, batch_size=BATCH)
 
     def call() -> np.ndarray:
-        found = generation.greedy(
-            params, cfg, asked, new, VOCABULARY - 1, batch_size=BATCH, ids=VOCABULARY, allowed=allowed
-        )
-        return np.stack([answer.tokens for answer in found])
+        return np.stack([one.tokens for (one,) in generation.generate(params, cfg, requests, settings)])
 
     return call
 
@@ -146,11 +146,11 @@ def shared_trunks(repeats: int, quick: bool) -> dict[str, Figure]:
         return random.integers(1, VOCABULARY - 1, size).astype(np.int32)
 
     requests = [Request(some(TRUNK), [some(QUESTION) for _ in range(QUESTIONS)]) for _ in range(1 if quick else 8)]
-    alone = [np.concatenate([r.trunk, question]) for r in requests for question in r.questions]
-    end = VOCABULARY - 1
+    prompts_alone = [np.concatenate([r.trunk, question]) for r in requests for question in r.questions]
+    alone = [Request(prompt[:0], [prompt]) for prompt in prompts_alone]
     calls: dict[str, Callable[[], Any]] = {
-        "shared": lambda: generation.generate(params, cfg, requests, ANSWER, end),
-        "alone": lambda: generation.greedy(params, cfg, alone, ANSWER, end),
+        "shared": lambda: generation.generate(params, cfg, requests, Settings(ANSWER, END)),
+        "alone": lambda: generation.generate(params, cfg, alone, Settings(ANSWER, END)),
     }
     taken = alternated(calls, repeats)
     note = f"{QUESTIONS} questions of {QUESTION} tokens, a trunk of {TRUNK}, {ANSWER} new tokens"

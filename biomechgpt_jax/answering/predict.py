@@ -2,7 +2,8 @@
 
 Closed questions: every option is a branch of the movement's trunk, and the answer is the option with the
 largest log-likelihood, its end token included. Numbers: greedy decoding with a KV cache of the movement's
-trunk for all its questions, then parsing. The text-only model answers the same way without a trunk.
+trunk for all its questions, among the numbers that the question allows. The text-only model answers the same way
+without a trunk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from biomechgpt_jax.answering.asked import Asked, prediction
 from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import constraints, generation
-from biomechgpt_jax.model.asking import Request
+from biomechgpt_jax.model.requests import Request, Settings
 from biomechgpt_jax.packing.rows import Branch, Item, assign_rows, lay_out_row, make_branch
 from biomechgpt_jax.questions.question import Question
 from biomechgpt_jax.tokenizer import prompt
@@ -24,7 +25,7 @@ from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 ROW_LENGTH = 512  # of the packed rows in which options are scored; longer only if one branch needs it
 ROUNDING = 128  # row lengths and prompt lengths are multiples of this: each compiles once
-LONGEST_ANSWER = 12  # tokens of a decoded number
+LONGEST_ANSWER = 12  # tokens of a decoded number; more only if a question's numbers need them
 
 Progress = Callable[[int, int], None]
 
@@ -150,30 +151,35 @@ def _numbers(
 ) -> dict[int, Prediction]:
     vocabulary = model.vocabulary
     # All questions about a movement share its trunk; the same words about the same movement are asked once.
-    asked_of: dict[Any, dict[str, int]] = {}
+    asked_of: dict[Any, dict[tuple[str, str], int]] = {}
     trunks: dict[Any, np.ndarray] = {}
     wanted = []
     for index, item in asked:
         what = (item.trial, item.start_s) if codes is not None else item.phrasing
         trunks.setdefault(what, prompt.trunk(vocabulary, codes[index] if codes is not None else None))
         places = asked_of.setdefault(what, {})
-        wanted.append((what, places.setdefault(item.phrasing, len(places))))
-    # An answer is text: motion codes and the other special tokens cannot be chosen.
-    writable = constraints.tokens(vocabulary.answer_ids())
+        wanted.append((what, places.setdefault((item.question, item.phrasing), len(places))))
+    # Only the numbers that the question allows can be decoded, written as the model was trained on them.
+    allowed = {
+        name: constraints.one_of([vocabulary.encode_text(text) for text in questions[name].answers()], vocabulary.end)
+        for name in sorted({item.question for _, item in asked})
+    }
     requests = [
-        Request(trunks[what], [prompt.question(vocabulary, phrasing) for phrasing in places], [writable] * len(places))
+        Request(
+            trunks[what],
+            [prompt.question(vocabulary, phrasing) for _, phrasing in places],
+            [allowed[name] for name, _ in places],
+        )
         for what, places in asked_of.items()
     ]
-    decoded = generation.generate(
-        model.params,
-        model.cfg,
-        requests,
-        LONGEST_ANSWER,
-        vocabulary.end,
+    settings = Settings(
+        max_new=max(LONGEST_ANSWER, *(automaton.longest for automaton in allowed.values())),
+        end_id=vocabulary.end,
+        ids=vocabulary.motion_offset,
         bucket=ROUNDING,
         batch_size=model.batch_size,
-        ids=vocabulary.motion_offset,
     )
+    decoded = generation.generate(model.params, model.cfg, requests, settings)
     answers = dict(zip(asked_of, decoded, strict=True))
     found = {}
     for (index, item), (what, place) in zip(asked, wanted, strict=True):

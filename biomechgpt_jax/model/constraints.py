@@ -1,10 +1,11 @@
-"""What an answer may be: automata over tokens, so that decoding can only write an option, a number or given tokens.
+"""What an answer may be, as an automaton over tokens, so that decoding can only write one of the answers allowed.
 
 Shapes: A states, F the most tokens that may follow a state.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,12 @@ NONE = -1  # fills the rows of states that fewer than F tokens may follow
 
 @dataclass(frozen=True, eq=False)
 class Automaton:
-    """From each state the tokens that may follow, and the state that each leads to; state 0 is the start.
+    """The tokens that may follow each state, and the state that each leads to; state 0 is the start.
 
     Attributes:
         tokens: i32[A, F] ids, NONE after the last.
         states: i32[A, F].
-        longest: tokens of the longest answer, the end token included; 0 where there is no longest.
+        longest: tokens of the longest answer, the end token included; 0 if there is no limit.
     """
 
     tokens: np.ndarray
@@ -28,30 +29,11 @@ class Automaton:
     longest: int = 0
 
 
-def _automaton(following: Sequence[dict[int, int]], longest: int) -> Automaton:
-    """An automaton of dicts from token to next state."""
-    most = max(len(edges) for edges in following)
-    tokens, states = np.full((len(following), most), NONE, np.int32), np.zeros((len(following), most), np.int32)
-    for state, edges in enumerate(following):
-        tokens[state, : len(edges)] = list(edges)
-        states[state, : len(edges)] = list(edges.values())
-    return Automaton(tokens, states, longest)
+def one_of(answers: Sequence[Sequence[int]], end_id: int) -> Automaton:
+    """Exactly one of these answers, then the end token.
 
-
-def tokens(ids: Iterable[int]) -> Automaton:
-    """Any sequence of these ids; let them hold the end token.
-
-    Raises:
-        InputError: there is none.
-    """
-    edges = dict.fromkeys(sorted({int(one) for one in ids}), 0)
-    if not edges:
-        raise InputError("constraint: no token is allowed; allow at least the end token")
-    return _automaton([edges], 0)
-
-
-def options(answers: Sequence[Sequence[int]], end_id: int) -> Automaton:
-    """Exactly one of these answers, then the end token: the prefix tree of their ids.
+    It is the smallest such automaton: the prefix tree of the answers, with those states merged that allow the same
+    rest of an answer. The 1,801 answers from "0.0 s" to "180.0 s" need 11 states, a character being a token.
 
     Args:
         answers: ids of each answer, without the end token.
@@ -61,61 +43,25 @@ def options(answers: Sequence[Sequence[int]], end_id: int) -> Automaton:
         InputError: there is no answer, an empty one, or one that holds the end token.
     """
     if not answers:
-        raise InputError("constraint: no options; give at least one")
-    following: list[dict[int, int]] = [{}]
+        raise InputError("constraint: no answers; give at least one")
+    tree: dict[int, Any] = {}
     for number, answer in enumerate(answers):
         if len(answer) == 0 or end_id in answer:
-            raise InputError(f"constraint: option {number} is empty or holds the end token {end_id}")
-        state = 0
-        for token in map(int, answer):
-            if token not in following[state]:
-                following.append({})
-                following[state][token] = len(following) - 1
-            state = following[state][token]
-        following[state][end_id] = 0
-    return _automaton(following, max(len(answer) for answer in answers) + 1)
+            raise InputError(f"constraint: answer {number} is empty or holds the end token {end_id}")
+        node = tree
+        for token in (*answer, end_id):
+            node = node.setdefault(int(token), {})
+    numbers: dict[tuple[tuple[int, int], ...], int] = {}  # edges of a state -> its number, from the last to the first
 
+    def merge(node: dict[int, Any]) -> int:
+        edges = tuple(sorted((token, merge(after) if after else NONE) for token, after in node.items()))
+        return numbers.setdefault(edges, len(numbers))
 
-def number(
-    digits: Sequence[int],
-    end_id: int,
-    whole: int = 4,
-    decimals: int = 0,
-    point: int = NONE,
-    signs: Sequence[int] = (),
-    suffix: Sequence[int] = (),
-) -> Automaton:
-    """A decimal number as answers write it: perhaps a sign, digits, a point and so many digits, a suffix, the end.
-
-    Args:
-        digits: ids of the pieces that are digits.
-        end_id: the token that ends an answer.
-        whole: at most so many digits before the point.
-        decimals: digits after it; 0: no point either.
-        point: id of the decimal point, where there are decimals.
-        signs: ids that may stand first.
-        suffix: ids of what follows the number, such as a unit.
-
-    Raises:
-        InputError: no digits, fewer than one whole digit, decimals without a point, or a token with two meanings.
-    """
-    if not digits or whole < 1 or decimals < 0 or (decimals > 0 and point < 0):
-        raise InputError(
-            f"constraint: a number needs digits ({len(digits)} given), at least one before the point ({whole}) and the "
-            f"id of the point ({point}) where it has decimals ({decimals})"
-        )
-    rest: list[list[int]] = [[point], *([list(digits)] * decimals)] if decimals else []
-    rest += [[token] for token in (*suffix, end_id)]
-    if {*rest[0], *signs} & {*digits} or rest[0][0] in signs:
-        raise InputError("constraint: signs, digits and what follows a number must be different tokens")
-    # States: 0 the start, 1..whole after so many digits, then one after each token of the rest but the end.
-    after = [*range(whole + 1, whole + len(rest)), 0]
-    following = [dict.fromkeys(digits, 1)]
-    for count in range(1, whole + 1):
-        more = dict.fromkeys(digits, count + 1) if count < whole else {}
-        following.append(more | dict.fromkeys(rest[0], after[0]))
-    following += [dict.fromkeys(choices, state) for choices, state in zip(rest[1:], after[1:], strict=True)]
-    if signs:
-        following.append(dict.fromkeys(digits, 1))
-        following[0] |= dict.fromkeys(signs, len(following) - 1)
-    return _automaton(following, bool(signs) + whole + len(rest))
+    start = merge(tree)
+    width = max(map(len, numbers))
+    tokens, states = np.full((len(numbers), width), NONE, np.int32), np.zeros((len(numbers), width), np.int32)
+    for edges, number in numbers.items():
+        for column, (token, after) in enumerate(edges):
+            tokens[start - number, column] = token
+            states[start - number, column] = start - after if after != NONE else 0
+    return Automaton(tokens, states, max(map(len, answers)) + 1)

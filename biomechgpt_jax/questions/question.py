@@ -1,5 +1,6 @@
 """One question: how its answer is written and read."""
 
+import math
 import re
 import zlib
 from dataclasses import dataclass
@@ -48,6 +49,15 @@ class Question:
             return None
         value = float(found[1])
         return value if self.low <= value <= self.high else None
+
+    def answers(self) -> tuple[str, ...]:
+        """Every answer as `answer_text` writes it: the options, or all plausible numbers with their decimals."""
+        if self.kind == "closed":
+            return self.options
+        parts = 10**self.decimals
+        first, last = math.floor(self.low * parts), math.ceil(self.high * parts)
+        texts = (self.answer_text(number / parts) for number in range(first, last + 1))
+        return tuple(text for text in texts if self.parse(text) is not None)
 
     def holds(self, value: str | float) -> bool:
         """Whether a value can be an answer: one of the options, or a plausible number."""

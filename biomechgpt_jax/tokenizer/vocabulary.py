@@ -92,11 +92,6 @@ class Vocabulary:
         special = self.text.special_ids
         return self.text.decode([i for i in map(int, ids) if 0 <= i < self.text.size and i not in special])
 
-    def answer_ids(self) -> np.ndarray:
-        """Ids i32[n] that an answer may hold, ascending: all text, and the token that ends it."""
-        own = np.setdiff1d(np.arange(self.text.size), list(self.text.special_ids))
-        return np.append(own, self.end).astype(np.int32)
-
     def save(self, directory: Path | str) -> None:
         """Write the text tokenizer and `vocabulary.json` beside the codec."""
         self.text.save(directory)

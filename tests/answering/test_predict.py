@@ -1,5 +1,7 @@
 """Answers of the language model against the plain decoder, one option and one token at a time."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ from biomechgpt_jax.answering.asked import Asked, prediction
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
+from biomechgpt_jax.questions import registry
+from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
+from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 
 def ask_about(movements, phrasings=("what is it?", "is it so?", "how fast?")):
@@ -97,27 +102,42 @@ def test_branches_that_do_not_fit_one_row_repeat_their_trunk(model, monkeypatch)
 
 
 @pytest.mark.parametrize("with_movement", [True, False])
-def test_numbers_are_the_most_probable_letters_one_after_the_other(model, with_movement):
+def test_numbers_are_the_most_probable_letters_that_an_allowed_number_may_have(model, with_movement):
     asked, codes = ask_about(2)
     found = predict.answers(model, asked, codes if with_movement else None, QUESTIONS)
     for item, motion, answer in zip(asked, codes, found, strict=True):
         if item.kind != "number":
             continue
-        tokens, total = prompt_of(item, motion if with_movement else None), 0.0
+        allowed = [[*LETTERS.encode(text), WORDS.end] for text in QUESTIONS[item.question].answers()]
+        prompt, total = prompt_of(item, motion if with_movement else None), 0.0
         said = []
-        while len(said) < predict.LONGEST_ANSWER:
-            logprobs = logits_of(model, tokens)[-1]
-            allowed = np.full(len(logprobs), -np.inf)
-            allowed[[*LETTERS.encode(LETTERS.letters), WORDS.end]] = 0.0
-            token = int(np.argmax(logprobs + allowed))
-            total += logprobs[token]
-            if token == WORDS.end:
-                break
-            said.append(token)
-            tokens.append(token)
-        assert answer["text"] == LETTERS.decode(said)
+        while said not in allowed:
+            logprobs = logits_of(model, prompt + said)[-1]
+            following = {one[len(said)] for one in allowed if one[: len(said)] == said}
+            said.append(max(following, key=lambda token: logprobs[token]))
+            total += logprobs[said[-1]]
+        assert answer["text"] == LETTERS.decode(said[:-1])
         assert answer["probability"] == pytest.approx(np.exp(total), rel=1e-3)
-        assert answer["answer"] == QUESTIONS["speed"].parse(answer["text"])
+        assert answer["answer"] == float(answer["text"].removesuffix(" m"))
+
+
+def test_every_number_is_one_that_its_question_can_have():
+    """Also of a model that was never trained: parsed, in range, with the question's decimals and unit."""
+    text = SentencePieceTokenizer.train(registry.corpus(), 512)
+    vocabulary = Vocabulary(text, codes=60)
+    untrained = decoder.init(jax.random.key(1), CFG, vocabulary.size)
+    model = predict.LanguageModel(untrained, CFG, vocabulary, batch_size=16)
+    numbers = [question for question in registry.QUESTIONS.values() if question.kind == "number"]
+    template, _ = ask_about(1)
+    asked = [
+        dataclasses.replace(template[0], question=q.name, kind=q.kind, unit=q.unit, phrasing=q.templates[0])
+        for q in numbers
+    ]
+    codes = [np.arange(12, dtype=np.int32)[:, None]] * len(asked)
+    for question, answer in zip(numbers, predict.answers(model, asked, codes, registry.QUESTIONS), strict=True):
+        assert answer["answer"] is not None, (question.name, answer)
+        assert question.low <= answer["answer"] <= question.high
+        assert answer["text"] == question.answer_text(answer["answer"])
 
 
 def test_asking_about_one_movement(model):

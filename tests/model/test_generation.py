@@ -4,13 +4,15 @@ branch scores equal full softmax."""
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import compilations
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import constraints, decoder, decoding, generation, sampling
-from biomechgpt_jax.model.asking import Request
+from biomechgpt_jax.model import block, constraints, decoder, generation
+from biomechgpt_jax.model.requests import Request, Settings
 
 VOCABULARY = 64
 CFG = config.Model(layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32")
@@ -30,6 +32,19 @@ def params():
 def prompts(count: int, seed: int = 0) -> list[np.ndarray]:
     random = np.random.default_rng(seed)
     return [random.integers(4, VOCABULARY, random.integers(1, 40)).astype(np.int32) for _ in range(count)]
+
+
+def only(ids: list[int]) -> constraints.Automaton:
+    """Any sequence of these ids."""
+    return constraints.Automaton(np.array([ids], np.int32), np.zeros((1, len(ids)), np.int32))
+
+
+def continued(params, cfg, prompts, max_new, answer=None, **settings) -> list[generation.Answer]:
+    """Answers to prompts that share nothing: requests without a trunk."""
+    answers = () if answer is None else (answer,)
+    requests = [Request(prompt[:0], (prompt,), answers) for prompt in prompts]
+    found = generation.generate(params, cfg, requests, Settings(max_new, END, **settings))
+    return [one for (one,) in found]
 
 
 def uncached(params, cfg, prompt, max_new, allowed=None):
@@ -56,19 +71,39 @@ def uncached(params, cfg, prompt, max_new, allowed=None):
 def test_cached_equals_uncached(params, window):
     cfg = dataclasses.replace(CFG, window=window)
     asked = prompts(5)
-    for prompt, (tokens, logprobs) in zip(
-        asked, generation.greedy(params, cfg, asked, 10, END, bucket=24), strict=True
-    ):
+    for prompt, (tokens, logprobs) in zip(asked, continued(params, cfg, asked, 10, bucket=24), strict=True):
         want_tokens, want_logprobs = uncached(params, cfg, prompt, 10)
         np.testing.assert_array_equal(tokens, want_tokens)
         np.testing.assert_allclose(logprobs, want_logprobs, atol=1e-4)
+
+
+def test_a_change_of_the_product_with_a_weight_reaches_training_and_decoding_alike(params, monkeypatch):
+    """An adapter or a quantised weight has to be written once, in `block.project`."""
+    strength = dict(zip(("query", "key", "value", "output", "gate", "up", "down"), 0.1 * np.arange(1, 8), strict=True))
+    plain, asked, used = block.project, prompts(3), set()
+    before = continued(params, CFG, asked, 6)
+
+    def adapted(x, weights, name, contracted=1):
+        used.add(name)
+        y = plain(x, weights, name, contracted)
+        return y + strength[name] * jnp.tanh(y)
+
+    monkeypatch.setattr(block, "project", adapted)
+    cfg = dataclasses.replace(CFG, norm_epsilon=2e-5)  # traced by no other test
+    after = continued(params, cfg, asked, 6)
+    assert used == set(strength)
+    for prompt, (tokens, logprobs) in zip(asked, after, strict=True):
+        want_tokens, want_logprobs = uncached(params, cfg, prompt, 6)
+        np.testing.assert_array_equal(tokens, want_tokens)
+        np.testing.assert_allclose(logprobs, want_logprobs, atol=1e-4)
+    assert any(old.tokens.tolist() != new.tokens.tolist() for old, new in zip(before, after, strict=True))
 
 
 def test_decoding_stops_at_the_end_token_and_obeys_the_mask(params):
     allowed = np.zeros(VOCABULARY, bool)
     allowed[[END, 10, 11, 12]] = True
     asked = prompts(12, seed=5)
-    answers = generation.greedy(params, CFG, asked, 8, END, allowed=allowed)
+    answers = continued(params, CFG, asked, 8, only([END, 10, 11, 12]))
     for prompt, (tokens, logprobs) in zip(asked, answers, strict=True):
         want_tokens, want_logprobs = uncached(params, CFG, prompt, 8, allowed)
         np.testing.assert_array_equal(tokens, want_tokens)
@@ -78,20 +113,25 @@ def test_decoding_stops_at_the_end_token_and_obeys_the_mask(params):
 
 def test_neither_bucket_nor_batch_changes_an_answer(params):
     asked = prompts(7, seed=2)
-    base = generation.greedy(params, CFG, asked, 6, END, bucket=40, batch_size=1)
+    base = continued(params, CFG, asked, 6, bucket=40, batch_size=1)
     for bucket, batch in ((64, 8), (20, 4)):
-        other = generation.greedy(params, CFG, asked, 6, END, bucket=bucket, batch_size=batch)
+        other = continued(params, CFG, asked, 6, bucket=bucket, batch_size=batch)
         for (tokens, logprobs), (want_tokens, want_logprobs) in zip(other, base, strict=True):
             np.testing.assert_array_equal(tokens, want_tokens)
             np.testing.assert_allclose(logprobs, want_logprobs, atol=1e-4)
 
 
 def test_a_bucket_compiles_once(params):
-    generation._decode.clear_cache()
-    for seed in range(3):
-        asked = [np.resize(p, 17 + i % 16) for i, p in enumerate(prompts(8, seed))]
-        generation.greedy(params, CFG, asked, 4, END, bucket=32, batch_size=8)
-    assert generation._decode._cache_size() == 1
+    def prompts_of_a_bucket(seed: int) -> list[np.ndarray]:
+        return [np.resize(prompt, 17 + i % 16) for i, prompt in enumerate(prompts(8, seed))]
+
+    cfg = dataclasses.replace(CFG, norm_epsilon=2e-6)  # compiled by no other test
+    with compilations() as first:
+        continued(params, cfg, prompts_of_a_bucket(0), 4, bucket=32, batch_size=8)
+    with compilations() as others:
+        for seed in (1, 2):
+            continued(params, cfg, prompts_of_a_bucket(seed), 4, bucket=32, batch_size=8)
+    assert first and not others
 
 
 def requests(seed: int, counts: tuple[int, ...] = (3, 1, 4, 2)) -> list[Request]:
@@ -122,7 +162,7 @@ def test_questions_that_share_a_trunk_are_answered_as_if_each_were_asked_alone(c
     params = decoder.init(jax.random.key(1), cfg, VOCABULARY)
     params = jax.tree.map(lambda leaf: leaf + 0.1 * np.sin(np.arange(leaf.size)).reshape(leaf.shape), params)
     asked = requests(0)
-    together = generation.generate(params, cfg, asked, 6, END, bucket=32)
+    together = generation.generate(params, cfg, asked, Settings(6, END, bucket=32))
     assert [len(answers) for answers in together] == [3, 1, 4, 2]
     for request, answers in zip(asked, together, strict=True):
         for question, (tokens, logprobs) in zip(request.questions, answers, strict=True):
@@ -133,49 +173,27 @@ def test_questions_that_share_a_trunk_are_answered_as_if_each_were_asked_alone(c
 
 
 def test_other_questions_compile_nothing(params):
-    drawn = {"how": sampling.Sampling(0.8, top_p=0.9), "key": jax.random.key(0)}
-
-    def ask(seed, how):
+    def ask(seed):
         random = np.random.default_rng(seed)
-        answers = [constraints.options(random.integers(4, 60, (count, 3)).tolist(), END) for count in (3, 4, 4)]
+        answers = [constraints.one_of(random.integers(4, 60, (count, 3)).tolist(), END) for count in (3, 4, 4 + seed)]
         several = [
             dataclasses.replace(request, answers=[answers[i % 3] for i in range(len(request.questions))])
             for request in requests(seed, (3, 4, 3, 3))
         ]
-        generation.generate(params, CFG, several, 4, END, bucket=128, **how)
+        generation.generate(params, CFG, several, Settings(4, END, bucket=128))
 
-    compiled = (decoding.prefill, generation._decode)
-    for function in compiled:
-        function.clear_cache()
-    ask(0, {})
-    ask(0, drawn)
-    assert [function._cache_size() for function in compiled] == [1, 2]
-    for seed in range(1, 4):
-        ask(seed, {})
-        ask(seed, {"how": sampling.Sampling(0.1 * seed, top_p=0.2 * seed), "key": jax.random.key(seed)})
-    assert [function._cache_size() for function in compiled] == [1, 2]
-
-
-def test_an_answer_is_drawn_by_its_own_key_whatever_else_is_asked(params):
-    how, key = sampling.Sampling(1.0, top_k=20, top_p=0.95), jax.random.key(5)
-    asked = requests(3)
-    seeds = [[10 * row + column for column in range(len(r.questions))] for row, r in enumerate(asked)]
-    draw = lambda *a, **k: generation.generate(params, CFG, *a, 6, END, how, key, **k)  # noqa: E731
-    together = draw(asked, seeds=seeds, bucket=32)
-    again = draw(asked, seeds=seeds, bucket=32)
-    alone = draw([Request(asked[2].trunk, asked[2].questions[1:2])], seeds=[[21]], bucket=32)
-    other = draw(asked, seeds=[[one + 1000 for one in of] for of in seeds], bucket=32)
-    flat = lambda answers: [answer.tokens.tolist() for of in answers for answer in of]  # noqa: E731
-    assert flat(together) == flat(again) != flat(other)
-    assert flat(alone) == [together[2][1].tokens.tolist()]
-    np.testing.assert_allclose(alone[0][0].logprobs, together[2][1].logprobs, atol=1e-4)
+    ask(0)
+    with compilations() as others:
+        for seed in range(1, 4):
+            ask(seed)
+    assert not others
 
 
 def test_an_answer_is_one_of_its_options(params):
     random = np.random.default_rng(8)
-    answers = [constraints.options(random.integers(4, 60, (5, count)).tolist(), END) for count in (1, 2, 3)]
+    answers = [constraints.one_of(random.integers(4, 60, (5, count)).tolist(), END) for count in (1, 2, 3)]
     asked = [dataclasses.replace(request, answers=answers) for request in requests(4, (3, 3))]
-    for request, found in zip(asked, generation.generate(params, CFG, asked, 4, END, bucket=64), strict=True):
+    for request, found in zip(asked, generation.generate(params, CFG, asked, Settings(4, END)), strict=True):
         for question, automaton, (tokens, logprobs) in zip(request.questions, answers, found, strict=True):
             state = 0
             for token in tokens:
@@ -191,25 +209,32 @@ def test_an_answer_is_one_of_its_options(params):
             scores = np.asarray(generation.branch_logprobs(params, batch, CFG))[0, len(prompt) : n]
             np.testing.assert_allclose(logprobs, scores, atol=1e-4)
     with pytest.raises(InputError, match="may need 4 tokens"):
-        generation.generate(params, CFG, asked, 3, END)
+        generation.generate(params, CFG, asked, Settings(3, END))
 
 
-def test_bad_prompts_are_refused(params):
+def test_bad_requests_are_refused(params):
+    one = np.array([1])
     with pytest.raises(InputError, match="request 1 has an empty question"):
-        generation.greedy(params, CFG, [np.array([1]), np.array([], np.int32)], 4, END)
+        continued(params, CFG, [one, one[:0]], 4)
     with pytest.raises(InputError, match="outside the vocabulary"):
-        generation.greedy(params, CFG, [np.array([VOCABULARY])], 4, END)
-    with pytest.raises(InputError, match="allowed"):
-        generation.greedy(params, CFG, [np.array([1])], 4, END, allowed=np.zeros(VOCABULARY, bool))
-    assert generation.greedy(params, CFG, [], 4, END) == []
+        continued(params, CFG, [np.array([VOCABULARY])], 4)
+    with pytest.raises(InputError, match="ids outside the 10 that can be chosen"):
+        continued(params, CFG, [one], 4, only([10]), ids=10)
+    with pytest.raises(InputError, match="ids is 3"):
+        continued(params, CFG, [one], 4, ids=END)
+    with pytest.raises(InputError, match="1 questions and 2 constraints"):
+        generation.generate(params, CFG, [Request(one, [one], [only([END])] * 2)], Settings(4, END))
+    with pytest.raises(InputError, match="must be at least 1"):
+        Settings(0, END)
+    assert continued(params, CFG, [], 4) == []
+    assert generation.generate(params, CFG, [Request(one, [])], Settings(4, END)) == [[]]
 
 
 def test_over_the_first_ids_alone_the_rest_might_as_well_be_at_minus_infinity(params):
-    ids, first = 40, np.arange(VOCABULARY) < 40
-    asked = prompts(4)
-    plain = generation.greedy(params, CFG, asked, 8, END, allowed=first)
+    ids, asked = 40, prompts(4)
+    plain = continued(params, CFG, asked, 8, only(list(range(ids))))
     for prompt, (tokens, logprobs), (other, _) in zip(
-        asked, generation.greedy(params, CFG, asked, 8, END, ids=ids), plain, strict=True
+        asked, continued(params, CFG, asked, 8, ids=ids), plain, strict=True
     ):
         np.testing.assert_array_equal(tokens, other)
         row = np.concatenate([prompt, tokens])[None].astype(np.int32)
@@ -221,8 +246,6 @@ def test_over_the_first_ids_alone_the_rest_might_as_well_be_at_minus_infinity(pa
         batch["loss_weights"] = (index >= len(prompt)).astype(np.float32)
         scores = np.asarray(generation.branch_logprobs(params, batch, CFG, ids))[0, len(prompt) :]
         np.testing.assert_allclose(scores, want, atol=1e-4)
-    with pytest.raises(InputError, match="ids is 3"):
-        generation.greedy(params, CFG, asked, 4, END, ids=END)
 
 
 def test_branch_scores_equal_a_full_softmax(params, monkeypatch):
@@ -265,9 +288,9 @@ def test_a_token_of_several_codes_is_the_sum_of_their_embeddings(params):
     batch = {"tokens": several[None, :, 0], "codes_1": several[None, :, 1], "codes_2": several[None, :, 2]} | rest
     found, wanted = apply(summed, batch, cfg), apply(plain, {"tokens": one[None]} | rest, cfg)
     np.testing.assert_allclose(found, wanted, atol=2e-4)
-    allowed = np.arange(VOCABULARY) < min(stand_in)
-    first = generation.greedy(summed, cfg, [several, several[1:]], 6, END, bucket=24, allowed=allowed)
-    second = generation.greedy(plain, cfg, [one, one[1:]], 6, END, bucket=24, allowed=allowed)
+    text_alone = only(list(range(min(stand_in))))
+    first = continued(summed, cfg, [several, several[1:]], 6, text_alone, bucket=24)
+    second = continued(plain, cfg, [one, one[1:]], 6, text_alone, bucket=24)
     for (tokens, logprobs), (other, scores) in zip(first, second, strict=True):
         np.testing.assert_array_equal(tokens, other)
         np.testing.assert_allclose(logprobs, scores, atol=1e-3)

@@ -6,7 +6,8 @@ import pytest
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import decoder, generation
+from biomechgpt_jax.model import constraints, decoder, generation
+from biomechgpt_jax.model.requests import Request, Settings
 from biomechgpt_jax.pretrained import names as pretrained_names
 
 torch = pytest.importorskip("torch")
@@ -153,7 +154,9 @@ def test_logits_equal_those_of_transformers(pair):
 def test_cached_decoding_chooses_what_transformers_chooses(pair):
     cfg, params, model = pair
     prompt = np.random.default_rng(1).integers(2, VOCABULARY, 30).astype(np.int32)
-    tokens, _ = generation.greedy(params, cfg, [prompt], 12, end_id=0, allowed=np.arange(VOCABULARY) > 0)[0]
+    not_the_end = constraints.Automaton(np.arange(1, VOCABULARY)[None], np.zeros((1, VOCABULARY - 1), np.int32))
+    request = Request(prompt[:0], [prompt], [not_the_end])
+    [[(tokens, _)]] = generation.generate(params, cfg, [request], Settings(12, end_id=0))
     row = list(prompt)
     for token in tokens:
         with torch.no_grad():

@@ -29,6 +29,17 @@ def test_an_option_is_read_back(question) -> None:
     assert question.parse(" ".join(question.options)) is None
 
 
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=lambda question: question.name)
+def test_all_answers_are_those_that_can_be_read_back(question) -> None:
+    answers = question.answers()
+    assert len(set(answers)) == len(answers)
+    assert [question.answer_text(question.parse(text)) for text in answers] == list(answers)
+    if question.kind == "number":
+        values = [question.parse(text) for text in answers]
+        assert (values[0], values[-1]) == (question.low, question.high)
+        np.testing.assert_allclose(np.diff(values), 10.0**-question.decimals, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
