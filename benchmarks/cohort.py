@@ -1,8 +1,8 @@
-"""How fast the cohort is made, how long it is, and whether it is the same however it is divided.
+"""How fast the cohort is simulated, how long it is, and whether it is the same however it is divided.
 
     python benchmarks/cohort.py [--participants 64] [--json]
 
-Compilation (a first group of other participants) is timed apart. Peak memory is that of the whole process.
+Compilation (a first group of other participants) is timed separately. Peak memory is that of the whole process.
 """
 
 import resource
@@ -18,11 +18,11 @@ from biomechgpt_jax.cohort.simulate import GROUP, group_trials, participant_tria
 BAR_REAL_TIME = 200.0
 
 
-def _difference(some: list[Trial], others: list[Trial]) -> float:
+def _count_differences(trials: list[Trial], others: list[Trial]) -> float:
     """Number of trials that differ in any bit of movement, mask or score."""
     others_by_id = {trial.trial_id: trial for trial in others}
     count = 0
-    for trial in some:
+    for trial in trials:
         other = others_by_id[trial.trial_id]
         same = np.array_equal(trial.trajectory.coordinates, other.trajectory.coordinates)
         same &= np.array_equal(trial.trajectory.observed, other.trajectory.observed)
@@ -62,7 +62,9 @@ def main() -> None:
         "trials": Figure(float(trials)),
         "peak_memory": Figure(peak, "MB"),
         "differing_trials": Figure(
-            _difference(together, alone), bar=0.0, note=f"one person alone against in a group, {len(alone)} trials"
+            _count_differences(together, alone),
+            bar=0.0,
+            note=f"one person alone against the same person in a group, {len(alone)} trials",
         ),
     }
     publish("cohort", figures, arguments.json)

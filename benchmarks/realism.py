@@ -1,9 +1,9 @@
-"""How real the synthetic cohort is: every row of the project's realism table, failing rows shown failing.
+"""How realistic the synthetic cohort is: every row of the project's realism table, with failing rows shown as failing.
 
     python benchmarks/realism.py [--participants 120] [--data ../shared/data] [--plots DIR] [--workdir RUN] [--json]
 
-Consistency with the norm waveforms is no evidence: the curves built the generator. Real files that set a parameter are
-listed (row 8) and kept out of the comparisons with real movement; split by person everywhere.
+Consistency with the norm waveforms is no evidence, because the generator is built from these curves. Real files that
+set a parameter are listed (row 8) and kept out of the comparisons with real movement; all splits are by person.
 """
 
 import argparse
@@ -31,57 +31,58 @@ from biomechgpt_jax.errors import InputError
 
 Figures = dict[str, Figure]
 SMOOTH = tuple(f"{name}_{side}" for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
-# Nine in ten of the healthy people in the table of timed tests are younger, the cohort's are up to 88 years old.
+# Nine in ten of the healthy people in the table of timed tests are younger; the cohort's are up to 88 years old.
 OLDEST_TIMED = 70
 TESTS = ("tug_time", "five_times_sit_to_stand_time", "ten_metre_walk_time")
 
 
 def cohort(participants: int, noise: str, activities: tuple[str, ...] = (), **more: Any) -> list[Trial]:
-    """One round of some activities of a cohort; without names, of all."""
-    made = config.Cohort(participants=participants, hours=1e-4, noise=noise, activities=activities, **more)  # type: ignore[arg-type]
-    return list(simulate(made))
+    """One round of the named activities of a cohort, or of all activities."""
+    cfg = config.Cohort(participants=participants, hours=1e-4, noise=noise, activities=activities, **more)  # type: ignore[arg-type]
+    return list(simulate(cfg))
 
 
-def named(trials: Iterable[Trial], key: str) -> list[Trial]:
+def with_key(trials: Iterable[Trial], key: str) -> list[Trial]:
+    """The trials of one activity, by its key in the protocol."""
     return [trial for trial in trials if f"_{key}_" in trial.trial_id]
 
 
 def gait_code(data: Path, participants: int) -> Figures:
     """Row 1, measured by benchmarks/gait.py."""
-    found = gait_benchmark.synthetic(participants, "none")
+    measured = gait_benchmark.synthetic(participants, "none")
     try:
-        found = gait_benchmark.real(data) | found
+        measured = gait_benchmark.real(data) | measured
     except (InputError, ImportError) as error:
-        found["real files"] = Figure(None, bar=gait_benchmark.EVENT_BAR_MS, note=str(error))
-    # Every file is a line of benchmarks/gait.py; here, the worst of each kind with a bar.
+        measured["real files"] = Figure(None, bar=gait_benchmark.EVENT_BAR_MS, note=str(error))
+    # benchmarks/gait.py prints a line per file; here only the worst of each kind that has a bar.
     figures: Figures = {}
     for kind in ("event error", "walking_speed error", "cadence error"):
         for origin in ("markers", "coordinates"):
-            values = {k: f for k, f in found.items() if k.endswith(f"{origin}: {kind}") and not k.startswith("all")}
+            values = {k: f for k, f in measured.items() if k.endswith(f"{origin}: {kind}") and not k.startswith("all")}
             if values:
                 worst = max(values, key=lambda k: np.inf if values[k].value is None else values[k].value)
                 met = sum(bool(f.meets) for f in values.values())
                 note = f"worst of {len(values)} C3D files ({worst.partition(',')[0]}); {met} meet the bar"
-                one = values[worst]
-                figures[f"1 gait code, C3D {origin}: {kind}"] = Figure(one.value, one.unit, one.bar, note=note)
-    kept = {key: figure for key, figure in found.items() if key.startswith(("synthetic", "real files"))}
+                figure = values[worst]
+                figures[f"1 gait code, C3D {origin}: {kind}"] = Figure(figure.value, figure.unit, figure.bar, note=note)
+    kept = {key: figure for key, figure in measured.items() if key.startswith(("synthetic", "real files"))}
     return figures | {f"1 gait code, {key}": figure for key, figure in kept.items()}
 
 
 def healthy_curves(trials: list[Trial]) -> tuple[np.ndarray, list[float]]:
-    """Mean waveform of each healthy person f64[N, 51, 10] and their normalised speed."""
+    """Mean waveform of each healthy person, f64[N, 51, 10], and each person's normalised speed."""
     curves, speeds = [], []
-    for trial in named(trials, "walk_free"):
-        said = gait.parameters(trial.contacts)
-        if trial.diagnosis == "healthy" and "walking_speed" in said:
+    for trial in with_key(trials, "walk_free"):
+        parameters = gait.parameters(trial.contacts)
+        if trial.diagnosis == "healthy" and "walking_speed" in parameters:
             curves.append(realism.person_curves(trial.trajectory, trial.contacts))
-            speeds.append(realism.normalised_speed(said["walking_speed"], trial.trajectory.metadata.height_m))
+            speeds.append(realism.normalised_speed(parameters["walking_speed"], trial.trajectory.metadata.height_m))
     return np.array(curves), speeds
 
 
 def norms(curves: np.ndarray, speeds: list[float]) -> Figures:
-    """Row 2."""
-    apart, wide = realism.against_norms(curves, speeds)
+    """Row 2: healthy people's waveforms against the norms at the same speed."""
+    apart, wide = realism.compare_with_norms(curves, speeds)
     figures: Figures = {}
     for joint, value, ratio in zip(realism.JOINTS, apart, wide, strict=True):
         note = f"{len(curves)} healthy people, each at their own speed"
@@ -91,26 +92,26 @@ def norms(curves: np.ndarray, speeds: list[float]) -> Figures:
     return figures
 
 
-def affected(trial: Trial) -> tuple[int, ...]:
+def affected_feet(trial: Trial) -> tuple[int, ...]:
     return {"right": (RIGHT,), "left": (LEFT,)}.get(trial.trajectory.metadata.side, (RIGHT, LEFT))
 
 
 def measures(trial: Trial) -> dict[str, float]:
-    """Ranges of motion of the affected side (or both), degrees, and gait parameters, of one walk."""
+    """Ranges of motion in degrees on the affected side (or on both) and gait parameters of one walk."""
     strides = np.concatenate(
-        [realism.stride_curves(trial.trajectory, trial.contacts, foot) for foot in affected(trial)]
+        [realism.stride_curves(trial.trajectory, trial.contacts, foot) for foot in affected_feet(trial)]
     )
     return realism.ranges(strides) | gait.parameters(trial.contacts)
 
 
 def etiologies(trials: list[Trial]) -> tuple[Figures, dict[str, list[dict[str, float]]]]:
-    """Row 3: the group's mean of each published measure, and whether it lies in the published spread."""
+    """Row 3: each group's mean of the published measures, and by how much it lies outside the published spread."""
     groups: dict[str, list[dict[str, float]]] = {}
-    for trial in named(trials, "walk_free"):
+    for trial in with_key(trials, "walk_free"):
         groups.setdefault(trial.diagnosis, []).append(measures(trial))
     figures: Figures = {}
     for etiology, measure, low, high, unit, source in PUBLISHED:
-        values = [found[measure] for found in groups.get(etiology, []) if measure in found]
+        values = [person[measure] for person in groups.get(etiology, []) if measure in person]
         key = f"3 {etiology}: {measure} outside by"
         if not values:
             figures[key] = Figure(None, unit, note=f"nobody of this etiology in the cohort; {source}")
@@ -123,24 +124,24 @@ def etiologies(trials: list[Trial]) -> tuple[Figures, dict[str, list[dict[str, f
 
 
 def profile_scores(groups: dict[str, list[dict[str, float]]], trials: list[Trial]) -> Figures:
-    """Root-mean-square deviation from the norms at the same speed: eight of the Gait Profile Score's nine curves."""
+    """Root-mean-square deviation from the norms at the same speed: eight of the nine Gait Profile Score curves."""
     columns = [i for i, name in enumerate(realism.JOINTS) if not name.startswith("trunk")]
-    found: dict[str, list[float]] = {}
-    for trial in named(trials, "walk_free"):
-        said = gait.parameters(trial.contacts)
-        if "walking_speed" in said:
-            speed = realism.normalised_speed(said["walking_speed"], trial.trajectory.metadata.height_m)
-            norm, scored = realism.norm_curves(speed), []
+    scores: dict[str, list[float]] = {}
+    for trial in with_key(trials, "walk_free"):
+        parameters = gait.parameters(trial.contacts)
+        if "walking_speed" in parameters:
+            speed = realism.normalised_speed(parameters["walking_speed"], trial.trajectory.metadata.height_m)
+            norm, by_foot = realism.norm_curves(speed), []
             for foot in (RIGHT, LEFT):
                 deviation = realism.person_curves(trial.trajectory, trial.contacts, (foot,)) - norm
-                scored.append(np.sqrt((deviation[:, columns] ** 2).mean()))
-            score = float(np.mean(scored))
+                by_foot.append(np.sqrt((deviation[:, columns] ** 2).mean()))
+            score = float(np.mean(by_foot))
             if np.isfinite(score):
-                found.setdefault(trial.diagnosis, []).append(score)
-    healthy = float(np.mean(found["healthy"]))
+                scores.setdefault(trial.diagnosis, []).append(score)
+    healthy = float(np.mean(scores["healthy"]))
     figures: Figures = {}
     for etiology in sorted(groups):
-        values = found.get(etiology, [])
+        values = scores.get(etiology, [])
         if values:
             note = f"SD {np.std(values):.2g}, n {len(values)}; healthy {healthy:.3g}; both feet, no foot progression"
             figures[f"3 Gait Profile Score, {etiology}"] = Figure(float(np.mean(values)), "deg", note=note)
@@ -148,7 +149,7 @@ def profile_scores(groups: dict[str, list[dict[str, float]]], trials: list[Trial
 
 
 def physical(clean: list[Trial], noisy: list[Trial], data: Path) -> Figures:
-    """Row 4."""
+    """Row 4: physical plausibility and smoothness."""
     on_foot = [trial for trial in clean if len(trial.contacts.strike_time)]
     speed = np.concatenate([physics.contact_speed(trial.trajectory, trial.contacts) for trial in on_foot])
     level = [trial for trial in clean if "stair" not in trial.trajectory.metadata.activity]
@@ -168,7 +169,7 @@ def physical(clean: list[Trial], noisy: list[Trial], data: Path) -> Figures:
     for key, files in SPECTRA.items():
         real = [read for name in files if (read := recorded(data, name)) is not None]
         synthetic, noiseless = (
-            [t.trajectory for t in named(some, key) if t.diagnosis == "healthy"] for some in (noisy, clean)
+            [t.trajectory for t in with_key(trials, key) if t.diagnosis == "healthy"] for trials in (noisy, clean)
         )
         for what, measure in (("jerk", physics.jerk), ("power above 8 Hz", physics.high_frequency_power)):
             name = f"4 {key}: {what}, off by a factor of"
@@ -176,7 +177,7 @@ def physical(clean: list[Trial], noisy: list[Trial], data: Path) -> Figures:
                 figures[name] = Figure(None, "", 2.0, note=f"{', '.join(files)} cannot be read below --data")
                 continue
             theirs, ours, without = (
-                float(np.median([measure(t, SMOOTH) for t in some])) for some in (real, synthetic, noiseless)
+                float(np.median([measure(t, SMOOTH) for t in group])) for group in (real, synthetic, noiseless)
             )
             ratio = ours / theirs
             note = f"synthetic / real {ratio:.3g}, without markerless noise {without / theirs:.3g}; "
@@ -186,7 +187,7 @@ def physical(clean: list[Trial], noisy: list[Trial], data: Path) -> Figures:
 
 
 def recorded(data: Path, name: str) -> Trajectory | None:
-    """A real file as a model sees it, at 30 Hz; None where it cannot be read."""
+    """A real file as a model sees it, at 30 Hz; None if it cannot be read."""
     try:
         return preprocess.canonical(formats.read(data / name))
     except (InputError, OSError):
@@ -194,7 +195,7 @@ def recorded(data: Path, name: str) -> Trajectory | None:
 
 
 def timed(trials: list[Trial], data: Path) -> tuple[Figures, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Row 5: seconds of three tests, of people and of the cohort."""
+    """Row 5: times of three tests, of real people and of the cohort."""
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for trial in trials:
         if trial.diagnosis == "healthy" and trial.trajectory.metadata.age > OLDEST_TIMED:
@@ -233,24 +234,25 @@ def timed(trials: list[Trial], data: Path) -> tuple[Figures, dict[str, tuple[np.
 
 
 def real_times(path: Path, code: str) -> np.ndarray:
-    """Seconds of `TESTS` of the visits of one group, f64[N, 3], without those that miss one."""
+    """Seconds of `TESTS` in one group's visits, f64[N, 3], without visits that lack a test."""
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["type"] == code]
-    found = [[row[name] for name in ("tft_tug", "tft_5xsts", "tft_10mwt")] for row in rows]
-    numbers = np.array([[float(value or "nan") for value in row] for row in found])
-    return numbers[np.isfinite(numbers).all(axis=1)]
+    cells = [[row[name] for name in ("tft_tug", "tft_5xsts", "tft_10mwt")] for row in rows]
+    seconds = np.array([[float(value or "nan") for value in row] for row in cells])
+    return seconds[np.isfinite(seconds).all(axis=1)]
 
 
 def answers(workdir: Path | None, data: Path) -> Figures:
-    """Row 6: what a model that was trained on the cohort alone answers about real files."""
+    """Row 6: how a model trained on the cohort alone answers questions about real files."""
     if workdir is None:
         return {"6 trained on synthetic, asked of real": Figure(None, note="not measured: give --workdir")}
     from biomechgpt_jax.questions.registry import QUESTIONS
+    from biomechgpt_jax.stages import ask as asking
 
     def ask(name: str, question: str) -> str | float | None:
-        """None if the model refuses: the file lacks what the question needs."""
+        """The model's answer; None if it refuses because the file lacks what the question needs."""
         try:
-            return ask(workdir, data / name, QUESTIONS[question].templates[0])["answer"]
+            return asking.ask(workdir, data / name, QUESTIONS[question].templates[0])["answer"]
         except InputError:
             return None
 
@@ -267,55 +269,55 @@ def answers(workdir: Path | None, data: Path) -> Figures:
             answer = ask(name, question)
             if isinstance(answer, int | float):
                 errors[question].append(abs(answer - truth[question]))
-    note = f"{asked} files, {refused} not read; the truth is the file's name"
+    note = f"{asked} files, {refused} could not be read; the truth is the file's name"
     figures: Figures = {
         "6 trained on synthetic, asked of real: activity": Figure(right / max(asked, 1), "share right", note=note)
     }
     for question, unit in (("walking_speed", "m/s"), ("cadence", "steps/min")):
-        found = errors[question]
-        value = float(np.mean(found)) if found else None
-        note = f"mean absolute error, {len(found)} files of one or two people; the truth is the gait code's"
+        absolute = errors[question]
+        value = float(np.mean(absolute)) if absolute else None
+        note = f"mean absolute error, {len(absolute)} files of one or two people; the truth is the gait code's"
         figures[f"6 trained on synthetic, asked of real: {question}"] = Figure(value, unit, note=note)
     return figures
 
 
 def discriminator(noisy: list[Trial], data: Path) -> Figures:
-    """Row 7: can real windows of walking be told from synthetic ones of healthy people, of people not seen before?"""
+    """Row 7: how well real walking is distinguished from healthy synthetic walking, for people not seen before."""
     people: dict[str, list[np.ndarray]] = {}
-    seen = np.ones(len(realism.COMPARED), bool)
+    shared = np.ones(len(realism.COMPARED), bool)
     for person, name in DISCRIMINATED:
         read = recorded(data, name)
         if read is not None:
             people.setdefault(person, []).append(realism.window_features(read))
-            seen &= read.observed[[INDEX[coordinate] for coordinate in realism.COMPARED]]
+            shared &= read.observed[[INDEX[coordinate] for coordinate in realism.COMPARED]]
     real = [np.concatenate(rows) for rows in people.values() if sum(map(len, rows))]
     if len(real) < 2:
         return {"7 real or synthetic, AUC": Figure(None, bar=0.8, note="fewer than two real people below --data")}
-    walks = [t for t in named(noisy, "walk_free") if t.diagnosis == "healthy" and t.trajectory.observed.all()]
+    walks = [t for t in with_key(noisy, "walk_free") if t.diagnosis == "healthy" and t.trajectory.observed.all()]
     synthetic = [realism.window_features(t.trajectory) for t in walks]
     figures: Figures = {}
     kinds: list[tuple[str, list[int]]] = [("all features", list(range(4)))]
     kinds += [(kind, [i]) for i, kind in enumerate(realism.FEATURE_KINDS)]
     for kind, which in kinds:
-        some = [[rows[:, which][:, :, seen] for rows in group] for group in (real, synthetic)]
-        values, weights = held_out(*some)
+        chosen = [[rows[:, which][:, :, shared] for rows in group] for group in (real, synthetic)]
+        values, weights = auc_of_held_out_people(*chosen)
         labels = [
             f"{realism.FEATURE_KINDS[k]} of {name}"
             for k in which
-            for name, common in zip(realism.COMPARED, seen, strict=True)
-            if common
+            for name, in_all_files in zip(realism.COMPARED, shared, strict=True)
+            if in_all_files
         ]
         top = ", ".join(labels[i] for i in np.argsort(-np.abs(weights))[:5])
         windows = sum(map(len, real))
         note = f"mean over {len(values)} real people left out in turn (few: {windows} windows), {len(synthetic)} "
-        note += f"synthetic people, {seen.sum()} angles that all have; uses {top}"
+        note += f"synthetic people, {shared.sum()} angles that all files have; uses {top}"
         bar = 0.8 if kind == "all features" else None
         figures[f"7 real or synthetic, AUC from {kind}"] = Figure(float(np.mean(values)), "", bar, note=note)
     return figures
 
 
-def held_out(real: list[np.ndarray], synthetic: list[np.ndarray]) -> tuple[list[float], np.ndarray]:
-    """AUC for each real person left out with a share of the synthetic ones, and the mean weights."""
+def auc_of_held_out_people(real: list[np.ndarray], synthetic: list[np.ndarray]) -> tuple[list[float], np.ndarray]:
+    """AUC for each real person, left out together with a share of the synthetic people, and the mean weights."""
     values, weights = [], []
     for left_out in range(len(real)):
         test_s = synthetic[left_out :: len(real)]
@@ -332,7 +334,7 @@ def held_out(real: list[np.ndarray], synthetic: list[np.ndarray]) -> tuple[list[
     return values, np.mean(weights, axis=0)
 
 
-def used() -> Figures:
+def parameter_sources() -> Figures:
     """Row 8: the real files that set a parameter."""
     files = {f"8 set a parameter: {name}": Figure(1.0, "file", note=what) for name, what in PARAMETERS_FROM.items()}
     compared = {name for _, name in DISCRIMINATED} | {name for names in SPECTRA.values() for name in names}
@@ -365,13 +367,13 @@ def main() -> None:
     times, people = timed([*clean, *(t for t in muscular if t.diagnosis != "healthy")], given.data)
     figures = gait_code(given.data, min(24, given.participants)) | norms(curves, speeds) | by_etiology
     figures |= physical([*clean, *everything], noisy, given.data)
-    figures |= times | answers(given.workdir, given.data) | discriminator(noisy, given.data) | used()
+    figures |= times | answers(given.workdir, given.data) | discriminator(noisy, given.data) | parameter_sources()
     publish("realism", figures, given.json)
     if given.plots:
         import realism_plots
 
         real = [read for name in SPECTRA["walk_free"] if (read := recorded(given.data, name)) is not None]
-        walks = [trial.trajectory for trial in named(noisy, "walk_free") if trial.diagnosis == "healthy"]
+        walks = [trial.trajectory for trial in with_key(noisy, "walk_free") if trial.diagnosis == "healthy"]
         realism_plots.write(given.plots, curves, speeds, groups, people, (walks, real))
 
 

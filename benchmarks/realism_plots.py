@@ -41,7 +41,7 @@ def write(
 
 
 def waveform_figure(curves: np.ndarray, speeds: Sequence[float]) -> plt.Figure:
-    """Mean and SD of healthy people on the norms' mean at the same speeds and their SD."""
+    """Mean and SD of healthy people, drawn over the norms' mean and SD at the same speeds."""
     figure, axes = plt.subplots(2, 5, figsize=(15, 6), sharex=True, layout="constrained")
     norm = np.mean([realism.norm_curves(speed) for speed in speeds], axis=0)
     percent = 100 * realism.PHASE
@@ -63,7 +63,7 @@ def waveform_figure(curves: np.ndarray, speeds: Sequence[float]) -> plt.Figure:
 
 
 def range_figure(groups: Mapping[str, Sequence[Mapping[str, float]]]) -> plt.Figure:
-    """One line per etiology: every person, mean and SD of each range or peak, on the published spread."""
+    """One row per etiology: every person, mean and SD of each range or peak, drawn over the published spread."""
     shown = ("walking_speed", "knee_swing_peak", "knee_stance_min", "knee_range", "hip_range", "ankle_range")
     units = {"walking_speed": "m/s"}
     names = sorted(groups, key=lambda name: (name != "healthy", name), reverse=True)
@@ -73,7 +73,7 @@ def range_figure(groups: Mapping[str, Sequence[Mapping[str, float]]]) -> plt.Fig
             if published == measure and etiology in names:
                 ax.barh(names.index(etiology), high - low, left=low, height=0.7, color="tab:orange", alpha=0.25)
         for row, name in enumerate(names):
-            values = [found[measure] for found in groups[name] if measure in found]
+            values = [person[measure] for person in groups[name] if measure in person]
             if values:
                 ax.plot(values, np.full(len(values), row), "o", color=_NORM, ms=3, alpha=0.6)
                 ax.errorbar(np.mean(values), row, xerr=np.std(values), fmt="o", color=_OURS, ms=5, capsize=2)
@@ -97,12 +97,12 @@ def times_figure(times: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> plt.Figu
 
 
 def spectra_figure(synthetic: Sequence[Trajectory], real: Sequence[Trajectory]) -> plt.Figure:
-    """Power of leg angles in walking, as a model sees them."""
+    """Power spectra of leg angles in walking, as a model sees them."""
     shown = ("hip_flexion_r", "knee_angle_r", "ankle_angle_r")
     figure, axes = plt.subplots(1, len(shown), figsize=(13, 4), sharey=True, layout="constrained")
     for name, ax in zip(shown, axes, strict=True):
-        for some, colour, label in ((synthetic, _OURS, "cohort, markerless noise"), (real, "k", "OpenCap files")):
-            lines = [_spectrum(trajectory, name) for trajectory in some]
+        for group, colour, label in ((synthetic, _OURS, "cohort, markerless noise"), (real, "k", "OpenCap files")):
+            lines = [_spectrum(trajectory, name) for trajectory in group]
             for frequency, density in lines[:20]:
                 ax.semilogy(frequency, density, color=colour, alpha=0.2, lw=0.7)
             if lines:
@@ -116,6 +116,6 @@ def spectra_figure(synthetic: Sequence[Trajectory], real: Sequence[Trajectory]) 
 
 
 def _spectrum(trajectory: Trajectory, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Frequency (Hz) and density of segments of one second."""
+    """Frequency (Hz) and power density, from segments of one second."""
     angle = np.degrees(trajectory.coordinates[:, INDEX[name]].astype(np.float64))
     return welch(angle, trajectory.rate_hz, nperseg=30, detrend="linear")

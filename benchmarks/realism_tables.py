@@ -1,10 +1,10 @@
 """Published figures that `realism.py` compares with, and the real files that it reads or must leave out.
 
 Sources in brackets: [S] read in the named publication, [M] measured on a named public file, [memory] recalled and not
-verified: correct it here.
+verified; corrections belong here.
 """
 
-# Etiology, measure of a free walk (degrees, m/s; the affected side), mean within, unit, source.
+# Etiology, measure of a free walk (degrees, m/s; on the affected side), lowest and highest mean, unit, source.
 PUBLISHED: tuple[tuple[str, str, float, float, str, str], ...] = (
     ("healthy", "walking_speed", 1.10, 1.50, "m/s", "[S: Bohannon 1997, by age and sex]"),
     ("healthy", "double_support", 18, 27, "%", "[memory]"),
@@ -39,14 +39,14 @@ PUBLISHED: tuple[tuple[str, str, float, float, str, str], ...] = (
 # Groups of the public table of timed tests (scovitz/CS-230-NMD-OpenCap-Classification) and their names here.
 TIMED_GROUPS = {"TYP": "healthy", "FSHD": "facioscapulohumeral dystrophy", "DM": "myotonic dystrophy"}
 
-# Activity of the cohort and the real files whose smoothness is compared with it.
+# Activities of the cohort, and the real files whose smoothness each is compared with.
 _OPENCAP = "opencap_subject4/"
 SPECTRA: dict[str, tuple[str, ...]] = {
     "walk_free": tuple(f"{_OPENCAP}{name}_ik.mot" for name in ("walking2", "walkingTI1", "walkingTO1", "walkingTS1")),
     "chair_rise": (f"{_OPENCAP}STSAsym1_ik.mot",),
 }
 
-# Walking of real people for the discriminator: person and file.
+# Real people's walking for the discriminator, as person and file.
 DISCRIMINATED: tuple[tuple[str, str], ...] = (
     *(("opencap subject 4", name) for name in SPECTRA["walk_free"][:2]),
     ("opensim treadmill subject", "opensim_core/std_subject01_walk1_ik.mot"),
@@ -54,12 +54,12 @@ DISCRIMINATED: tuple[tuple[str, str], ...] = (
     ("addbiomechanics subject", "addbiomechanics/results.b3d"),
 )
 
-# Real files that set a parameter of the generator or of a marker set, and which.
+# Real files that set a parameter of the generator or of a marker set, and the parameters that they set.
 PARAMETERS_FROM: dict[str, str] = {
     "opencap_subject4/walking1_ik.mot": "pelvic-plane offset, lean of the trunk, amplitudes of arms and trunk; "
     "OpenCap marker set and wrists",
     "opencap_subject4/STS1_ik.mot": "period and joint angles of rising from a chair; noise of single frames",
-    # The smoothness of row 4 was looked at while the markerless filter and frame noise were set: consistency there.
+    # The smoothness in row 4 was inspected while the markerless filter and frame noise were set: consistency there.
     **{
         name: "cut-off and frame noise of markerless angles: smoothness in row 4 is consistency, not evidence"
         for files in SPECTRA.values()
@@ -72,7 +72,7 @@ PARAMETERS_FROM: dict[str, str] = {
     "spinal_cord_injury/sample_data.csv": "walking speed and step width in spinal cord injury",
 }
 
-# Real files that a trained model is asked about, and what they show by their names.
+# Real files that a trained model is asked about, and the activity that each file's name states.
 ACTIVITY_OF: dict[str, str] = {
     **dict.fromkeys(SPECTRA["walk_free"], "walking"),
     "opensim_core/subject_walk_armless_coordinates.mot": "walking",

@@ -8,22 +8,23 @@ from scipy.signal import butter, sosfiltfilt
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, OFTEN_ARTEFACTS, limits
 from biomechgpt_jax.cohort.activities.postures import noise
 
-# How the squared joint-angle error of a markerless system is made up: a constant offset of the trial, slow drift with
-# posture, and jitter [memory].
+# Shares of the squared joint-angle error of a markerless system: a constant offset per trial, slow drift with posture,
+# and jitter [memory].
 OFFSET_SHARE, DRIFT_SHARE, JITTER_SHARE = 0.65, 0.32, 0.03
-# Video is smoothed before joint angles are found in it, so that little is left above 6 Hz.
+# Video is smoothed before joint angles are estimated from it, so little power is left above 6 Hz.
 DRIFT_HZ, JITTER_HZ = (0.1, 1.0), (2.0, 6.0)
-# Cut-off of the zero-phase low-pass filter that systems apply to markers or angles of walking: 6 Hz is usual.
+# Cut-off of the zero-phase low-pass filter that systems apply to markers or joint angles of walking: 6 Hz is usual.
 FILTER_HZ = (6.0, 8.0)
-# What inverse kinematics, which solves frame by frame, leaves up to the rate of a model (OpenCap STS1).
+# Noise that inverse kinematics leaves because it solves each frame alone, and the cut-off up to which a model sees it
+# (OpenCap STS1).
 FRAME_NOISE_DEG, FRAME_NOISE_HZ = 0.13, 9.5
-# The orientation of the pelvis is found better than the joints [memory].
+# The orientation of the pelvis is estimated more accurately than the joint angles [memory].
 PELVIS_SHARE = 0.4
 PELVIS_DRIFT_HZ = (0.05, 0.3)
 PELVIS_JITTER_M = 0.0015
-# A person or limb is lost for this long; the system holds the last pose or joins the ends by a line [memory].
+# A person or limb is lost for this long; the system holds the last pose or interpolates linearly [memory].
 GAP_S = (0.10, 0.50)
-# Smoothing filters have no neighbours at the ends of a file: a kick that dies out over this time [memory].
+# Smoothing filters lack neighbours at the ends of a file, which leaves a transient that decays over this time [memory].
 GLITCH_S, GLITCH_DEG = 0.10, 6.0
 _LIMITS = limits()
 _ANGLES = slice(3, COORDINATE_COUNT)
@@ -42,13 +43,13 @@ _EVERYTHING = list(range(COORDINATE_COUNT))
 
 @dataclass(frozen=True)
 class Artefacts:
-    """How large the errors of a system are.
+    """Sizes of a measurement system's errors.
 
     Attributes:
-        joint_error_deg: root-mean-square error of a joint angle, offset, drift and jitter together.
+        joint_error_deg: root-mean-square error of a joint angle; offset, drift and jitter combined.
         pelvis_drift_m: standard deviation of the slow drift of the pelvis' position.
-        dropouts_per_minute: mean number of short gaps, each frozen or joined by a line.
-        edge_glitches: share of the ends of trials with a filter's kick.
+        dropouts_per_minute: mean number of short gaps, each held at the last pose or interpolated linearly.
+        edge_glitches: share of trial ends with a filter transient.
         masked: probability that a system does not report one of `skeleton.OFTEN_ARTEFACTS`.
     """
 
@@ -59,7 +60,7 @@ class Artefacts:
     masked: float = 0.10
 
 
-def markerless(
+def add_markerless_error(
     coordinates: np.ndarray, rate_hz: float, rng: np.random.Generator, sizes: Artefacts = Artefacts()
 ) -> np.ndarray:
     """Add measurement error to clean coordinates.
@@ -73,8 +74,8 @@ def markerless(
     frames = len(coordinates)
     q = coordinates.astype(np.float64)
     _blur(q, rate_hz, sizes, rng)
-    q = _filtered(q, rate_hz, rng.uniform(*FILTER_HZ))
-    frame_noise = _filtered(rng.normal(size=(frames, COORDINATE_COUNT - 3)), rate_hz, FRAME_NOISE_HZ, 4)
+    q = _low_pass(q, rate_hz, rng.uniform(*FILTER_HZ))
+    frame_noise = _low_pass(rng.normal(size=(frames, COORDINATE_COUNT - 3)), rate_hz, FRAME_NOISE_HZ, 4)
     q[:, _ANGLES] += np.radians(FRAME_NOISE_DEG * sizes.joint_error_deg / 2.9) * frame_noise
     _hold_artefacts(q, rng)
     for _ in range(rng.poisson(sizes.dropouts_per_minute * frames / rate_hz / 60)):
@@ -85,10 +86,10 @@ def markerless(
     return np.clip(q, _LIMITS[:, 0], _LIMITS[:, 1]).astype(np.float32)
 
 
-def observed(rng: np.random.Generator, sizes: Artefacts = Artefacts()) -> np.ndarray:
-    """Which coordinates a system reports, bool[40]: forearm, toe, subtalar and arm rotation are sometimes missing.
+def draw_observed(rng: np.random.Generator, sizes: Artefacts = Artefacts()) -> np.ndarray:
+    """Draw which coordinates a system reports, bool[40].
 
-    Both sides of a coordinate are reported or missing together.
+    Forearm, toe, subtalar and arm rotation are sometimes missing, always on both sides together.
     """
     seen = np.ones(COORDINATE_COUNT, bool)
     kinds = sorted({name[:-2] for name in OFTEN_ARTEFACTS})
@@ -110,15 +111,15 @@ def _blur(q: np.ndarray, rate_hz: float, sizes: Artefacts, rng: np.random.Genera
     q[:, :3] += PELVIS_JITTER_M * noise(frames, rate_hz, *JITTER_HZ, 3, rng)
 
 
-def _filtered(q: np.ndarray, rate_hz: float, cutoff_hz: float, order: int = 2) -> np.ndarray:
-    """Zero-phase low-pass filter of every column, a Butterworth filter forwards and backwards."""
+def _low_pass(q: np.ndarray, rate_hz: float, cutoff_hz: float, order: int = 2) -> np.ndarray:
+    """Zero-phase low-pass filter every column: a Butterworth filter run forwards and backwards."""
     if cutoff_hz >= 0.5 * rate_hz:
         return q
     return sosfiltfilt(butter(order, cutoff_hz, fs=rate_hz, output="sos"), q, axis=0, padlen=min(15, len(q) - 1))
 
 
 def _hold_artefacts(q: np.ndarray, rng: np.random.Generator) -> None:
-    """Some systems hold forearm, toe or subtalar angles at a limit or at zero, in place."""
+    """Hold forearm or toe angles constant, or clip amplified subtalar angles, as some systems do; in place."""
     for name, value in (("pro_sup", np.radians(120.0)), ("mtp_angle", 0.0)):
         if rng.random() < 0.35:
             q[:, [INDEX[f"{name}_r"], INDEX[f"{name}_l"]]] = value
@@ -128,12 +129,12 @@ def _hold_artefacts(q: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _drop_out(q: np.ndarray, rate_hz: float, rng: np.random.Generator) -> None:
-    """Lose one limb, or the whole body, for a short time, in place."""
+    """Lose track of one limb, or of the whole body, for a short time; in place."""
     length = round(rng.uniform(*GAP_S) * rate_hz)
     begin = int(rng.integers(1, max(2, len(q) - length - 1)))
     end = min(begin + length, len(q) - 1)
     lost = _EVERYTHING if rng.random() < 0.25 else _LIMBS[int(rng.integers(len(_LIMBS)))]
-    # A frozen limb catches up over a few frames where tracking resumes, as a smoothing filter makes it.
+    # A frozen limb catches up over a few frames where tracking resumes, because systems smooth their output.
     share = np.linspace(0, 1, end - begin + 1)
     if rng.random() < 0.5:
         share = np.clip((share - 1) * (len(share) - 1) / 3 + 1, 0, 1)
@@ -142,7 +143,7 @@ def _drop_out(q: np.ndarray, rate_hz: float, rng: np.random.Generator) -> None:
 
 
 def _glitch(q: np.ndarray, rate_hz: float, rng: np.random.Generator) -> None:
-    """A kick of some joints at the first frames, dying out, in place."""
+    """Add a decaying transient to some joints at the first frames, in place."""
     decay = np.exp(-np.arange(len(q)) / (GLITCH_S * rate_hz))
     hit = rng.random(COORDINATE_COUNT - 6) < 0.4
     kick = np.radians(GLITCH_DEG) * rng.normal(size=COORDINATE_COUNT - 6) * hit

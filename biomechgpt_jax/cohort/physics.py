@@ -1,6 +1,6 @@
-"""Does a movement obey the floor and the joints: contact speed, penetration, limits, smoothness.
+"""Whether a movement respects the floor and the joints: contact speed, penetration, limits, smoothness.
 
-The measures take trajectories and contact schedules, so they serve synthetic and recorded movement alike.
+The measures take trajectories and contact schedules, so they apply to synthetic and recorded movement alike.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _HEEL_AND_BALL = np.array(
 )
 _ROUNDING_RAD = 1e-5
 _BUCKET = 300
-# Above this, power in a joint angle of human movement is noise or trembling.
+# Above this frequency, the power of a joint angle in human movement is noise or tremor.
 HIGH_HZ = 8.0
 
 
@@ -38,23 +38,23 @@ class Feet:
 def foot_points(coordinates: np.ndarray, height_m: float) -> np.ndarray:
     """Heel and ball by forward kinematics of coordinates [T, 40], f32[T, 2 feet, 2 points, 3] metres."""
     q = coordinates.astype(np.float32)
-    # Padded, so that trials of many lengths share a few compilations.
+    # Padding lets trials of many lengths share a few compilations.
     padded = np.concatenate([q, np.repeat(q[-1:], -len(q) % _BUCKET, axis=0)])
     return np.asarray(kinematics.points_jit(padded, height_m))[: len(q)][:, _HEEL_AND_BALL]
 
 
 def feet(trajectory: Trajectory) -> Feet:
-    """Heel and ball by forward kinematics; body height 1.70 m where it is unknown."""
+    """Heel and ball by forward kinematics; an unknown body height is taken to be 1.70 m."""
     height = trajectory.metadata.height_m
     height = height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
     return Feet(foot_points(trajectory.coordinates, height), trajectory.rate_hz)
 
 
 def stance(contacts: Contacts, frames: int, rate_hz: float) -> np.ndarray:
-    """Frames in which a foot is down from strike to toe off, bool[T, 2].
+    """Frames in which a foot is down, from foot strike to toe off, bool[T, 2].
 
-    The frame before and after each event is left out: a difference across it would mix stance and swing. Before its
-    first event a foot is down if that event is a toe off.
+    The frames just before and after each event are left out: a difference across them would mix stance and swing.
+    Before its first event a foot is down if that event is a toe off.
     """
     time = np.arange(frames) / rate_hz
     margin = 1.0 / rate_hz
@@ -80,17 +80,17 @@ def contact_speed(trajectory: Trajectory, contacts: Contacts) -> np.ndarray:
 
 
 def penetration(trajectory: Trajectory, floor_m: np.ndarray | float = 0.0) -> np.ndarray:
-    """Depth in metres of the lowest point of the feet below the floor, 0 where none is, f32[T].
+    """Depth in metres of the lowest point of the feet below the floor, 0 where both feet are above it, f32[T].
 
     Args:
-        floor_m: height of the floor, or of the support under each foot f32[T, 2].
+        floor_m: height of the floor, or of the support under each foot, f32[T, 2].
     """
     above = feet(trajectory).points[..., 1] - np.asarray(floor_m)[..., None]
     return np.maximum(0.0, -above.reshape(len(above), -1).min(axis=1))
 
 
 def limit_violations(trajectory: Trajectory) -> dict[str, int]:
-    """Frames beyond the program's joint limits, by coordinate; empty where there is none."""
+    """Number of frames beyond the program's joint limits, by coordinate; coordinates without any are absent."""
     bounds = limits()
     q = trajectory.coordinates
     beyond = ((q < bounds[:, 0] - _ROUNDING_RAD) | (q > bounds[:, 1] + _ROUNDING_RAD)).sum(axis=0)
@@ -105,7 +105,7 @@ def jerk(trajectory: Trajectory, names: tuple[str, ...]) -> float:
 
 
 def high_frequency_power(trajectory: Trajectory, names: tuple[str, ...]) -> float:
-    """Mean power of the named angles above 8 Hz, rad^2 (Welch's method, a straight line taken out)."""
+    """Mean power of the named angles above 8 Hz, rad^2 (Welch's method, linearly detrended)."""
     q = trajectory.coordinates[:, [COORDINATES.index(name) for name in names]].astype(np.float64)
     segment = min(len(q), round(2 * trajectory.rate_hz))
     frequency, density = welch(q, trajectory.rate_hz, nperseg=segment, detrend="linear", axis=0)

@@ -1,4 +1,4 @@
-"""How like people a cohort is: gait waveforms against norms, ranges of motion, and a discriminator's features."""
+"""How closely a cohort resembles people: gait waveforms against norms, ranges of motion, a discriminator's features."""
 
 from collections.abc import Sequence
 
@@ -13,23 +13,23 @@ from biomechgpt_jax.cohort.people.participants import GRAVITY
 # Phases of the gait cycle at which waveforms are compared.
 PHASE = np.linspace(0.0, 1.0, 51)
 JOINTS = tuple(waveforms.SUBJECT_SD)
-# Offset between the pelvic plane of the norms and the OpenSim pelvis, degrees: measured on one subject.
+# Offset between the pelvic plane of the norms and the OpenSim pelvis in degrees, measured on one subject.
 PELVIC_PLANE_DEG = 7.5
-# Hip to floor as a share of body height (Drillis and Contini; sizes from memory).
+# Height of the hip above the floor as a share of body height (Drillis and Contini; sizes from memory).
 LEG_SHARE = 0.53
 _STRIDE_S = (0.4, 3.5)
 _PELVIS = [INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]
 
 
 def normalised_speed(speed: float, height_m: float) -> float:
-    """Speed in m/s over sqrt(g leg length)."""
+    """Speed in m/s divided by sqrt(g * leg length)."""
     return speed / float(np.sqrt(GRAVITY * LEG_SHARE * height_m))
 
 
 def stride_curves(trajectory: Trajectory, contacts: Contacts, foot: int) -> np.ndarray:
-    """Waveforms of the whole strides of one foot in the signs of the norms, degrees f64[S, 51, 10] as `JOINTS`.
+    """Waveforms of one foot's complete strides in the norms' sign convention, degrees f64[S, 51, 10], columns `JOINTS`.
 
-    The pelvis is re-decomposed in the direction in which it travels during the stride.
+    The angles of the pelvis are expressed relative to the direction in which it travels during the stride.
     """
     times = contacts.strike_time[contacts.strike_foot == foot].astype(np.float64)
     clock = np.arange(trajectory.frames) / trajectory.rate_hz
@@ -38,12 +38,12 @@ def stride_curves(trajectory: Trajectory, contacts: Contacts, foot: int) -> np.n
         if _STRIDE_S[0] <= end - start <= _STRIDE_S[1] and start >= 0 and end <= clock[-1]:
             at = start + PHASE * (end - start)
             q = np.stack([np.interp(at, clock, column) for column in trajectory.coordinates.T], axis=1)
-            strides.append(_in_norm_signs(_forward(q), foot))
+            strides.append(_to_norm_signs(_face_forward(q), foot))
     return np.array(strides).reshape(-1, len(PHASE), len(JOINTS))
 
 
-def _forward(q: np.ndarray) -> np.ndarray:
-    """The same stride with its direction of travel turned to +x."""
+def _face_forward(q: np.ndarray) -> np.ndarray:
+    """The same stride rotated so that it travels along +x."""
     dx, dz = (q[-1, INDEX[name]] - q[0, INDEX[name]] for name in HORIZONTAL_ROOT)
     turned = Rotation.from_euler("Y", -np.arctan2(-dz, dx)) * Rotation.from_euler("ZXY", q[:, _PELVIS])
     q = q.copy()
@@ -51,10 +51,10 @@ def _forward(q: np.ndarray) -> np.ndarray:
     return q
 
 
-def _in_norm_signs(q: np.ndarray, foot: int) -> np.ndarray:
+def _to_norm_signs(q: np.ndarray, foot: int) -> np.ndarray:
     side, sign = ("r", 1.0) if foot == RIGHT else ("l", -1.0)
     degrees = {name: np.degrees(q[:, index]) for name, index in INDEX.items()}
-    found = {
+    by_name = {
         "pelvic_tilt": PELVIC_PLANE_DEG - degrees["pelvis_tilt"],
         "pelvic_obliquity": -sign * degrees["pelvis_list"],
         "pelvic_rotation": sign * degrees["pelvis_rotation"],
@@ -66,14 +66,14 @@ def _in_norm_signs(q: np.ndarray, foot: int) -> np.ndarray:
         "trunk_obliquity": -sign * degrees["lumbar_bending"],
         "trunk_rotation": sign * degrees["lumbar_rotation"],
     }
-    return np.stack([found[name] for name in JOINTS], axis=1)
+    return np.stack([by_name[name] for name in JOINTS], axis=1)
 
 
 def person_curves(trajectory: Trajectory, contacts: Contacts, feet: Sequence[int] = (RIGHT,)) -> np.ndarray:
     """Mean waveform of a person's strides, f64[51, 10]; NaN without a stride.
 
-    One foot, as between-subject SD is that of limbs: over both, a person's list, rotation and trunk lean, of which the
-    two feet see opposite signs, would cancel.
+    One foot by default, because the norms' between-subject SD is that of single limbs: over both feet, a person's
+    pelvic list, pelvic rotation and trunk lean would cancel, as their signs are opposite for the two feet.
     """
     whole = np.concatenate([stride_curves(trajectory, contacts, foot) for foot in feet])
     return whole.mean(axis=0) if len(whole) else np.full((len(PHASE), len(JOINTS)), np.nan)
@@ -84,16 +84,16 @@ def norm_curves(speed: float) -> np.ndarray:
     return np.stack([waveforms.curve(name, speed, PHASE) for name in JOINTS], axis=1)
 
 
-def against_norms(curves: np.ndarray, speeds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """How far a group's mean lies from the norms at each person's own speed, and how wide the group is.
+def compare_with_norms(curves: np.ndarray, speeds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of a group's mean from the norms at each person's own speed, and relative spread of the group.
 
     Args:
-        curves: f64[N, 51, 10] of N people.
-        speeds: normalised speed of each.
+        curves: mean waveforms of N people, f64[N, 51, 10].
+        speeds: normalised speed of each person.
 
     Returns:
-        Root-mean-square difference of the means in norm SD, f64[10], and the ratio of the group's SD about the norm to
-        the norm's, f64[10].
+        Root-mean-square difference between the means in units of the norm's SD, f64[10], and the ratio of the group's
+        SD about the norm to the norm's SD, f64[10].
     """
     deviation = curves - np.stack([norm_curves(speed) for speed in speeds])
     sd = np.array([waveforms.SUBJECT_SD[name] for name in JOINTS])
@@ -103,7 +103,7 @@ def against_norms(curves: np.ndarray, speeds: Sequence[float]) -> tuple[np.ndarr
 
 
 def ranges(strides: np.ndarray) -> dict[str, float]:
-    """Ranges of motion and peaks in degrees of the mean of strides f64[S, 51, 10]; empty without a stride."""
+    """Ranges of motion and peaks in degrees of the mean of strides f64[S, 51, 10]; empty if there is no stride."""
     if not len(strides):
         return {}
     curve = strides.mean(axis=0)
@@ -122,7 +122,7 @@ def ranges(strides: np.ndarray) -> dict[str, float]:
     }
 
 
-# Coordinates that every kind of file has and that are movement, not the frame of the laboratory.
+# Coordinates that every file format provides and that describe the movement, not the laboratory's axes.
 COMPARED = tuple(
     name
     for name in INDEX
@@ -132,15 +132,15 @@ FEATURE_KINDS = ("posture", "range", "velocity", "spectrum")
 
 
 def window_features(trajectory: Trajectory, seconds: float = 1.2) -> np.ndarray:
-    """What a discriminator may see of each half-overlapping window, f64[W, 4, 21] as `FEATURE_KINDS` and `COMPARED`.
+    """What a discriminator sees of each half-overlapping window, f64[W, 4, 21], axes `FEATURE_KINDS` and `COMPARED`.
 
     Mean, range, root-mean-square velocity (degrees, degrees/s) and the logarithm of the share of the velocity's power
-    above 5 Hz, of joint angles and of the pelvis turned to face forward.
+    above 5 Hz, for the joint angles and for the pelvis with its heading removed.
     """
     rate = trajectory.rate_hz
     length = round(seconds * rate)
     q = trajectory.coordinates.astype(np.float64)
-    # R = Ry(heading) Rz(tilt) Rx(list): the heading differs between laboratories and is left out.
+    # R = Ry(heading) Rz(tilt) Rx(list): the heading depends on the laboratory and is not compared.
     heading_tilt_list = Rotation.from_euler("ZXY", q[:, _PELVIS]).as_euler("YZX")
     q[:, _PELVIS] = heading_tilt_list[:, [1, 2, 0]]
     angles = np.degrees(q[:, [INDEX[name] for name in COMPARED]])

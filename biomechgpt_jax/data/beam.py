@@ -38,7 +38,7 @@ def write(cohort: config.Cohort, directory: Path, facts: dict[str, Any], options
     beam, pipeline_options = _beam(options)
     import tensorflow_datasets as tfds
 
-    protocol.selected(cohort.activities)
+    protocol.select(cohort.activities)
     store.quiet()
     with store.beside(directory) as temporary:
         temporary.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The cohort: determinism, feet that stand still, and truth that agrees with the anchored movement."""
+"""The cohort: determinism, stance feet that do not slide, and truth that agrees with the anchored movement."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def clean() -> list[Trial]:
 
 
 def _stance_speeds(trial: Trial) -> np.ndarray:
-    """Horizontal speed of the ball in the middle of each stance, from the schedule alone."""
+    """Horizontal speed of the ball of the foot in the middle of each stance, timed by the schedule alone."""
     feet, contacts = physics.feet(trial.trajectory).points, trial.contacts
     speeds = []
     for foot in (0, 1):
@@ -39,7 +39,7 @@ def _stance_speeds(trial: Trial) -> np.ndarray:
     return np.concatenate(speeds)
 
 
-def test_every_etiology_and_activity_is_there(clean: list[Trial]) -> None:
+def test_every_etiology_and_activity_occurs(clean: list[Trial]) -> None:
     drawn = {participants.draw(i, 0).etiology for i in range(40)}
     assert drawn == {"healthy", *participants.ETIOLOGIES}
     assert {trial.trajectory.metadata.activity for trial in clean} >= {
@@ -52,7 +52,7 @@ def test_every_etiology_and_activity_is_there(clean: list[Trial]) -> None:
     }
 
 
-def test_seed_decides_everything(clean: list[Trial]) -> None:
+def test_the_seed_determines_everything(clean: list[Trial]) -> None:
     again = next(iter(simulate(config.Cohort(participants=3, hours=0.01, noise="none"))))
     np.testing.assert_array_equal(again.trajectory.coordinates, clean[0].trajectory.coordinates)
     other = next(iter(simulate(config.Cohort(participants=3, hours=0.01, seed=1, noise="none"))))
@@ -75,7 +75,7 @@ def test_coordinates_stay_inside_the_limits(clean: list[Trial]) -> None:
         assert (q <= bounds[6:, 1] + 1e-4).all(), trial.trial_id
 
 
-def test_truth_of_speed_is_the_speed_of_the_pelvis(clean: list[Trial]) -> None:
+def test_true_speed_is_the_speed_of_the_pelvis(clean: list[Trial]) -> None:
     for trial in clean:
         # Straight walks over ground: the net displacement of a curved one is shorter than its path.
         if not any(f"_walk_{pace}_" in trial.trial_id for pace in ("free", "slow", "fast", "dual_task")):
@@ -91,12 +91,12 @@ def test_detected_events_agree_with_the_schedule(clean: list[Trial]) -> None:
     for trial in clean:
         if "_walk_free" in trial.trial_id:
             true = gait.parameters(trial.contacts)
-            found = gait.parameters(gait.detect_contacts(trial.trajectory))
-            errors.append(abs(found["cadence"] - true["cadence"]))
+            detected = gait.parameters(gait.detect_contacts(trial.trajectory))
+            errors.append(abs(detected["cadence"] - true["cadence"]))
     assert np.median(errors) < 3.0
 
 
-def test_timed_up_and_go_turns_round_and_comes_back(clean: list[Trial]) -> None:
+def test_timed_up_and_go_turns_around_and_comes_back(clean: list[Trial]) -> None:
     trial = next(t for t in clean if "_tug_" in t.trial_id)
     q = trial.trajectory.coordinates
     score = trial.scores["tug_time"]
@@ -110,7 +110,7 @@ def test_timed_up_and_go_turns_round_and_comes_back(clean: list[Trial]) -> None:
     assert height[-1] < 0.85 * height.max()
 
 
-def test_noise_is_of_markerless_size() -> None:
+def test_noise_has_the_size_of_markerless_systems() -> None:
     quiet = list(simulate(config.Cohort(participants=4, hours=0.01, noise="none")))
     noisy = list(simulate(config.Cohort(participants=4, hours=0.01, noise="markerless")))
     joints = [INDEX[name] for name in ("hip_flexion_r", "knee_angle_l", "ankle_angle_r", "lumbar_extension")]
@@ -120,8 +120,8 @@ def test_noise_is_of_markerless_size() -> None:
     assert 1.5 < np.degrees(np.sqrt(np.mean(error**2))) < 3.5
 
 
-# Means (SD) in seconds and correlations of timed up and go, five chair rises and ten-metre walk, and the number of
-# visits: a public table of 162 visits (scovitz/CS-230-NMD-OpenCap-Classification).
+# Number of visits, means, SDs in seconds and correlations of timed up and go, five chair rises and ten-metre walk, from
+# a public table of 162 visits (scovitz/CS-230-NMD-OpenCap-Classification).
 TESTS = ("tug_time", "five_times_sit_to_stand_time", "ten_metre_walk_time")
 TABLE = {
     "healthy": (51, (5.81, 7.89, 7.72), (0.91, 2.08, 0.98), (0.42, -0.13, 0.04)),
@@ -130,16 +130,16 @@ TABLE = {
 }
 
 
-def test_timed_tests_go_together_within_groups_as_in_people() -> None:
-    made = config.Cohort(participants=1, hours=0.01, etiologies=tuple(TABLE)[1:])
-    found: dict[str, list[list[float]]] = {name: [] for name in TABLE}
+def test_timed_tests_correlate_within_groups_as_in_people() -> None:
+    cohort = config.Cohort(participants=1, hours=0.01, etiologies=tuple(TABLE)[1:])
+    times: dict[str, list[list[float]]] = {name: [] for name in TABLE}
     for index in range(240):
-        person = participants.draw(index, made.seed, made.etiologies)
+        person = participants.draw(index, cohort.seed, cohort.etiologies)
         if person.etiology != "healthy" or person.age < 70:
-            scores = timed_tests(made, index)
-            found[person.etiology].append([scores[name] for name in TESTS])
+            scores = timed_tests(cohort, index)
+            times[person.etiology].append([scores[name] for name in TESTS])
     for name, (visits, mean, sd, correlations) in TABLE.items():
-        seconds = np.array(found[name])
+        seconds = np.array(times[name])
         assert np.abs((seconds.mean(axis=0) - mean) / sd).max() < 0.5, name
         assert (seconds.std(axis=0) / sd > 0.5).all() and (seconds.std(axis=0) / sd < 1.6).all(), name
         error = np.sqrt(1 / (visits - 3) + 1 / (len(seconds) - 3))
@@ -149,23 +149,29 @@ def test_timed_tests_go_together_within_groups_as_in_people() -> None:
 
 
 def test_timed_tests_without_movement_are_those_of_the_trials(clean: list[Trial]) -> None:
-    made = config.Cohort(participants=7, hours=0.01, noise="none")
-    quick = timed_tests(made, 2)
+    cohort = config.Cohort(participants=7, hours=0.01, noise="none")
+    planned = timed_tests(cohort, 2)
     for trial in clean:
         if trial.participant.endswith("p0002"):
             for name in ("tug_time", "five_times_sit_to_stand_time"):
                 if name in trial.scores:
-                    assert trial.scores[name].value == quick[name]
+                    assert trial.scores[name].value == planned[name]
 
 
-def test_no_foot_is_under_a_level_floor(clean: list[Trial]) -> None:
+def test_a_participant_knows_its_number_and_its_id_holds_seed_and_number() -> None:
+    for index, seed, name in ((0, 0, "s0p0000"), (7, 3, "s3p0007"), (12_345, 1, "s1p12345")):
+        person = participants.draw(index, seed)
+        assert (person.index, person.participant) == (index, name)
+
+
+def test_no_foot_is_below_a_level_floor(clean: list[Trial]) -> None:
     for trial in clean:
         if "stair" not in trial.trajectory.metadata.activity:
             assert physics.penetration(trial.trajectory).max() < 0.01, trial.trial_id
 
 
 def _poses(severity: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean pose while standing of people of every etiology at one severity, and the number of the etiology."""
+    """Standing poses of people of every etiology at one severity, and the number of each person's etiology."""
     poses, labels = [], []
     for index in range(700):
         person = participants.draw(index, 5)

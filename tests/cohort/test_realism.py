@@ -1,4 +1,4 @@
-"""Measures of realism against movement whose waveforms and direction are known."""
+"""Measures of realism, applied to movement whose waveforms and direction are known."""
 
 import sys
 from pathlib import Path
@@ -10,13 +10,13 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 from biomechgpt_jax.cohort import realism
 from biomechgpt_jax.cohort.people import personal, waveforms
-from biomechgpt_jax.cohort.simulate import _turned
+from biomechgpt_jax.cohort.simulate import _rotate_and_shift
 
 SPEED, STRIDE_S, RATE_HZ = 0.43, 1.1, 100.0
 
 
 def walk(extra_deg: dict[str, float] | None = None, heading: float = 0.0) -> tuple[Trajectory, Contacts]:
-    """Two and a half seconds of the norm's own right-leg waveforms, walked in some direction."""
+    """4.4 seconds of walking with the norm's own right-leg waveforms in the given direction."""
     time = np.arange(int(4.4 * RATE_HZ)) / RATE_HZ
     q = np.zeros((len(time), COORDINATE_COUNT))
     phase = time / STRIDE_S
@@ -39,23 +39,23 @@ def walk(extra_deg: dict[str, float] | None = None, heading: float = 0.0) -> tup
     q[:, INDEX["pelvis_tx"]] = 1.3 * time
     strikes = np.arange(0, 4.4, STRIDE_S, dtype=np.float32)
     contacts = Contacts(strikes, np.full(len(strikes), RIGHT, np.int32), np.zeros((len(strikes), 2), np.float32))
-    turned = _turned(q, heading, np.zeros(2))
-    return Trajectory(turned.astype(np.float32), np.ones(COORDINATE_COUNT, bool), RATE_HZ), contacts
+    q = _rotate_and_shift(q, heading, np.zeros(2))
+    return Trajectory(q.astype(np.float32), np.ones(COORDINATE_COUNT, bool), RATE_HZ), contacts
 
 
 @pytest.mark.parametrize("heading", [0.0, np.pi / 2, np.pi, -2.0])
-def test_the_norm_itself_is_at_no_distance_from_the_norm(heading: float) -> None:
+def test_the_norm_has_no_distance_from_itself(heading: float) -> None:
     curves = realism.person_curves(*walk(heading=heading))
     np.testing.assert_allclose(curves, realism.norm_curves(SPEED), atol=0.3)
 
 
-def test_distance_and_spread_are_those_put_in() -> None:
+def test_distance_and_spread_are_recovered() -> None:
     rng = np.random.default_rng(0)
     sd = waveforms.SUBJECT_SD["knee_flexion"]
     offsets = rng.normal(0, 0.5 * sd, 40)
     offsets += 2.0 * sd - offsets.mean()
     curves = np.stack([realism.person_curves(*walk({"knee_angle_r": offset})) for offset in offsets])
-    apart, wide = realism.against_norms(curves, [SPEED] * len(curves))
+    apart, wide = realism.compare_with_norms(curves, [SPEED] * len(curves))
     knee = realism.JOINTS.index("knee_flexion")
     assert apart[knee] == pytest.approx(2.0, abs=0.02)
     assert wide[knee] == pytest.approx(offsets.std(ddof=1) / sd, abs=0.01)
@@ -64,23 +64,23 @@ def test_distance_and_spread_are_those_put_in() -> None:
 
 
 def test_ranges_of_the_norm_are_the_published_ones() -> None:
-    found = realism.ranges(realism.stride_curves(*walk(), RIGHT))
+    ranges = realism.ranges(realism.stride_curves(*walk(), RIGHT))
     # Schwartz 2008, free speed: knee 4.0..59.1, hip -5.8..36.7, ankle -19.8..11.8 degrees
-    assert found["knee_swing_peak"] == pytest.approx(59.1, abs=1)
-    assert found["hip_range"] == pytest.approx(42.5, abs=1)
-    assert found["ankle_range"] == pytest.approx(31.6, abs=1.5)
+    assert ranges["knee_swing_peak"] == pytest.approx(59.1, abs=1)
+    assert ranges["hip_range"] == pytest.approx(42.5, abs=1)
+    assert ranges["ankle_range"] == pytest.approx(31.6, abs=1.5)
     assert realism.ranges(realism.stride_curves(*walk(), LEFT)) == {}
 
 
-def test_features_of_a_window_do_not_tell_the_heading_and_see_jitter() -> None:
-    still, turned = (realism.window_features(walk(heading=heading)[0]) for heading in (0.0, 2.5))
-    np.testing.assert_allclose(still[:, :3], turned[:, :3], atol=0.05)
+def test_window_features_ignore_the_heading_and_show_jitter() -> None:
+    still, rotated = (realism.window_features(walk(heading=heading)[0]) for heading in (0.0, 2.5))
+    np.testing.assert_allclose(still[:, :3], rotated[:, :3], atol=0.05)
     trajectory, _ = walk()
     shaken = trajectory.coordinates.copy()
     shaken[:, INDEX["knee_angle_r"]] += 0.02 * np.sin(2 * np.pi * 8 * np.arange(len(shaken)) / RATE_HZ)
     knee = realism.COMPARED.index("knee_angle_r")
-    seen = realism.window_features(Trajectory(shaken, trajectory.observed, RATE_HZ))
-    assert (seen[:, realism.FEATURE_KINDS.index("spectrum"), knee] > still[:, 3, knee] + 1).all()
+    jittery = realism.window_features(Trajectory(shaken, trajectory.observed, RATE_HZ))
+    assert (jittery[:, realism.FEATURE_KINDS.index("spectrum"), knee] > still[:, 3, knee] + 1).all()
 
 
 def test_people_differ_as_much_as_the_norms_say() -> None:
@@ -107,9 +107,9 @@ def test_row_six_asks_a_model_about_real_files(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "realism", raising=False)
     import realism as benchmark
 
-    from biomechgpt_jax import pipeline
     from biomechgpt_jax.errors import InputError
     from biomechgpt_jax.questions.registry import match
+    from biomechgpt_jax.stages import ask as asking
 
     def ask(workdir: Path, file: Path, text: str) -> dict[str, object]:
         question = match(text)
@@ -118,11 +118,10 @@ def test_row_six_asks_a_model_about_real_files(monkeypatch: pytest.MonkeyPatch) 
             raise InputError("refused")
         return {"answer": "walking" if question.name == "activity" else 1.2}
 
-    monkeypatch.setattr(pipeline, "ask", ask)
+    monkeypatch.setattr(asking, "ask", ask)
     two = ("opencap_subject4/walkingTO1_ik.mot", "opencap_subject4/static1_ik.mot")
     monkeypatch.setattr(benchmark, "ACTIVITY_OF", {name: benchmark.ACTIVITY_OF[name] for name in two})
-    found = benchmark.answers(Path("run"), data)
-    by_name = {key.rpartition(": ")[2]: figure for key, figure in found.items()}
+    by_name = {key.rpartition(": ")[2]: figure for key, figure in benchmark.answers(Path("run"), data).items()}
     assert by_name["activity"].value == 0.5
     assert by_name["walking_speed"].value is not None and by_name["walking_speed"].value < 0.5
     assert by_name["cadence"].value is None

@@ -1,4 +1,4 @@
-"""Activities that stay in place: the angles of the literature, scores that agree with what the body does."""
+"""Activities in place: angles agree with the literature, and scores agree with what the body does."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def _of(trials: list[Trial], key: str) -> list[Trial]:
 
 
 def _points(trial: Trial, *names: str) -> np.ndarray:
-    # Every length of its own would be compiled anew.
+    # Padding avoids a compilation for every length.
     q = trial.trajectory.coordinates
     padded = np.concatenate([q, np.repeat(q[-1:], -len(q) % 1200, axis=0)])
     body = np.asarray(kinematics.points_jit(padded, trial.trajectory.metadata.height_m))[: len(q)]
@@ -47,7 +47,7 @@ def _degrees(trial: Trial, name: str) -> np.ndarray:
     return np.degrees(trial.trajectory.coordinates[:, INDEX[name]])
 
 
-def test_every_activity_has_its_label_and_something_that_tells_it(trials: list[Trial]) -> None:
+def test_every_activity_has_its_label_and_an_interval_that_identifies_it(trials: list[Trial]) -> None:
     for key, label in ACTIVITIES.items():
         assert len(_of(trials, key)) == 16
         for trial in _of(trials, key):
@@ -86,7 +86,7 @@ def test_heel_raise_lifts_heels_and_keeps_balls_on_the_floor(trials: list[Trial]
             assert 24 < _degrees(trial, "mtp_angle_r").max() <= 60
 
 
-def test_single_leg_time_is_the_time_the_foot_is_up(trials: list[Trial]) -> None:
+def test_single_leg_time_is_how_long_the_foot_is_up(trials: list[Trial]) -> None:
     for trial in _of(trials, "single_leg_stance"):
         score = trial.scores["single_leg_stance_time"]
         assert 0.3 < score.value <= 30
@@ -112,7 +112,7 @@ def test_tandem_stance_is_heel_to_toe(trials: list[Trial]) -> None:
         assert across < 0.10, trial.trial_id
 
 
-def test_reach_is_what_the_hand_travels(trials: list[Trial]) -> None:
+def test_reach_is_the_distance_the_hand_travels(trials: list[Trial]) -> None:
     healthy = []
     for trial in _of(trials, "functional_reach"):
         score = trial.scores["functional_reach"]
@@ -128,7 +128,7 @@ def test_reach_is_what_the_hand_travels(trials: list[Trial]) -> None:
     assert 20 < np.mean(healthy) < 40
 
 
-def test_closed_eyes_sway_more(trials: list[Trial]) -> None:
+def test_people_sway_more_with_closed_eyes(trials: list[Trial]) -> None:
     def sway(key: str) -> float:
         columns = [INDEX[name] for name in ("lumbar_extension", "lumbar_bending", "neck_rotation")]
         return float(np.median([t.trajectory.coordinates[:, columns].std(axis=0).mean() for t in _of(trials, key)]))
@@ -136,7 +136,7 @@ def test_closed_eyes_sway_more(trials: list[Trial]) -> None:
     assert 1.3 < sway("balance_closed") / sway("balance_open") < 2.3
 
 
-def test_finger_comes_to_the_nose_again_and_again(trials: list[Trial]) -> None:
+def test_the_finger_reaches_the_nose(trials: list[Trial]) -> None:
     for trial in _of(trials, "finger_to_nose"):
         if trial.diagnosis != "healthy":
             continue
@@ -147,7 +147,7 @@ def test_finger_comes_to_the_nose_again_and_again(trials: list[Trial]) -> None:
         assert min(nearest) < 0.22, trial.trial_id
 
 
-def test_blocks_fall_with_severity(trials: list[Trial]) -> None:
+def test_blocks_per_minute_fall_with_severity(trials: list[Trial]) -> None:
     values = np.array([[t.severity, t.scores["box_and_block"].value] for t in _of(trials, "box_and_block")])
     healthy = values[values[:, 0] == 0, 1]
     assert 50 < healthy.mean() < 85

@@ -1,4 +1,4 @@
-"""Activities on foot beyond plain walking: what makes each what it is, and that feet stand where they are put."""
+"""Activities on foot beyond plain walking: what characterises each, and that feet stand where they are planted."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.cohort import physics
 from biomechgpt_jax.cohort.activities.protocol import PROTOCOL
-from biomechgpt_jax.cohort.footing.headings import turned
+from biomechgpt_jax.cohort.footing.headings import rotate_heading
 from biomechgpt_jax.cohort.simulate import simulate
 
 KEYS = {
@@ -30,10 +30,10 @@ KEYS = {
 @pytest.fixture(scope="module")
 def trials() -> dict[str, list[Trial]]:
     cohort = config.Cohort(participants=10, hours=1e-4, noise="none", activities=tuple(KEYS), seed=4)
-    found: dict[str, list[Trial]] = {key: [] for key in KEYS}
+    by_key: dict[str, list[Trial]] = {key: [] for key in KEYS}
     for trial in simulate(cohort):
-        found[trial.trial_id.partition("_")[2].rpartition("_")[0]].append(trial)
-    return found
+        by_key[trial.trial_id.partition("_")[2].rpartition("_")[0]].append(trial)
+    return by_key
 
 
 def _parameter(trials: list[Trial], name: str) -> np.ndarray:
@@ -61,12 +61,12 @@ def test_feet_stand_still_on_the_floor_and_joints_stay_within_limits(trials: dic
     assert np.median(speed) < 0.05 and np.percentile(speed, 95) < 0.20
 
 
-def test_a_second_task_slows_and_unsettles(trials: dict[str, list[Trial]]) -> None:
+def test_a_second_task_slows_walking(trials: dict[str, list[Trial]]) -> None:
     ratio = _parameter(trials["walk_dual_task"], "walking_speed") / _parameter(trials["walk_free"], "walking_speed")
     assert 0.7 < np.nanmedian(ratio) < 0.95
 
 
-def test_a_circle_is_walked(trials: dict[str, list[Trial]]) -> None:
+def test_curved_walking_follows_a_circle(trials: dict[str, list[Trial]]) -> None:
     for trial in trials["walk_curved"]:
         turn = np.ptp(np.unwrap(trial.trajectory.coordinates[:, INDEX["pelvis_rotation"]]))
         x, z = (trial.trajectory.coordinates[:, INDEX[name]] for name in ("pelvis_tx", "pelvis_tz"))
@@ -74,7 +74,7 @@ def test_a_circle_is_walked(trials: dict[str, list[Trial]]) -> None:
         assert 1.3 < travelled / turn < 9.0  # the radius
 
 
-def test_a_treadmill_s_walk_is_straight_at_the_speed_of_its_belt(trials: dict[str, list[Trial]]) -> None:
+def test_treadmill_walking_is_straight_at_the_speed_of_the_belt(trials: dict[str, list[Trial]]) -> None:
     for trial in trials["walk_treadmill"]:
         measured = gait.parameters(trial.contacts)["walking_speed"]
         path = trial.trajectory.coordinates[:, [INDEX["pelvis_tx"], INDEX["pelvis_tz"]]]
@@ -110,8 +110,8 @@ def test_four_squares_are_visited_twice_and_timed(trials: dict[str, list[Trial]]
         assert 4 < score.value < 45 and score.value == pytest.approx(score.end_s - score.start_s)
         turn = np.ptp(np.unwrap(trial.trajectory.coordinates[:, INDEX["pelvis_rotation"]]))
         assert np.degrees(turn) < 20
-        found = four_square_step(trial.trajectory)  # counts the cross-overs from the feet
-        assert len(found.phases) == 8 and found.value == pytest.approx(score.value, abs=0.6)
+        measured = four_square_step(trial.trajectory)  # counts the cross-overs from the feet
+        assert len(measured.phases) == 8 and measured.value == pytest.approx(score.value, abs=0.6)
     healthy = [t.scores["four_square_step_time"].value for t in trials["four_square"] if t.diagnosis == "healthy"]
     others = [t.scores["four_square_step_time"].value for t in trials["four_square"] if t.severity > 0.5]
     assert np.median(healthy) < 11.5 < np.median(others)
@@ -121,11 +121,11 @@ def test_four_squares_are_visited_twice_and_timed(trials: dict[str, list[Trial]]
 def test_a_lean_turns_with_the_body(heading: float) -> None:
     q = np.zeros((5, COORDINATE_COUNT))
     q[:, INDEX["pelvis_tilt"]] = np.radians(-30)
-    found = np.asarray(features(turned(q, np.full(5, np.radians(heading)))))
-    np.testing.assert_allclose(np.degrees(found[:, TILT]), -30, atol=1e-3)
+    rotated = np.asarray(features(rotate_heading(q, np.full(5, np.radians(heading)))))
+    np.testing.assert_allclose(np.degrees(rotated[:, TILT]), -30, atol=1e-3)
 
 
-def test_the_way_back_of_a_timed_up_and_go_leans_as_the_way_out(trials: dict[str, list[Trial]]) -> None:
+def test_a_timed_up_and_go_leans_alike_on_the_way_out_and_back(trials: dict[str, list[Trial]]) -> None:
     for trial in trials["tug"]:
         coordinates = trial.trajectory.coordinates
         heading = np.unwrap(coordinates[:, INDEX["pelvis_rotation"]])

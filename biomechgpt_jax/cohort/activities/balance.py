@@ -1,4 +1,4 @@
-"""Stances that are held as long as balance lasts: heel-to-toe and on one leg. Degrees."""
+"""Stances that are held as long as balance lasts: heel to toe and on one leg. Angles in degrees."""
 
 import numpy as np
 
@@ -11,26 +11,26 @@ from biomechgpt_jax.cohort.footing.schedule import FootContact, smooth_step, sta
 from biomechgpt_jax.cohort.people.participants import Participant
 from biomechgpt_jax.cohort.people.styles import Style
 
-# Both tests stop the watch here (Berg: 30 s of tandem stance scores full marks; single leg likewise [memory]).
+# Both tests stop the clock here (Berg: 30 s of tandem stance scores full marks; single leg likewise [memory]).
 LONGEST_S = 30.0
-# Mean hold in seconds of a steady person below 50, halving with these years above 50 [memory].
+# Mean hold in seconds of a steady person below 50; it halves with every 15 years beyond 50 [memory].
 _TANDEM_S, _SINGLE_S = 75.0, 50.0
 _HALVED_YEARS = 15.0
-# A foot that is higher than this above the floor is off it.
+# A foot higher than this above the floor counts as off the floor.
 _OFF_FLOOR_M = 0.02
 _SIDES = {RIGHT: "r", LEFT: "l"}
 _LIFT_S = 0.7
 
 
 def _hold_seconds(person: Participant, style: Style, steady_s: float, rng: np.random.Generator) -> float:
-    """How long a person keeps a stance: less with age, sway and severity, varying from trial to trial."""
+    """Seconds a person holds a stance: shorter with age, sway and severity, varying from trial to trial."""
     aged = 0.5 ** (max(0.0, person.age - 50) / _HALVED_YEARS) if steady_s == _SINGLE_S else 1.0
     loss = 0.40 * (style.sway - 1) + 1.3 * person.severity - 0.15 * person.fitness
     return float(np.clip(steady_s * aged * np.exp(-loss + 0.3 * rng.normal()), 0.8, LONGEST_S + 1.0))
 
 
 def _airborne(points: np.ndarray, foot: int) -> list[tuple[float, float]]:
-    """Intervals in seconds, sub-frame, in which heel and ball of a foot are both off the floor."""
+    """Intervals in seconds, with sub-frame ends, in which heel and ball of a foot are both off the floor."""
     index = [POINT_INDEX[f"{name}_{_SIDES[foot]}"] for name in ("heel", "ball")]
     above = points[:, index, 1].min(axis=1) - _OFF_FLOOR_M
     crossing = np.flatnonzero((above[:-1] > 0) != (above[1:] > 0))
@@ -43,8 +43,8 @@ def _airborne(points: np.ndarray, foot: int) -> list[tuple[float, float]]:
     return [(float(a), float(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _lifted(time: np.ndarray, foot: int, flights: list[tuple[float, float]]) -> FootContact:
-    """Standing on both feet, save one foot during its flights; the load leaves it before and comes back after."""
+def _contact_with_flights(time: np.ndarray, foot: int, flights: list[tuple[float, float]]) -> FootContact:
+    """Contact of both feet except for one foot during its flights; its load leaves before and returns after each."""
     contact = standing_contact(len(time))
     for index, (off, on) in enumerate(flights):
         down = 1 - smooth_step(time, off + 0.04, off + 0.16) + smooth_step(time, on - 0.16, on - 0.04)
@@ -64,7 +64,7 @@ def _rise_and_fall(time: np.ndarray, begin: float, end: float, ramp: float) -> n
 def _struggle(
     q: np.ndarray, time: np.ndarray, style: Style, begin: float, end: float, lost: bool, rng: np.random.Generator
 ) -> None:
-    """Arms out and trunk swaying while balance is hard, growing before it is lost; in place."""
+    """Raise the arms and sway the trunk while balance is hard, increasingly so before it is lost; in place."""
     trouble = max(0.0, style.sway - 1)
     inside = _rise_and_fall(time, begin - 0.3, end + 0.3, 0.8)
     growing = 1.0 + (1.5 * np.clip(1 - (end - time) / 1.2, 0, 1) if lost else 0.0)
@@ -78,7 +78,7 @@ def _struggle(
 
 
 def tandem_stance(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """One foot before the other on a line, until a step to the side or the end of the test."""
+    """Stand with one foot in front of the other on a line, until a step to the side or the end of the test."""
     hold = _hold_seconds(person, style, _TANDEM_S, rng)
     lost = hold <= LONGEST_S
     foot = int(rng.integers(2))
@@ -89,8 +89,8 @@ def tandem_stance(person: Participant, style: Style, rng: np.random.Generator) -
     back = out + (0.4 if lost else swing)
     time = clock(back + float(rng.uniform(0.8, 2.0)))
     q = np.tile(postures.standing(style), (len(time), 1))
-    held = smooth_step(time, off, landed) - smooth_step(time, out, back)
-    _one_before_the_other(q, held, foot)
+    in_tandem = smooth_step(time, off, landed) - smooth_step(time, out, back)
+    _place_heel_to_toe(q, in_tandem, foot)
     side = _SIDES[foot]
     for begin, end in ((off, landed), (out, back)):
         lift = np.sin(np.pi * np.clip((time - begin) / (end - begin), 0, 1)) ** 2
@@ -100,32 +100,32 @@ def tandem_stance(person: Participant, style: Style, rng: np.random.Generator) -
         q[:, INDEX[f"hip_adduction_{side}"]] -= 4 * lift
     _struggle(q, time, style, landed, out, lost, rng)
     postures.add_sway(q, style, RATE_HZ, 1.3, rng)
-    contact = _lifted(time, foot, [(off, landed), (out, back)])
+    contact = _contact_with_flights(time, foot, [(off, landed), (out, back)])
     edges = np.arange(landed, max(landed + 0.1, out - 3.0), 1.0)
     return Performance(
         "tandem stance",
         movement_of(q, contact, person),
         None,
         [(float(a), float(min(a + 3.0, out))) for a in edges],
-        measure=_tandem_time(foot),
+        measure=_measure_tandem_time(foot),
     )
 
 
-def _one_before_the_other(q: np.ndarray, held: np.ndarray, foot: int) -> None:
-    """Bring the moving foot straight before the other, heel to toe; in place."""
+def _place_heel_to_toe(q: np.ndarray, in_tandem: np.ndarray, foot: int) -> None:
+    """Bring the moving foot straight in front of the other, heel to toe; in place."""
     front, rear = _SIDES[foot], _SIDES[1 - foot]
     length = FRACTIONS.heel_back + FRACTIONS.ball_forward + FRACTIONS.toe_forward
     leg = FRACTIONS.thigh + FRACTIONS.shank
     stride = np.degrees(np.arcsin(0.5 * length / leg))
     inward = np.degrees(np.arcsin(FRACTIONS.hip_side / leg))
     for side, sign in ((front, 1.0), (rear, -1.0)):
-        q[:, INDEX[f"hip_flexion_{side}"]] += held * sign * stride
-        q[:, INDEX[f"ankle_angle_{side}"]] -= held * sign * stride
+        q[:, INDEX[f"hip_flexion_{side}"]] += in_tandem * sign * stride
+        q[:, INDEX[f"ankle_angle_{side}"]] -= in_tandem * sign * stride
         adduction = q[:, INDEX[f"hip_adduction_{side}"]]
-        q[:, INDEX[f"hip_adduction_{side}"]] = adduction + held * (inward - adduction)
+        q[:, INDEX[f"hip_adduction_{side}"]] = adduction + in_tandem * (inward - adduction)
 
 
-def _tandem_time(foot: int) -> Measure:
+def _measure_tandem_time(foot: int) -> Measure:
     def measure(points: np.ndarray) -> dict[str, Score]:
         flights = _airborne(points, foot)
         if len(flights) < 2:
@@ -138,7 +138,7 @@ def _tandem_time(foot: int) -> Measure:
 
 
 def single_leg_stance(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """On one leg until the other foot touches down or the test ends; some try again."""
+    """Stand on one leg until the other foot touches down or the test ends; some people try again."""
     affected = {"right": RIGHT, "left": LEFT}.get(person.side)
     stance = int(rng.integers(2))
     if person.device == "prosthesis" and affected is not None:
@@ -171,14 +171,14 @@ def single_leg_stance(person: Participant, style: Style, rng: np.random.Generato
     edges = np.arange(first_off, max(first_off + 0.1, first_on - 3.0), 1.0)
     return Performance(
         "single-leg stance",
-        movement_of(q, _lifted(time, free, flights), person),
+        movement_of(q, _contact_with_flights(time, free, flights), person),
         None,
         [(float(a), float(min(a + 3.0, first_on))) for a in edges],
-        measure=_single_leg_time(free),
+        measure=_measure_single_leg_time(free),
     )
 
 
-def _single_leg_time(free: int) -> Measure:
+def _measure_single_leg_time(free: int) -> Measure:
     def measure(points: np.ndarray) -> dict[str, Score]:
         flights = _airborne(points, free)
         if not flights:

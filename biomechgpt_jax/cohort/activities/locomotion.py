@@ -8,13 +8,13 @@ from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Score
 from biomechgpt_jax.cohort.activities import postures, walking
 from biomechgpt_jax.cohort.activities.transfers import rise_and_sit
-from biomechgpt_jax.cohort.footing.headings import turned_deg
+from biomechgpt_jax.cohort.footing.headings import rotate_heading_deg
 from biomechgpt_jax.cohort.footing.performance import RATE_HZ, Performance, clock, movement_of
 from biomechgpt_jax.cohort.footing.rollover import roll_over
 from biomechgpt_jax.cohort.footing.schedule import (
     Bout,
     bout,
-    reversed_in_time,
+    reverse_in_time,
     smooth_step,
     step_times,
     walking_contact,
@@ -29,7 +29,7 @@ def _stride_intervals(steps: Bout, seconds: float) -> list[tuple[float, float]]:
 
 
 def _steady(person: Participant, style: Style, speed: float, seconds: float, rng: np.random.Generator):
-    """Clock, steps and angles of steady walking that is under way at both ends."""
+    """Times, steps and angles of steady walking that is already under way at both ends."""
     setting = walking.pace(person, style, speed)
     count = int(np.ceil(2 * (seconds + 6 * setting.stride_s) / setting.stride_s))
     durations, foot = step_times(
@@ -48,7 +48,7 @@ def _steady(person: Participant, style: Style, speed: float, seconds: float, rng
 
 
 def _shrink(q: np.ndarray, amplitude: float) -> np.ndarray:
-    """Scale the legs' and pelvis' movement about their means."""
+    """Scale the movement of the legs and the pelvis about their means."""
     columns = [INDEX[f"{name}_{side}"] for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"]
     columns.append(INDEX["pelvis_rotation"])
     mean = q[:, columns].mean(axis=0)
@@ -57,7 +57,7 @@ def _shrink(q: np.ndarray, amplitude: float) -> np.ndarray:
 
 
 def walk(person: Participant, style: Style, rng: np.random.Generator, pace: str) -> Performance:
-    """Overground walking, slow, free, fast or with a second task, straight with a slight drift of heading."""
+    """Walk over ground at a slow, free or fast pace or with a second task; straight, with a slight drift of heading."""
     factor = {
         "slow": rng.uniform(0.62, 0.8),
         "free": rng.normal(1.0, 0.03),
@@ -84,8 +84,8 @@ def walk(person: Participant, style: Style, rng: np.random.Generator, pace: str)
     )
 
 
-def curved(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Walking round a circle of two to seven metres' radius, to either side, leaning into it."""
+def walk_curved(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Walk around a circle of two to seven metres' radius, in either direction, leaning into it."""
     speed = float(np.clip(person.free_speed * rng.uniform(0.82, 0.95), 0.18, 2.0))
     radius = float(np.exp(rng.uniform(np.log(2.0), np.log(7.0))))
     left = float(rng.choice([-1.0, 1.0]))
@@ -96,16 +96,16 @@ def curved(person: Participant, style: Style, rng: np.random.Generator) -> Perfo
     q[:, INDEX["lumbar_bending"]] -= 0.5 * left * inward
     q[:, INDEX["neck_rotation"]] += left * min(20.0, 25.0 / radius)
     postures.add_sway(q, style, RATE_HZ, 0.5, rng)
-    q = turned_deg(q, left * np.degrees(speed / radius) * time)
+    q = rotate_heading_deg(q, left * np.degrees(speed / radius) * time)
     movement = movement_of(q, roll_over(walking_contact(steps, time), steps, time, style), person)
     return Performance("walking", movement, steps, _stride_intervals(steps, time[-1]), device_used=True)
 
 
-def treadmill(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Walking on a treadmill, the belt taken out as preprocessing does: even, and straight ahead.
+def walk_on_treadmill(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Walk on a treadmill, with the belt's motion removed as preprocessing does: evenly and straight ahead.
 
     In a laboratory's recording the body stays in place and the belt carries the feet back. With the belt's velocity
-    subtracted that is walking over ground at the belt's speed; what is left of the treadmill is its evenness.
+    subtracted, this is walking over ground at the belt's speed; only its evenness still shows the treadmill.
     """
     speed = float(np.clip(person.free_speed * rng.uniform(0.7, 1.05), 0.18, 2.0))
     even = replace(style, stride_time_cv=0.7 * style.stride_time_cv, amplitude_cv=0.6 * style.amplitude_cv)
@@ -115,12 +115,12 @@ def treadmill(person: Participant, style: Style, rng: np.random.Generator) -> Pe
     return Performance("walking", movement, steps, _stride_intervals(steps, time[-1]), device_used=False)
 
 
-# Backward walking over forward walking: speed, and flexion of the knees [memory: 0.6-0.9 m/s].
+# Ratios of backward to forward walking: speed, and flexion of the knees [memory: 0.6-0.9 m/s].
 _BACKWARD_SPEED, _BACKWARD_KNEE = (0.5, 0.65), 0.8
 
 
-def backward(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Walking backward: forward walking run back in time, as its joint angles nearly are, with less of the knees."""
+def walk_backward(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Walk backward: forward walking reversed in time, which nearly fits the joint angles, with less knee flexion."""
     speed = float(np.clip(person.free_speed * rng.uniform(*_BACKWARD_SPEED), 0.18, 1.2))
     time, forward, q = _steady(person, style, speed, float(np.clip(rng.uniform(3.5, 6.0) / speed, 5.0, 16.0)), rng)
     for side in "rl":
@@ -131,13 +131,13 @@ def backward(person: Participant, style: Style, rng: np.random.Generator) -> Per
     q = q[::-1].copy()
     q[:, INDEX["neck_rotation"]] += rng.choice([-1.0, 1.0]) * rng.uniform(0.0, 25.0)  # looking over a shoulder
     postures.add_sway(q, style, RATE_HZ, 0.8, rng)
-    contact, steps = reversed_in_time(walking_contact(forward, time), forward, float(time[-1]))
+    contact, steps = reverse_in_time(walking_contact(forward, time), forward, float(time[-1]))
     movement = movement_of(q, contact, person)
     return Performance("backward walk", movement, steps, _stride_intervals(steps, time[-1]))
 
 
-def tandem(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Heel-to-toe walking on a line; unsteady people raise their arms and miss the line."""
+def walk_heel_to_toe(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
+    """Walk heel to toe on a line; unsteady people raise their arms and miss the line."""
     trouble = max(0.0, style.sway - 1)
     speed = person.free_speed * float(rng.uniform(0.24, 0.32))
     slow = replace(
@@ -159,20 +159,20 @@ def tandem(person: Participant, style: Style, rng: np.random.Generator) -> Perfo
     error = 0.008 + 0.018 * trouble
     miss = tuple(rng.normal(0, error, stances) + np.array(sign * 0.4 * error) for sign in (1, -1))
     movement = movement_of(q, walking_contact(steps, time), person, line_error=(miss[0], miss[1]))
-    # Heel-to-toe stepping is told from slow walking by two strides.
+    # Two strides are enough to distinguish heel-to-toe stepping from slow walking.
     pairs = _stride_intervals(steps, time[-1])
     defining = [(a[0], b[1]) for a, b in zip(pairs[:-2], pairs[2:], strict=True)]
     return Performance("tandem walk", movement, steps, defining, device_used=False)
 
 
-# Speed of a timed up and go over the comfortable one, and a healthy adult's comfortable one in m/s.
+# Ratio of the speed in a timed up and go to the comfortable speed, and a healthy adult's comfortable speed in m/s.
 QUICK = 1.55
 TYPICAL_SPEED = 1.35
 
 
 @dataclass(frozen=True)
 class _Path:
-    """Steps of a timed up and go: out, half turn, back, half turn."""
+    """Numbers of steps of a timed up and go: out, half turn, back, half turn."""
 
     out: int
     turn: int
@@ -186,8 +186,8 @@ class _Path:
 
 def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
     """Rise, walk three metres, turn, walk back, turn, sit; quiet sitting at both ends."""
-    # How quick a healthy person is in one test says little of another (correlations of timed tests in 51 visits);
-    # a patient's severity drives them all.
+    # A healthy person's speed in one test says little about another (correlations of timed tests in 51 visits); a
+    # patient's severity drives them all.
     healthy = max(0.0, 1 - 2 * person.severity)
     quick = QUICK * TYPICAL_SPEED * (person.free_speed / TYPICAL_SPEED) ** (1 - healthy)
     speed = float(np.clip(quick * np.exp((0.08 + 0.14 * healthy) * rng.normal()), 0.2, 2.7))
@@ -196,7 +196,7 @@ def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator)
     turn = max(2, round(style.turn_steps - 2 + 0.5 * rng.normal()))
     path = _Path(max(3, round(2.6 / length)), turn, max(2, round(1.8 / length)), turn)
     quiet = rng.uniform(0.5, 9.0, 2)
-    # Once and with the arms, rising is quicker than against the clock five times, the more so the weaker the legs.
+    # Rising once with the help of the arms is quicker than five times against the clock, most of all for weak legs.
     rise = 0.72 * style.rise_s**0.6 * float(np.exp(0.08 * rng.normal()))
     begin = float(quiet[0])
     durations, foot = step_times(
@@ -210,7 +210,7 @@ def timed_up_and_go(person: Participant, style: Style, rng: np.random.Generator)
     q = _walk_between_chairs(person, style, setting, steps, path, time, (begin, first, seated), rng)
     postures.add_sway(q, style, RATE_HZ, 0.6, rng)
     turn_ends = steps.strike[path.out + path.turn - 1]
-    # A rise into walking tells it, and so does a half turn into sitting down.
+    # Rising straight into walking identifies the test, and so does a half turn into sitting down.
     defining = [(begin, float(steps.strike[1])), (float(turn_ends), float(seated))]
     return Performance(
         "timed up and go",
@@ -232,7 +232,11 @@ def _walk_between_chairs(
     chair: tuple[float, float, float],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Angles of a timed up and go, [T, 40] degrees; `chair` is begin, first lift and seated time."""
+    """Angles of a timed up and go, [T, 40] degrees.
+
+    Args:
+        chair: times at which the rise begins, the first foot lifts, and the person is seated again.
+    """
     begin, first, seated = chair
     strike = steps.strike
     leave = np.array([strike[path.out - 1], strike[-path.last_turn - 1]])
@@ -257,11 +261,11 @@ def _walk_between_chairs(
         [(float(strike[-1]) + 0.1, seated)],
     )
     q = still + np.clip(amount, 0, 1)[:, None] * (moving - still)
-    return turned_deg(q, heading)
+    return rotate_heading_deg(q, heading)
 
 
 def _shrink_about(q: np.ndarray, amplitude: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Scale the legs' movement over time about the means of the frames `inside`."""
+    """Scale the movement of the legs by an amplitude per frame, about the means of the frames `inside`."""
     columns = [INDEX[f"{name}_{side}"] for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"]
     mean = q[inside][:, columns].mean(axis=0)
     q[:, columns] = mean + amplitude[:, None] * (q[:, columns] - mean)

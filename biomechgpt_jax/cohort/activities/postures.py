@@ -1,4 +1,4 @@
-"""Still postures and smooth random movement: standing, sitting, squatting, sway and tremor. Degrees."""
+"""Still postures and smooth random movement: standing, sitting, squatting, sway and tremor. Angles in degrees."""
 
 from functools import lru_cache
 
@@ -20,7 +20,7 @@ def _pose(style: Style, values: dict[str, float]) -> np.ndarray:
     return q[0]
 
 
-def _arms_at_rest(q: np.ndarray, style: Style) -> np.ndarray:
+def _add_resting_arms(q: np.ndarray, style: Style) -> np.ndarray:
     for side, arm in (("r", style.arm_right), ("l", style.arm_left)):
         q[INDEX[f"elbow_flex_{side}"]] += arm.elbow
         q[INDEX[f"arm_add_{side}"]] += arm.shoulder_adduction
@@ -28,8 +28,8 @@ def _arms_at_rest(q: np.ndarray, style: Style) -> np.ndarray:
     return q
 
 
-def _feet_flat(q: np.ndarray) -> np.ndarray:
-    """Ankles turned so that both soles are level, whatever the posture of the legs above them."""
+def _level_feet(q: np.ndarray) -> np.ndarray:
+    """Rotate the ankles so that both soles are level, whatever the posture of the legs above them; in place."""
     for side in "rl":
         above = q[INDEX["pelvis_tilt"]] + q[INDEX[f"hip_flexion_{side}"]] - q[INDEX[f"knee_angle_{side}"]]
         q[INDEX[f"ankle_angle_{side}"]] = -above
@@ -37,7 +37,7 @@ def _feet_flat(q: np.ndarray) -> np.ndarray:
 
 
 def standing(style: Style) -> np.ndarray:
-    """Quiet standing, [40] degrees: part of the stance-phase changes of the legs remains."""
+    """Quiet standing, [40] degrees; it keeps part of the style's stance-phase changes of the legs."""
     q = _pose(
         style,
         {
@@ -57,7 +57,7 @@ def standing(style: Style) -> np.ndarray:
         q[INDEX[f"hip_flexion_{side}"]] += 0.7 * leg.hip_flexion
         q[INDEX[f"hip_rotation_{side}"]] += 0.7 * leg.hip_rotation
         q[INDEX[f"ankle_angle_{side}"]] += 0.5 * leg.ankle_offset
-    return _arms_at_rest(_feet_flat(q), style)
+    return _add_resting_arms(_level_feet(q), style)
 
 
 def sitting(style: Style, crossed_arms: bool) -> np.ndarray:
@@ -77,12 +77,12 @@ def sitting(style: Style, crossed_arms: bool) -> np.ndarray:
             "hip_adduction": -4.0,
         },
     )
-    q = _feet_flat(q)
+    q = _level_feet(q)
     return cross_arms(q) if crossed_arms else q
 
 
 def cross_arms(q: np.ndarray) -> np.ndarray:
-    """Arms folded over the chest, as in the chair-rise test (elbows 110-130 degrees)."""
+    """Fold the arms over the chest, as in the chair-rise test (elbows 110-130 degrees)."""
     q = q.copy()
     for side in "rl":
         q[INDEX[f"arm_flex_{side}"]] = 28.0
@@ -93,7 +93,7 @@ def cross_arms(q: np.ndarray) -> np.ndarray:
 
 
 def squatting(style: Style) -> np.ndarray:
-    """Bottom of a squat (hip 110, knee 99, ankle 30, pelvis -36 degrees in a healthy adult), [40] degrees."""
+    """Lowest point of a squat (hip 110, knee 99, ankle 30, pelvis -36 degrees in a healthy adult), [40] degrees."""
     q = standing(style)
     depth = style.squat_depth
     change = {
@@ -113,7 +113,7 @@ def squatting(style: Style) -> np.ndarray:
 
 
 def lean_of_rising() -> np.ndarray:
-    """Change at the middle of rising or sitting down: pelvis and trunk lean forward, [40] degrees."""
+    """Change of posture half way through rising or sitting down: pelvis and trunk lean forward, [40] degrees."""
     q = np.zeros(COORDINATE_COUNT)
     q[INDEX["pelvis_tilt"]] = -38.0
     q[INDEX["lumbar_extension"]] = -11.0
@@ -161,7 +161,7 @@ _SWAY_DEG = {
 
 
 def add_sway(q: np.ndarray, style: Style, rate_hz: float, scale: float, rng: np.random.Generator) -> None:
-    """Postural sway between 0.2 and 1.5 Hz and, where the style has it, tremor of the arms; in place."""
+    """Add postural sway between 0.2 and 1.5 Hz and, where the style has it, tremor of the arms; in place."""
     columns = [INDEX[name] for name in _SWAY_DEG]
     sway = noise(len(q), rate_hz, 0.2, 1.5, len(columns), rng)
     q[:, columns] += sway * np.array(list(_SWAY_DEG.values())) * style.sway * scale

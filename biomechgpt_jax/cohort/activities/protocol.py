@@ -1,4 +1,4 @@
-"""What a participant performs, in which order."""
+"""The protocol: which activities a participant performs, in which order."""
 
 import difflib
 from collections.abc import Callable
@@ -7,7 +7,14 @@ import numpy as np
 
 from biomechgpt_jax.cohort.activities.arms import box_and_block, finger_to_nose, functional_reach
 from biomechgpt_jax.cohort.activities.balance import single_leg_stance, tandem_stance
-from biomechgpt_jax.cohort.activities.locomotion import backward, curved, tandem, timed_up_and_go, treadmill, walk
+from biomechgpt_jax.cohort.activities.locomotion import (
+    timed_up_and_go,
+    walk,
+    walk_backward,
+    walk_curved,
+    walk_heel_to_toe,
+    walk_on_treadmill,
+)
 from biomechgpt_jax.cohort.activities.squares import four_square_step
 from biomechgpt_jax.cohort.activities.stairs import stairs
 from biomechgpt_jax.cohort.activities.standing import balance, heel_raise, squat
@@ -19,15 +26,15 @@ from biomechgpt_jax.errors import InputError
 
 Build = Callable[[Participant, Style, np.random.Generator], Performance]
 
-# What every participant performs, in this order, until the cohort is long enough. A trial's randomness hangs on its
-# key, so that the order and the other activities change nothing in it.
+# What every participant performs, in this order, until the cohort is long enough. A trial's randomness depends on its
+# key, so neither the order nor the other activities affect it.
 PROTOCOL: tuple[tuple[str, Build], ...] = (
     ("walk_free", lambda p, s, r: walk(p, s, r, "free")),
     ("tug", timed_up_and_go),
     ("chair_rise", chair_rise),
     ("balance_open", lambda p, s, r: balance(p, s, r, "open")),
     ("squat", squat),
-    ("tandem", tandem),
+    ("tandem", walk_heel_to_toe),
     ("walk_slow", lambda p, s, r: walk(p, s, r, "slow")),
     ("walk_fast", lambda p, s, r: walk(p, s, r, "fast")),
     ("balance_closed", lambda p, s, r: balance(p, s, r, "closed")),
@@ -39,9 +46,9 @@ PROTOCOL: tuple[tuple[str, Build], ...] = (
     ("finger_to_nose", finger_to_nose),
     ("box_and_block", box_and_block),
     ("walk_dual_task", lambda p, s, r: walk(p, s, r, "dual task")),
-    ("walk_curved", curved),
-    ("walk_treadmill", treadmill),
-    ("backward", backward),
+    ("walk_curved", walk_curved),
+    ("walk_treadmill", walk_on_treadmill),
+    ("backward", walk_backward),
     ("stairs_up", lambda p, s, r: stairs(p, s, r, True)),
     ("stairs_down", lambda p, s, r: stairs(p, s, r, False)),
     ("four_square", four_square_step),
@@ -49,11 +56,11 @@ PROTOCOL: tuple[tuple[str, Build], ...] = (
 WITH_DEVICE = frozenset({"walk_free", "walk_slow", "walk_fast", "walk_dual_task", "walk_curved", "tug"})
 
 
-def selected(keys: tuple[str, ...]) -> tuple[tuple[str, Build], ...]:
-    """The protocol, or the named part of it in the protocol's order.
+def select(keys: tuple[str, ...]) -> tuple[tuple[str, Build], ...]:
+    """The whole protocol, or the named part of it in the protocol's order.
 
     Args:
-        keys: of `PROTOCOL`; empty for all of it.
+        keys: keys of `PROTOCOL`; empty selects all of it.
 
     Raises:
         InputError: a key is not in the protocol.

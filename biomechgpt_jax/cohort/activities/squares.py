@@ -1,4 +1,4 @@
-"""The four square step test: over low canes forward, to the right, backward, to the left, and the same way back."""
+"""The four square step test: step over low canes forward, right, backward and left, then the same way back."""
 
 import numpy as np
 
@@ -11,17 +11,17 @@ from biomechgpt_jax.cohort.footing.performance import RATE_HZ, Performance, cloc
 from biomechgpt_jax.cohort.people.participants import Participant
 from biomechgpt_jax.cohort.people.styles import Style
 
-# Squares in the order in which they are visited after the first, as (forward, right).
+# Squares as (forward, right) in the order in which they are visited after the first.
 _ROUND = ((1, 0), (1, 1), (0, 1), (0, 0), (0, 1), (1, 1), (1, 0), (0, 0))
-# From the middle of one square to the next [memory], and the height of the canes with what people allow for them.
+# Distance between the middles of two squares [memory], and the height at which people clear the canes.
 _SQUARE_M, _CLEARANCE_M = 0.60, 0.11
-# Seconds of one of the sixteen steps of a healthy adult [memory: 8 to 10 s for the test], at this walking speed.
+# Seconds per step (there are sixteen) of a healthy adult [memory: 8 to 10 s for the test] with this walking speed.
 _STEP_S, _AT_M_S = 0.53, 1.35
 _HALF_WIDTH_M = 0.09
 
 
 def four_square_step(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Eight cross-overs as fast as is safe, facing forward throughout; unsteady people settle their feet again."""
+    """Cross eight times as fast as is safe, facing forward throughout; unsteady people reposition a foot."""
     hurry = float(np.exp(0.08 * rng.normal() - 0.05 * person.fitness))
     step_s = _STEP_S * (_AT_M_S / person.free_speed) ** 0.9 * (1 + 0.35 * person.severity) * hurry
     step_s = float(np.clip(step_s, 0.34, 2.0))
@@ -53,13 +53,13 @@ def four_square_step(person: Participant, style: Style, rng: np.random.Generator
     for side in "rl":
         pose[:, INDEX[f"arm_add_{side}"]] -= 6.0 + min(18.0, 6.0 * max(0.0, style.sway - 1))
         pose[:, INDEX[f"elbow_flex_{side}"]] += 12.0
-    pose[:, INDEX["neck_extension"]] -= 14.0  # the canes are watched
+    pose[:, INDEX["neck_extension"]] -= 14.0  # looking down at the canes
     pose[:, INDEX["lumbar_extension"]] -= 4.0
     postures.add_sway(pose, style, RATE_HZ, 1.2, rng)
     movement, bout = footfalls.movement(person, time, pose, start, steps, Swing(_CLEARANCE_M, pitch_deg=6.0))
-    # The watch runs from the first foot down in the second square to the last one down in the first.
+    # The clock runs from the first foot strike in the second square to the last foot strike in the first.
     first, last = steps[0].strike, steps[-1].strike
     scores = {"four_square_step_time": Score(last - first, first, last)}
-    # A half of the round shows every direction.
+    # Either half of the round contains every direction.
     middle = 0.5 * (begin + last)
     return Performance("four square step", movement, bout, [(begin, middle), (middle, last), (begin, last)], scores)

@@ -1,4 +1,4 @@
-"""Stairs, up and down: step over step, or one foot after the other onto every tread."""
+"""Stairs, up and down: one foot per tread, or both feet onto every tread."""
 
 import numpy as np
 
@@ -11,17 +11,17 @@ from biomechgpt_jax.cohort.footing.performance import RATE_HZ, Performance, cloc
 from biomechgpt_jax.cohort.people.participants import Participant
 from biomechgpt_jax.cohort.people.styles import Style
 
-# A usual staircase [memory].
+# Dimensions of an ordinary staircase [memory].
 RISE_M, RUN_M = 0.17, 0.29
-# Seconds of a step of a healthy adult who walks at this speed; others in proportion [memory].
+# Seconds per step of a healthy adult who walks at this speed; other people's scale with their speed [memory].
 _STEP_S, _AT_M_S = 0.60, 1.35
-# Who is affected more than this, or sways more, takes the handrail or every tread twice.
+# Severity beyond which a person puts both feet on every tread, and severity or sway beyond which they hold a handrail.
 _TREAD_BY_TREAD, _HANDRAIL, _UNSTEADY = 0.6, 0.45, 1.8
 _HALF_WIDTH_M = 0.085
 
 
 def stairs(person: Participant, style: Style, rng: np.random.Generator, up: bool) -> Performance:
-    """Four to six treads, up or down, with a quiet moment at both ends."""
+    """Climb or descend four to six treads, with a quiet moment at both ends."""
     treads = int(rng.integers(4, 7))
     step_s = _STEP_S * (_AT_M_S / person.free_speed) ** 0.8 * float(np.exp(0.06 * rng.normal()))
     step_s = float(np.clip(step_s, 0.45, 2.2))
@@ -48,13 +48,13 @@ def stairs(person: Participant, style: Style, rng: np.random.Generator, up: bool
     swing = Swing(clearance_m=0.07 if up else 0.05, pitch_deg=4.0 if up else -14.0)
     pose = _pose(person, style, time, steps, up, side, rng)
     movement, bout = footfalls.movement(person, time, pose, (place(0, RIGHT), place(0, LEFT)), steps, swing)
-    # Two steps tell stairs from anything else.
+    # Two steps are enough to distinguish stairs from every other activity.
     defining = [(a.lift, b.strike) for a, b in zip(steps[:-1], steps[1:], strict=True)]
     return Performance("stair ascent" if up else "stair descent", movement, bout, defining)
 
 
 def _leading_foot(person: Participant, up: bool, rng: np.random.Generator) -> int:
-    """The better leg goes up first and the worse one down."""
+    """Choose the leading foot: the better leg goes up first, the worse one goes down first."""
     worse = {"right": RIGHT, "left": LEFT}.get(person.side)
     if worse is None:
         return int(rng.integers(2))
@@ -62,11 +62,11 @@ def _leading_foot(person: Participant, up: bool, rng: np.random.Generator) -> in
 
 
 def _order(treads: int, lead: int, both: bool) -> list[tuple[int, int]]:
-    """(tread, foot) of every step; the last brings both feet to the last tread."""
+    """(tread, foot) of every step; after the last step both feet are on the last tread."""
     if both:
         return [(tread, foot) for tread in range(1, treads + 1) for foot in (lead, 1 - lead)]
-    found = [(tread, (lead + tread - 1) % 2) for tread in range(1, treads + 1)]
-    return [*found, (treads, 1 - found[-1][1])]
+    alternating = [(tread, (lead + tread - 1) % 2) for tread in range(1, treads + 1)]
+    return [*alternating, (treads, 1 - alternating[-1][1])]
 
 
 def _pose(
@@ -78,7 +78,7 @@ def _pose(
     side: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Trunk and arms in degrees, [T, 40]: a lean into the stairs, arms that swing or hold a rail."""
+    """Trunk and arms in degrees, [T, 40]: the trunk leans into the stairs, the arms swing or hold a rail."""
     q = np.tile(postures.standing(style), (len(time), 1))
     begin, end = steps[0].lift, steps[-1].strike
     under_way = np.clip(np.minimum(time - begin, end - time) / 0.4, 0.0, 1.0)
@@ -89,9 +89,9 @@ def _pose(
     strikes = np.array([begin, *(step.strike for step in steps)])
     swung = np.array([0.0, *(1.0 if step.foot == RIGHT else -1.0 for step in steps)])
     forward = np.interp(time, strikes, swung)  # of the right leg
-    holds = person.severity > _HANDRAIL or style.sway > _UNSTEADY
+    holds_rail = person.severity > _HANDRAIL or style.sway > _UNSTEADY
     for name, sign in (("r", -1.0), ("l", 1.0)):
-        if holds and sign == -side:
+        if holds_rail and sign == -side:
             q[:, INDEX[f"arm_flex_{name}"]] += under_way * (48.0 + 4.0 * forward)
             q[:, INDEX[f"arm_add_{name}"]] -= 12.0 * under_way
             q[:, INDEX[f"elbow_flex_{name}"]] += 22.0 * under_way

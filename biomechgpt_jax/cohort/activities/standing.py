@@ -6,25 +6,25 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.cohort.activities import postures
-from biomechgpt_jax.cohort.activities.transfers import between
+from biomechgpt_jax.cohort.activities.transfers import interpolate
 from biomechgpt_jax.cohort.footing.performance import RATE_HZ, Performance, clock, movement_of
 from biomechgpt_jax.cohort.footing.schedule import HEEL, smooth_step, standing_contact
 from biomechgpt_jax.cohort.people.participants import Participant
 from biomechgpt_jax.cohort.people.styles import Style
 
-# Sway with closed eyes over that with open eyes in quiet standing [memory: 1.5-2].
+# Ratio of sway with closed eyes to sway with open eyes in quiet standing [memory: 1.5-2].
 _CLOSED_EYES = (1.5, 2.0)
 
 
 def balance(
     person: Participant, style: Style, rng: np.random.Generator, eyes: Literal["open", "closed"]
 ) -> Performance:
-    """Standing still, eyes open or closed."""
+    """Stand still, with eyes open or closed."""
     scale = style.closed_eyes * float(rng.uniform(*_CLOSED_EYES)) if eyes == "closed" else 1.0
     time = clock(float(rng.uniform(6, 12)))
     q = np.tile(postures.standing(style), (len(time), 1))
     postures.add_sway(q, style, RATE_HZ, scale, rng)
-    # Any three seconds of quiet standing show what it is.
+    # Any three seconds identify quiet standing.
     edges = np.arange(0.0, time[-1] - 3.0, 1.0)
     return Performance(
         "standing balance",
@@ -35,7 +35,7 @@ def balance(
 
 
 def squat(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Three to five squats."""
+    """Squat three to five times."""
     low, high = postures.squatting(style), postures.standing(style)
     at, depth_at, defining = float(rng.uniform(0.4, 1.5)), [], []
     for _ in range(int(rng.integers(3, 6))):
@@ -47,13 +47,13 @@ def squat(person: Participant, style: Style, rng: np.random.Generator) -> Perfor
     depth = np.zeros(len(time))
     for start, middle, end, scale in depth_at:
         depth += scale * (smooth_step(time, start, middle) - smooth_step(time, middle, end))
-    q = between(depth, high, low)
+    q = interpolate(depth, high, low)
     postures.add_sway(q, style, RATE_HZ, 0.7, rng)
     return Performance("squat", movement_of(q, standing_contact(len(q)), person), None, defining)
 
 
 def heel_raise(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Four to ten rises onto the balls of both feet: ankles to -20 to -30, toes 30 to 45 degrees."""
+    """Rise onto the balls of both feet four to ten times: ankles at -20 to -30, toes at 30 to 45 degrees."""
     share = 1 - 0.6 * person.severity
     height = rng.uniform(18, 26) * share
     at, raised, defining = float(rng.uniform(0.5, 1.5)), [], []
@@ -72,7 +72,7 @@ def heel_raise(person: Participant, style: Style, rng: np.random.Generator) -> P
     for side in "rl":
         q[:, INDEX[f"ankle_angle_{side}"]] -= rise
         q[:, INDEX[f"mtp_angle_{side}"]] += 1.35 * rise
-    # The body goes forward over the balls of the feet.
+    # The body moves forward over the balls of the feet.
     q[:, INDEX["pelvis_tilt"]] -= 0.06 * rise
     q[:, INDEX["lumbar_extension"]] += 0.06 * rise
     postures.add_sway(q, style, RATE_HZ, 0.9, rng)

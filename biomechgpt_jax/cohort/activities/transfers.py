@@ -11,7 +11,8 @@ from biomechgpt_jax.cohort.people.participants import Participant
 from biomechgpt_jax.cohort.people.styles import Style
 
 
-def between(share: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def interpolate(share: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Poses between two poses [40], `low` where the share is 0 and `high` where it is 1, [T, 40]."""
     return low + share[:, None] * (high - low)
 
 
@@ -22,17 +23,17 @@ def rise_and_sit(
     up: list[tuple[float, float]],
     down: list[tuple[float, float]],
 ) -> np.ndarray:
-    """Angles of rising in each interval `up` and sitting in each interval `down`, [T, 40] degrees."""
+    """Angles of rising in each interval of `up` and sitting down in each interval of `down`, [T, 40] degrees."""
     standing = np.zeros(len(time))
     lean = np.zeros(len(time))
     for begin, end in up:
-        # Extension of the legs begins after the trunk has started to lean.
+        # The legs start to extend after the trunk has started to lean.
         standing += smooth_step(time, begin + 0.25 * (end - begin), end)
         lean += _hump(time, begin, end)
     for begin, end in down:
         standing -= smooth_step(time, begin, end - 0.2 * (end - begin))
         lean += _hump(time, begin, end)
-    return between(standing, seat, stand) + lean[:, None] * postures.lean_of_rising()
+    return interpolate(standing, seat, stand) + lean[:, None] * postures.lean_of_rising()
 
 
 def _hump(time: np.ndarray, begin: float, end: float) -> np.ndarray:
@@ -41,7 +42,7 @@ def _hump(time: np.ndarray, begin: float, end: float) -> np.ndarray:
 
 
 def chair_rise(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Five times sit to stand, arms crossed where the participant can."""
+    """Rise from a chair five times, arms crossed if the participant can."""
     crossed = bool(rng.random() > 0.6 * person.severity)
     seat = postures.sitting(style, crossed)
     stand = postures.cross_arms(postures.standing(style)) if crossed else postures.standing(style)
@@ -59,7 +60,7 @@ def chair_rise(person: Participant, style: Style, rng: np.random.Generator) -> P
             down.append((at, at + sit))
             at += sit + 0.06 * tiring
     start, end = up[0][0], up[-1][1]
-    # The test ends standing; the person then sits down.
+    # The test ends with the person standing, who then sits down.
     last = (end + 0.5 + rng.random(), end + 1.5 + rng.random() + style.rise_s)
     time = clock(last[1] + float(quiet[1]))
     q = rise_and_sit(time, seat, stand, up, [*down, last])
@@ -75,7 +76,7 @@ def chair_rise(person: Participant, style: Style, rng: np.random.Generator) -> P
 
 
 def sit_to_stand(person: Participant, style: Style, rng: np.random.Generator) -> Performance:
-    """Rise once from a chair at one's own pace and stay standing; arms free, pushing where legs are weak."""
+    """Rise once from a chair at one's own pace and stay standing; the arms are free and push if the legs are weak."""
     pushes = bool(rng.random() < 0.15 + 0.7 * person.severity)
     seat, stand = postures.sitting(style, False), postures.standing(style)
     begin = float(rng.uniform(0.8, 3.0))
@@ -83,7 +84,7 @@ def sit_to_stand(person: Participant, style: Style, rng: np.random.Generator) ->
     time = clock(begin + rise + float(rng.uniform(1.5, 4.0)))
     q = rise_and_sit(time, seat, stand, [(begin, begin + rise)], [])
     if pushes:
-        # Hands on the arm rests: shoulders back and elbows straightening through the first half.
+        # Hands on the armrests: the shoulders extend and the elbows straighten through the first half.
         push = _hump(time, begin - 0.3, begin + 0.8 * rise)
         for side in "rl":
             q[:, INDEX[f"arm_flex_{side}"]] -= 45 * push

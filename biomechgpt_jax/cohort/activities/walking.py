@@ -13,20 +13,20 @@ from biomechgpt_jax.cohort.people.participants import Participant
 from biomechgpt_jax.cohort.people.personal import Person
 from biomechgpt_jax.cohort.people.styles import ArmStyle, LegStyle, Style
 
-# Offset between the pelvic plane of the norm curves and the OpenSim pelvis (one subject), degrees.
+# Offset in degrees between the pelvic plane of the norm curves and the OpenSim pelvis (one subject).
 PELVIC_PLANE_DEG = 7.5
-# Added to the norm, which with this body's hips would make steps 3 cm too wide for an adult.
+# Added to the norm: with the hips of this body model, the norm alone would make steps 3 cm too wide for an adult.
 HIP_ADDUCTION_DEG = 0.8
 
-# The trunk before the pelvis while walking, degrees (OpenCap walking1: 6).
+# Forward lean of the trunk on the pelvis while walking, degrees (OpenCap walking1: 6).
 LEANING_DEG = 5.0
-# Anchoring smooths the pelvis' path and so lowers its peaks by some millimetres: legs are drawn as much straighter.
+# Anchoring smooths the pelvis' path, which lowers its peaks by some millimetres; the legs are straightened to match.
 SETTLING_DEG = 2.5
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a bout is meant to be. The measured speed follows from the joint angles."""
+    """Intended pace of a bout; the measured speed follows from the joint angles."""
 
     normalised: float
     amplitude: float
@@ -40,7 +40,7 @@ def _stance_share(speed: float) -> float:
 
 
 def pace(person: Participant, style: Style, speed: float) -> Pace:
-    """How to walk at a speed in m/s: cadence from a constant walk ratio, changed by the style.
+    """The pace for walking at a speed in m/s: cadence from a constant walk ratio, modified by the style.
 
     The walk ratio is 0.0064 m per step/min, scaled to leg length. A style that shortens the step at a given speed
     setting gets a higher setting and cadence, so that the intended speed is reached with shorter, quicker steps.
@@ -49,11 +49,11 @@ def pace(person: Participant, style: Style, speed: float) -> Pace:
     plain = np.sqrt(60.0 * speed / ratio)
     usual = float(plain * style.cadence)
     setting, cadence = speed, float(np.clip(usual, 42, 160))
-    # Of a body without a style, whose anchored steps make it 3 % faster than intended.
+    # Speed of a body without a style, which anchoring makes 3 % faster than intended.
     aim = 0.97 * step_length(person, Style(), speed) * plain
     for _ in range(2):
         missing = aim / (step_length(person, style, setting) * cadence)
-        # Half by quicker and half by longer steps, within what a person can change.
+        # Make up half by quicker and half by longer steps, within what a person can change.
         setting = float(np.clip(setting * missing, 0.7 * speed, 1.8 * speed))
         cadence = float(np.clip(cadence * np.sqrt(missing), 42, min(160, 1.25 * usual)))
     share = _stance_share(speed) + style.stance_share
@@ -96,7 +96,7 @@ def _leg_angles(style: LegStyle, speed: float, phase: np.ndarray) -> dict[str, n
 def _arm_angles(style: ArmStyle, speed: float, phase: np.ndarray) -> dict[str, np.ndarray]:
     phase = phase + (0.5 if style.in_phase_with_other_leg else 0.0)
     swing = style.swing * (6.0 + 24.0 * min(speed, 0.6))
-    forward = -np.cos(2 * np.pi * phase)  # behind at ipsilateral strike
+    forward = -np.cos(2 * np.pi * phase)  # the arm is behind at ipsilateral foot strike
     return {
         "arm_flex": swing * forward + style.shoulder_flexion - 2.0,
         "arm_add": np.full_like(phase, -6.0) + style.shoulder_adduction,
@@ -109,7 +109,7 @@ def _arm_angles(style: ArmStyle, speed: float, phase: np.ndarray) -> dict[str, n
 
 
 def angles(style: Style, speed: float, phase: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Angles of steady walking in degrees, [T, 40]; root translation and heading zero.
+    """Angles of steady walking in degrees, [T, 40]; root translation and heading are zero.
 
     Args:
         speed: normalised speed.
@@ -138,7 +138,7 @@ def angles(style: Style, speed: float, phase: tuple[np.ndarray, np.ndarray]) -> 
     q[:, INDEX["neck_rotation"]] = -0.6 * q[:, INDEX["lumbar_rotation"]]
     add_posture(q, style)
     _add_pattern(q, style, phase)
-    # Width: each hip abducts by half of it over the leg's length.
+    # Step width: each hip abducts by the angle of half the width over the leg's length.
     abduction = np.degrees(0.5 * style.width_m / 0.9)
     q[:, [INDEX["hip_adduction_r"], INDEX["hip_adduction_l"]]] -= abduction
     return q
@@ -154,7 +154,7 @@ def add_posture(q: np.ndarray, style: Style) -> None:
 
 
 def _add_pattern(q: np.ndarray, style: Style, phase: tuple[np.ndarray, np.ndarray]) -> None:
-    """Add what is the person's own in walking alone to angles in degrees, in place."""
+    """Add the person's own pattern that shows only in walking to angles in degrees, in place."""
     person: Person = style.person
     scale = {"ankle_angle_r": min(1.0, style.right.push_off), "ankle_angle_l": min(1.0, style.left.push_off)}
     for name, value in person.gait.items():
@@ -162,7 +162,7 @@ def _add_pattern(q: np.ndarray, style: Style, phase: tuple[np.ndarray, np.ndarra
     for name, (cosine, sine) in person.cycle.items():
         angle = 2 * np.pi * phase[LEFT if name.endswith("_l") else RIGHT]
         q[:, INDEX[name]] += scale.get(name, 1.0) * (cosine * np.cos(angle) + sine * np.sin(angle))
-    # A pelvis turned against the direction of walking: each leg turns back by as much, about the vertical.
+    # The pelvis is turned relative to the direction of walking; each leg turns back as much about the vertical.
     q[:, INDEX["pelvis_rotation"]] += person.yaw
     for side, sign in (("r", 1.0), ("l", -1.0)):
         forward = np.sin(np.radians(q[:, INDEX[f"hip_flexion_{side}"]]))
@@ -171,7 +171,7 @@ def _add_pattern(q: np.ndarray, style: Style, phase: tuple[np.ndarray, np.ndarra
 
 
 def step_length(person: Participant, style: Style, speed: float) -> float:
-    """Step length in metres that the angles imply, from the sagittal plane at foot strike."""
+    """Step length in metres that the angles imply in the sagittal plane at foot strike."""
     n = person.normalised(speed)
     q = np.radians(angles(style, n, (np.array([0.0, 0.5]), np.array([0.5, 0.0]))))
 
@@ -187,7 +187,7 @@ def step_length(person: Participant, style: Style, speed: float) -> float:
 def modulate(
     q: np.ndarray, steps: Bout, time: np.ndarray, amplitude_cv: float, lateral_cv: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Step-to-step variability: smooth changes of amplitude and of hip adduction (foot placement)."""
+    """Add step-to-step variability: smooth changes of amplitude and of hip adduction (foot placement)."""
     knots = np.concatenate([[time[0] - 5], steps.strike, [time[-1] + 5]])
     scale = np.interp(time, knots, np.exp(rng.normal(0, amplitude_cv, len(knots))))
     legs = [INDEX[f"{name}_{side}"] for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"]

@@ -1,1 +1,1 @@
-"""How each etiology changes a movement, by published recipes."""
+"""How each etiology changes movement, following published findings."""

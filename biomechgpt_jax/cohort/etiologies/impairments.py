@@ -1,7 +1,7 @@
 """How an etiology, its severity and a device change a participant's movement.
 
-Directions of change follow the literature named beside each recipe; where no source is named the size is from memory.
-Everything scales with severity, so that at severity 0 nobody differs; only a prosthesis shows whatever the severity.
+Directions of change follow the literature named beside each recipe; where no source is named, sizes are from memory.
+Everything scales with severity, so that nobody differs at severity 0; only a prosthesis shows at any severity.
 """
 
 from collections.abc import Callable
@@ -34,20 +34,20 @@ _RECIPES: dict[str, Callable[[Style, float, str, np.random.Generator], Style]] =
 }
 
 
-def _with_device(style: Style, device: str, side: str) -> Style:
+def _add_device(style: Style, device: str, side: str) -> Style:
     if device == "cane":
-        # Held opposite the affected leg, planted with it.
+        # The cane is held on the side opposite the affected leg and planted together with that leg.
         cane = ArmStyle(swing=0.35, shoulder_flexion=6, elbow=0, in_phase_with_other_leg=True)
         if side == "right":
             return replace(style, arm_left=cane, trunk_bend=style.trunk_bend - 2)
         return replace(style, arm_right=cane, trunk_bend=style.trunk_bend + 2)
     if device == "crutches":
-        # Four-point: each crutch goes with the opposite leg, arms nearly straight and slightly abducted.
+        # Four-point gait: each crutch moves with the opposite leg, the arms nearly straight and slightly abducted.
         crutch = ArmStyle(0.55, shoulder_flexion=8, shoulder_adduction=-12, elbow=4, in_phase_with_other_leg=True)
         bent = style.trunk_flexion + 6
         return replace(style, arm_right=crutch, arm_left=crutch, trunk_flexion=bent, amplitude=style.amplitude * 0.9)
     if device == "ankle-foot orthosis":
-        # Holds the dropped foot near neutral and takes away push-off.
+        # The orthosis holds the dropped foot near neutral and removes most of the push-off.
         worn = "right" if side in ("right", "both") else "left"
         leg = style.right if worn == "right" else style.left
         braced = replace(leg, ankle_swing=max(leg.ankle_swing, -2.0), push_off=min(leg.push_off, 0.45))
@@ -71,8 +71,8 @@ def _with_device(style: Style, device: str, side: str) -> Style:
 def style_of(person: Participant, rng: np.random.Generator) -> tuple[Style, Style]:
     """The participant's style without and with the device (used while walking)."""
     old = max(0.0, (person.age - 65) / 25)
-    # Healthy sit-to-stand about 1.6 s a cycle, 26 % apart from person to person and hardly tied to walking speed
-    # (timed tests in 51 people); slower with age.
+    # A healthy sit-to-stand takes about 1.6 s per cycle, varies by 26 % between people and hardly depends on walking
+    # speed (timed tests in 51 people); it slows with age.
     rise = 0.75 * float(np.exp(-0.02 * person.fitness - 0.22 * person.effort + 0.08 * rng.normal())) * (1 + 0.35 * old)
     style = Style(
         trunk_flexion=6 * old * rng.random(),
@@ -88,5 +88,5 @@ def style_of(person: Participant, rng: np.random.Generator) -> tuple[Style, Styl
     )
     if person.etiology in _RECIPES:
         style = _RECIPES[person.etiology](style, person.severity, person.side, rng)
-    shown = person.device if person.device_shows else "none"
-    return style, _with_device(style, shown, person.side)
+    visible_device = person.device if person.device_shows else "none"
+    return style, _add_device(style, visible_device, person.side)

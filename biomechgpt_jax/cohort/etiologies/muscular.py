@@ -1,4 +1,4 @@
-"""Etiologies of muscle and age: how severity changes movement. Sizes without a source: [memory]."""
+"""Etiologies of muscle and age: how severity changes movement. Sizes without a named source are from [memory]."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from biomechgpt_jax.cohort.people.styles import ArmStyle, LegStyle, Style
 
 
 def frailty(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Slower and shorter steps, more double support, trunk flexed by 5-10 degrees [memory].
+    # Slower and shorter steps, more double support, a trunk flexed by 5-10 degrees [memory].
     leg = LegStyle(hip_range=1 - 0.12 * s, knee_swing=-6 * s, push_off=1 - 0.3 * s, stance_share=0.025 * s)
     arm = ArmStyle(swing=1 - 0.35 * s)
     return replace(
@@ -31,7 +31,7 @@ def frailty(style: Style, s: float, side: str, rng: np.random.Generator) -> Styl
 
 
 def facioscapulohumeral_dystrophy(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Foot drop, weak hips and trunk, lumbar lordosis, slow rise from a chair (timed tests of 35 visits); arms hang.
+    # Foot drop, weak hips and trunk, lumbar lordosis, slow rise from a chair (timed tests of 35 visits); hanging arms.
     drop = rng.uniform(0.3, 1.0)
     leg = LegStyle(
         ankle_swing=-14 * drop * s,
@@ -59,7 +59,7 @@ def facioscapulohumeral_dystrophy(style: Style, s: float, side: str, rng: np.ran
 
 
 def myotonic_dystrophy(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Weak ankles first, then neck; slow (timed tests of 76 visits).
+    # The ankles weaken first, then the neck; all movement is slow (timed tests of 76 visits).
     leg = LegStyle(
         ankle_swing=-rng.uniform(2, 10) * s,
         push_off=1 - 0.5 * s,

@@ -1,4 +1,7 @@
-"""Etiologies of brain, cord, nerves and balance: how severity changes movement. Sizes without a source: [memory]."""
+"""Etiologies of brain, cord, nerves and balance: how severity changes movement.
+
+Sizes without a named source are from [memory].
+"""
 
 from dataclasses import replace
 
@@ -84,7 +87,7 @@ def parkinson(style: Style, s: float, side: str, rng: np.random.Generator) -> St
 
 
 def ataxia(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Wide base, slow and highly variable steps, nearly normal range (Buckley meta-analysis); tandem fails
+    # Wide base, slow and highly variable steps, nearly normal range (Buckley meta-analysis); tandem gait fails
     # (Stolze 2002).
     leg = LegStyle(stance_share=0.025 * s, hip_rotation=-6 * s, knee_stance=2 * s)
     arm = ArmStyle(swing=1 - 0.2 * s, shoulder_adduction=-12 * s, elbow=8 * s)
@@ -110,7 +113,7 @@ def ataxia(style: Style, s: float, side: str, rng: np.random.Generator) -> Style
 
 
 def cerebral_palsy(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Crouch: stance knee 25-70 degrees, hip flexed, internally rotated and adducted (crouch gait files).
+    # Crouch gait: stance knee at 25-70 degrees; hip flexed, internally rotated and adducted (crouch gait files).
     crouch = rng.uniform(20, 40) * s
     leg = LegStyle(
         knee_stance=crouch,
@@ -142,8 +145,8 @@ def cerebral_palsy(style: Style, s: float, side: str, rng: np.random.Generator) 
 
 
 def traumatic_brain_injury(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Knee flexion at contact up (most frequent), trunk moves more, anterior pelvic tilt, reduced knee at toe-off, wider
-    # base (Williams 2009).
+    # More knee flexion at initial contact (most frequent), more trunk movement, anterior pelvic tilt, less knee flexion
+    # at toe-off, wider base (Williams 2009).
     worse = rng.uniform(0.6, 1.0)
     leg = LegStyle(
         knee_stance=rng.uniform(4, 12) * s,
@@ -179,8 +182,8 @@ def traumatic_brain_injury(style: Style, s: float, side: str, rng: np.random.Gen
 
 
 def multiple_sclerosis(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Shorter strides, slower, more double support, a little less cadence, variable steps (Comber 2017); a mix of
-    # spastic, ataxic and foot-drop parts that differs from person to person [memory].
+    # Shorter and slower strides, more double support, slightly lower cadence, variable steps (Comber 2017); a mix of
+    # spastic, ataxic and foot-drop components that differs from person to person [memory].
     spastic, ataxic, drop = rng.dirichlet([1.0, 1.0, 1.0])
     weak = LegStyle(
         knee_swing=-(6 + 18 * spastic) * s,
@@ -216,7 +219,7 @@ def multiple_sclerosis(style: Style, s: float, side: str, rng: np.random.Generat
 
 
 def incomplete_spinal_cord_injury(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Both knees stiff, hips extend less, low clearance, base 0.13-0.29 m (12 people of a public table).
+    # Both knees stiff, less hip extension, low clearance, step width 0.13-0.29 m (12 people of a public table).
     leg = LegStyle(
         knee_swing=-rng.uniform(12, 26) * s,
         knee_stance=rng.uniform(0, 10) * s,
@@ -246,7 +249,7 @@ def incomplete_spinal_cord_injury(style: Style, s: float, side: str, rng: np.ran
 
 
 def peripheral_neuropathy(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Steppage: hip and knee lift the dropped foot; both sides, wide base, shorter steps [memory].
+    # Steppage gait: hip and knee lift the dropped foot; both sides affected, wide base, shorter steps [memory].
     drop = rng.uniform(0.4, 1.0)
     leg = LegStyle(
         hip_swing=12 * drop * s,
@@ -272,7 +275,7 @@ def peripheral_neuropathy(style: Style, s: float, side: str, rng: np.random.Gene
 
 
 def vestibular_disorder(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Slow and wide, head and trunk locked together, veering; fails with closed eyes [memory].
+    # Slow, wide gait with head and trunk locked together, veering; balance fails with closed eyes [memory].
     arm = ArmStyle(swing=1 - 0.3 * s, shoulder_adduction=-6 * s)
     leg = LegStyle(stance_share=0.02 * s)
     return replace(

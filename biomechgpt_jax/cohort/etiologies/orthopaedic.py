@@ -1,4 +1,4 @@
-"""Etiologies of joints and limbs: how severity changes movement. Sizes without a source: [memory]."""
+"""Etiologies of joints and limbs: how severity changes movement. Sizes without a named source are from [memory]."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from biomechgpt_jax.cohort.people.styles import ArmStyle, LegStyle, Style, by_si
 
 
 def transfemoral_amputation(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Longer stance on the intact side (Curtze); stance time and push-off discriminate best (Schmid-Zalaudek 2022).
+    # Longer stance on the intact side (Curtze); stance time and push-off are most distinctive (Schmid-Zalaudek 2022).
     prosthetic = LegStyle(
         knee_loading=1 - 0.95 * min(1.0, 0.4 + s),
         knee_stance=-5 * min(1.0, 0.4 + s),
@@ -65,8 +65,8 @@ def knee_osteoarthritis(style: Style, s: float, side: str, rng: np.random.Genera
 
 
 def transtibial_amputation(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Little knee flexion in stance, ankle range 10-15 degrees without push-off; the intact side stands longer
-    # (Schmid-Zalaudek 2022); step of the prosthesis more lateral (Curtze).
+    # Little knee flexion in stance, ankle range of 10-15 degrees without push-off, longer stance on the intact side
+    # (Schmid-Zalaudek 2022); the prosthesis steps more laterally (Curtze).
     worn = min(1.0, 0.6 + s)
     prosthetic = LegStyle(
         knee_loading=1 - 0.55 * worn,
@@ -98,7 +98,7 @@ def transtibial_amputation(style: Style, s: float, side: str, rng: np.random.Gen
 
 
 def hip_osteoarthritis(style: Style, s: float, side: str, rng: np.random.Generator) -> Style:
-    # Hip range clearly reduced with less extension, trunk over the sore hip (Duchenne), short stance [memory].
+    # Clearly reduced hip range with less extension, trunk lean over the sore hip (Duchenne), short stance [memory].
     sore = LegStyle(
         hip_range=1 - 0.38 * s,
         hip_flexion=rng.uniform(2, 9) * s,

@@ -1,1 +1,1 @@
-"""Where and when feet stand: schedules of contact, and the inverse kinematics that holds feet to the floor."""
+"""Where and when feet are planted: contact schedules, and the inverse kinematics that hold feet to the floor."""

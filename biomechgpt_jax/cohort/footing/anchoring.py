@@ -1,9 +1,9 @@
 """Anchor movement to the floor: the root follows the stance foot, the legs are corrected so that no foot slides.
 
-Joint angles alone say how the body moves relative to its feet. The root is integrated so that the loaded
-contact point stands still; in double support no root path can hold both feet, so a small damped
-least-squares inverse kinematics of each leg (Levenberg-Marquardt with a fixed damping towards the
-uncorrected angles) brings heel and ball to their plants and keeps the swing foot above the floor.
+Joint angles alone describe how the body moves relative to its feet. The root is integrated so that the loaded contact
+point stands still. In double support no root path can hold both feet, so a small damped least-squares inverse
+kinematics of each leg (Levenberg-Marquardt with a fixed damping towards the uncorrected angles) brings heel and ball to
+their plants and keeps the swing foot above the floor.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ _ROOT = [INDEX["pelvis_tx"], INDEX["pelvis_ty"], INDEX["pelvis_tz"]]
 _PELVIS = [INDEX["pelvis_tilt"], INDEX["pelvis_list"], INDEX["pelvis_rotation"]]
 _SIDE = (1.0, -1.0)
 _KNEE = 3
-_FREE = 6  # hip flexion, adduction, rotation, knee, ankle, subtalar are corrected; mtp is not
+_FREE = 6  # hip flexion, adduction, rotation, knee, ankle and subtalar are corrected; mtp is not
 
-# Resistance of each angle to correction (m per rad); the hip's rotation and the subtalar give way last.
+# Resistance of each angle to correction (m per rad); hip rotation and the subtalar angle resist most.
 _DAMPING = np.array([0.05, 0.05, 0.06, 0.05, 0.05, 0.08], np.float32)
 _FLOOR_SOFTNESS_M = 0.006
-# Iterations of each pass; between passes the root takes up what the legs cannot reach.
+# Iterations of each pass; between passes the root absorbs what the legs cannot reach.
 _PASSES = (4, 2, 3)
 _NEIGHBOURS = 5
 _CHUNK = 16_384
@@ -40,12 +40,14 @@ class Movement:
     """Raw movement of one trial before and after anchoring.
 
     Attributes:
-        coordinates: f32[T, 40], root translation free; anchored in place of the raw ones.
-        contact: who is down when.
+        coordinates: f32[T, 40]; raw ones may have any root translation, and anchoring replaces them.
+        contact: when and how firmly each foot is on the floor.
         height_m: body height.
-        line_error: hold the feet to one straight line (tandem walk) with this lateral error per stance, or None.
-        feet: f32[T, 2 feet, 2 points, 3] paths of heel and ball that are given, with the root's in `coordinates`
-            (`footfalls`); None where they follow from the joint angles.
+        line_error: lateral error per stance with which the feet are held to one straight line (tandem walk), or None.
+        feet: f32[T, 2 feet, 2 points, 3] prescribed paths of heel and ball, to which the root's path in `coordinates`
+            belongs (`footfalls`); None if they follow from the joint angles.
+        heel_plant: for each foot f32[stances, 2], floor position (x, z) of the planted heel; set by `anchor`.
+        correction_deg: root-mean-square correction of the leg angles; set by `anchor`.
     """
 
     coordinates: np.ndarray
@@ -63,8 +65,8 @@ def _foot_points(coordinates: jax.Array, height_m: jax.Array, foot: int) -> jax.
     """Heel and ball relative to the pelvis origin, f32[N, 2, 3]."""
     pelvis = kinematics.pelvis_frame(*(coordinates[:, i] for i in _PELVIS))
     start = _LEG_START[foot]
-    found = kinematics.leg(pelvis, coordinates[:, start : start + 7], _SIDE[foot], height_m)
-    return jnp.stack([found["heel"], found["ball"]], axis=1)
+    leg = kinematics.leg(pelvis, coordinates[:, start : start + 7], _SIDE[foot], height_m)
+    return jnp.stack([leg["heel"], leg["ball"]], axis=1)
 
 
 def _residuals(
@@ -77,12 +79,12 @@ def _residuals(
     h: jax.Array,
     foot: int,
 ) -> jax.Array:
-    """f32[N, 8 + 6]: held heel and ball, floor under heel and ball, damping."""
+    """Residuals f32[N, 8 + 6]: errors of the held heel and ball, depth of both below the floor, damping."""
     start = _LEG_START[foot]
     pelvis = kinematics.pelvis_frame(*(q[:, i] for i in _PELVIS))
     angles = jnp.concatenate([q[:, start : start + _FREE] + change, q[:, start + _FREE : start + 7]], axis=1)
-    found = kinematics.leg(pelvis, angles, _SIDE[foot], h)
-    heel, ball = found["heel"] + origin, found["ball"] + origin
+    leg = kinematics.leg(pelvis, angles, _SIDE[foot], h)
+    heel, ball = leg["heel"] + origin, leg["ball"] + origin
     held_heel = (heel - target[:, HEEL]) * weight[:, HEEL, None]
     held_ball = (ball - target[:, BALL]) * weight[:, BALL, None]
     # A smooth one-sided residual: a hinge would switch off at the floor and let the next iteration fall back.
@@ -92,7 +94,7 @@ def _residuals(
 
 
 def _solve_spd(matrix: list[list[jax.Array]], right: list[jax.Array]) -> list[jax.Array]:
-    """Solve small symmetric positive definite systems given as scalars-by-batch: an unrolled Cholesky."""
+    """Solve small symmetric positive definite systems, given entry by entry as batches, by an unrolled Cholesky."""
     n = len(right)
     low: list[list[jax.Array]] = [[right[0]] * n for _ in range(n)]
     for i in range(n):
@@ -121,11 +123,11 @@ def _correct(
     foot: int,
     iterations: int,
 ) -> jax.Array:
-    """Improve the correction `change` f32[N, 6] of one leg's angles in `q`."""
+    """Refine the correction `change` f32[N, 6] of one leg's angles in `q`."""
     start = _LEG_START[foot]
     bounds = jnp.asarray(limits()[start : start + _FREE])
     raw = q[:, start : start + _FREE]
-    # A nearly straight leg reaches a point with the knee bent either way: never the way the raw knee does not go.
+    # A nearly straight leg can reach a point with the knee bent either way: exclude the way the raw knee does not bend.
     lower = jnp.broadcast_to(bounds[:, 0], raw.shape).at[:, _KNEE].set(jnp.minimum(raw[:, _KNEE] - 0.03, 0.02))
     basis = jnp.eye(_FREE, dtype=jnp.float32)
 
@@ -137,14 +139,14 @@ def _correct(
         columns = [jax.jvp(function, (change,), (jnp.broadcast_to(basis[i], change.shape),))[1] for i in range(_FREE)]
         matrix = [[jnp.sum(a * b, axis=1) + 1e-8 * (a is b) for b in columns] for a in columns]
         step = _solve_spd(matrix, [jnp.sum(a * value, axis=1) for a in columns])
-        moved = change - jnp.clip(jnp.stack(step, axis=1), -0.25, 0.25)
-        return jnp.clip(raw + moved, lower, bounds[:, 1]) - raw
+        updated = change - jnp.clip(jnp.stack(step, axis=1), -0.25, 0.25)
+        return jnp.clip(raw + updated, lower, bounds[:, 1]) - raw
 
     return jax.lax.fori_loop(0, iterations, iterate, change)
 
 
 def _in_chunks(function, *arrays: np.ndarray, **static: int) -> np.ndarray:
-    """Apply a jitted per-frame function in chunks of one shape, so that it compiles once."""
+    """Apply a jitted per-frame function in chunks of equal shape, so that it compiles once."""
     count = len(arrays[0])
     pieces = []
     for begin in range(0, count, _CHUNK):
@@ -173,12 +175,12 @@ def _integrate_root(movement: Movement, relative: np.ndarray) -> np.ndarray:
     path = np.concatenate([np.zeros((1, 3)), np.cumsum(root_velocity * dt, axis=0)])
     height = (-relative[..., 1].min(axis=2) * contact.load).sum(axis=1)
     path[:, 1] = height
-    # Jumps where raw legs disagree in double support are smoothed; the legs make up the rest.
+    # Smooth the jumps where the raw legs disagree in double support; the legs' correction makes up the rest.
     return gaussian_filter1d(path, 1.2, axis=0, mode="nearest")
 
 
 def _plants(movement: Movement, world: np.ndarray, foot: int) -> tuple[np.ndarray, np.ndarray]:
-    """Planted heel and ball (x, y, z) of each stance, f32[S, 3] each, from where the loaded foot stands."""
+    """Planted heel and ball (x, y, z) of each stance, f32[S, 3] each, averaged over the frames that load the foot."""
     weight, load = movement.contact.weight[:, foot], movement.contact.load[:, foot]
     stance = movement.contact.stance[:, foot]
     count = int(stance.max()) + 1
@@ -198,8 +200,8 @@ def _plants(movement: Movement, world: np.ndarray, foot: int) -> tuple[np.ndarra
     return np.stack([heel[:, 0], floor, heel[:, 1]], 1), np.stack([ball[:, 0], floor, ball[:, 1]], 1)
 
 
-def _given_plants(movement: Movement) -> np.ndarray:
-    """Set the plants of given feet and return the height of the floor under each, f32[T, 2]."""
+def _set_given_plants(movement: Movement) -> np.ndarray:
+    """Set the plants of prescribed feet and return the height of the floor under each, f32[T, 2]."""
     assert movement.feet is not None
     movement.heel_plant, floors = [], np.zeros((len(movement.feet), 2), np.float32)
     for foot in (0, 1):
@@ -207,7 +209,7 @@ def _given_plants(movement: Movement) -> np.ndarray:
         stance = movement.contact.stance[:, foot]
         first = [int(np.flatnonzero(down & (stance == s))[0]) for s in range(int(stance.max()) + 1)]
         movement.heel_plant.append(heel[first][:, [0, 2]].astype(np.float32))
-        # Between two places the foot is above the lower one; its path sees to the rest.
+        # In swing the floor is the lower of the plant and the heel's path, which itself provides the clearance.
         level = heel[first][:, 1]
         floors[:, foot] = np.where(down, level[stance], np.minimum(level[stance], heel[:, 1]))
     return floors
@@ -228,9 +230,9 @@ def anchor(movements: list[Movement]) -> None:
     for movement, part in zip(movements, slices, strict=True):
         weights.append(movement.contact.weight)
         if movement.feet is not None:
-            weights[-1] = np.ones_like(movement.contact.weight)  # in swing as well
+            weights[-1] = np.ones_like(movement.contact.weight)  # prescribed feet are held in swing as well
             root[part], target[part] = q[part][:, _ROOT], movement.feet
-            floors[part] = _given_plants(movement)
+            floors[part] = _set_given_plants(movement)
             continue
         root[part] = _integrate_root(movement, relative[part])
         movement.heel_plant = []
@@ -246,8 +248,8 @@ def anchor(movements: list[Movement]) -> None:
     change = np.zeros((2, len(q), _FREE), np.float32)
     for number, iterations in enumerate(_PASSES):
         if number:
-            root += _remaining(q, root, target, weight, load, height, slices)
-            # Single frames that found no way, as at a quick toe off, start again from their neighbours.
+            root += _residual_shift(q, root, target, weight, load, height, slices)
+            # Single frames that did not converge, as at a quick toe off, restart from their neighbours' median.
             for part in slices:
                 change[:, part] = median_filter(change[:, part], size=(1, _NEIGHBOURS, 1), mode="nearest")
         for foot in (0, 1):
@@ -265,8 +267,8 @@ def anchor(movements: list[Movement]) -> None:
         movement.correction_deg = float(np.degrees(np.sqrt(np.mean((q[part, 6:20] - raw[part, 6:20]) ** 2))))
 
 
-def _remaining(q, root, target, weight, load, height, slices) -> np.ndarray:
-    """What the legs could not reach, as a smooth shift of the root f32[N, 3]."""
+def _residual_shift(q, root, target, weight, load, height, slices) -> np.ndarray:
+    """Smooth shift of the root f32[N, 3] that makes up for what the legs could not reach."""
     shift = np.zeros_like(root)
     total = np.full((len(q), 1), 1e-3, np.float32)
     for foot in (0, 1):

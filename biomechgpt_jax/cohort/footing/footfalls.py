@@ -1,8 +1,8 @@
-"""Stepping that is planned from footfalls: where each foot goes, and a body that follows it.
+"""Stepping planned from footfalls: where each foot goes, and a body that follows.
 
-Where the place of a step matters (treads of a staircase, squares on the floor) joint angles cannot lead. Paths of heel
-and ball are laid out, the pelvis follows the supporting feet, and the legs are first drawn as two bars in the sagittal
-plane; anchoring then brings heel and ball exactly to their paths.
+Where the position of a step matters (treads of a staircase, squares on the floor), joint angles cannot lead. Instead
+the paths of heel and ball are planned, the pelvis follows the supporting feet, and each leg is first posed as two rigid
+bars in the sagittal plane; anchoring then brings heel and ball exactly to their paths.
 
 World: x forward, y up, z right, metres. Shapes: T frames.
 """
@@ -21,18 +21,18 @@ from biomechgpt_jax.cohort.footing.performance import RATE_HZ
 from biomechgpt_jax.cohort.footing.schedule import BALL, HEEL, Bout, FootContact
 from biomechgpt_jax.cohort.people.participants import Participant
 
-# The pelvis reaches its place over the supporting feet about so long after the load does.
+# The pelvis arrives over the supporting feet about this long after the load.
 _SETTLING_S = 0.16
-# Of the way from between the feet to over the supporting one that the pelvis goes sideways.
+# Share of the sideways distance from midway between the feet to the supporting foot that the pelvis travels.
 _SIDEWAYS = 0.5
-# Knees are never quite straight in stepping.
+# Greatest extension of a leg as a share of its length: knees are never quite straight in stepping.
 _STRAIGHTEST = 0.995
 _RAMP_S = 0.05
 
 
 @dataclass(frozen=True)
 class Step:
-    """One foot leaves the floor and arrives at a place of its heel (x, y, z)."""
+    """One step: a foot leaves the floor at `lift` and its heel arrives at `place` (x, y, z) at `strike`, in seconds."""
 
     foot: int
     lift: float
@@ -42,12 +42,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Swing:
-    """How a foot travels.
+    """How a foot travels through the air.
 
     Attributes:
-        clearance_m: height above the higher of the two places at mid swing.
-        pitch_deg: of the foot, toes up, in mid swing.
-        early: share of the swing in which a rising foot has reached its height; 1 - early for a falling one.
+        clearance_m: height that is added to the path from place to place at mid swing.
+        pitch_deg: pitch of the foot at mid swing, positive with the toes up.
+        early: share of the swing after which a rising foot has reached its new height; a descending foot starts to sink
+            after 1 - early.
     """
 
     clearance_m: float
@@ -63,12 +64,12 @@ def movement(
     steps: Sequence[Step],
     swing: Swing,
 ) -> tuple[Movement, Bout]:
-    """A movement of footfalls, ready to be anchored, and its contact schedule.
+    """Plan a movement along footfalls, ready to be anchored, and its contact schedule.
 
     Args:
         pose_deg: [T, 40] or [40] angles in degrees of everything but the legs; the pelvis does not turn.
         start: places of the right and left heel before the first step.
-        steps: in the order of their strikes; a foot's steps do not overlap.
+        steps: steps in the order of their strikes; the steps of one foot do not overlap.
     """
     q = np.radians(np.broadcast_to(pose_deg, (len(time), len(INDEX))).copy())
     heel, pitch, down, stance = _feet(time, start, steps, swing)
@@ -77,7 +78,7 @@ def movement(
     load = _load(down)
     q[:, [INDEX["pelvis_tx"], INDEX["pelvis_ty"], INDEX["pelvis_tz"]]] = _root(heel, load, person.height_m)
     for foot in (RIGHT, LEFT):
-        _bars(q, foot, heel[:, foot], pitch[:, foot], person.height_m)
+        _set_leg_angles(q, foot, heel[:, foot], pitch[:, foot], person.height_m)
     weight = gaussian_filter1d(down.astype(float), _RAMP_S * RATE_HZ, axis=0, mode="nearest")
     weight = np.minimum(weight, down)[..., None].repeat(2, axis=2)
     foot_of = np.array([step.foot for step in steps], np.int32)
@@ -97,7 +98,7 @@ def _feet(
     steps: Sequence[Step],
     swing: Swing,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Heels [T, 2, 3], pitch of the feet [T, 2] in radians, whether they are down bool[T, 2], stance i32[T, 2]."""
+    """Heels [T, 2, 3], pitch of the feet [T, 2] in radians, foot down bool[T, 2], index of the stance i32[T, 2]."""
     heel = np.tile(np.array(start, float), (len(time), 1, 1))
     pitch = np.zeros((len(time), 2))
     down = np.ones((len(time), 2), bool)
@@ -122,16 +123,16 @@ def _feet(
 
 
 def _load(down: np.ndarray) -> np.ndarray:
-    """Share of the body on each foot [T, 2]: over before a foot is lifted."""
+    """Share of the body weight on each foot [T, 2], smoothed over its lifts and strikes."""
     load = down / np.maximum(down.sum(axis=1, keepdims=True), 1)
     return gaussian_filter1d(load, 0.5 * _SETTLING_S * RATE_HZ, axis=0, mode="nearest")
 
 
 def _root(heel: np.ndarray, load: np.ndarray, height_m: float) -> np.ndarray:
-    """Pelvis [T, 3] as (x, y, z): over the middle of the supporting feet, low enough that both legs reach."""
+    """Pelvis [T, 3] as (x, y, z): above the middle of the supporting feet, low enough that both legs reach."""
     middle = heel.copy()
     middle[..., 0] += 0.45 * (FRACTIONS.heel_back + FRACTIONS.ball_forward) * height_m
-    # A foot in the air counts by where it is going to be, and the supporting one most.
+    # Both feet count with their present place, the supporting foot most.
     even = 0.5 * middle.sum(axis=1)
     over = (middle * load[..., None]).sum(axis=1)
     path = even + np.array([0.55, 0.0, _SIDEWAYS]) * (over - even)
@@ -139,7 +140,7 @@ def _root(heel: np.ndarray, load: np.ndarray, height_m: float) -> np.ndarray:
     path = gaussian_filter1d(path, _SETTLING_S * RATE_HZ, axis=0, mode="nearest")
     path[:, 0] += FRACTIONS.hip_back * height_m
     path[:, 1] += (FRACTIONS.hip_down + FRACTIONS.ankle_height) * height_m
-    # Not higher than either leg allows: the legs' length less what they span on the floor.
+    # Neither leg can reach higher than its length allows for its horizontal span.
     legs = _STRAIGHTEST * (FRACTIONS.thigh + FRACTIONS.shank) * height_m
     hip_x = path[:, None, 0] - FRACTIONS.hip_back * height_m
     hip_z = path[:, None, 2] + FRACTIONS.hip_side * height_m * np.array([1.0, -1.0])
@@ -147,7 +148,7 @@ def _root(heel: np.ndarray, load: np.ndarray, height_m: float) -> np.ndarray:
     flat = np.hypot(ankle[..., 0] - hip_x, ankle[..., 2] - hip_z)
     room = np.sqrt(np.maximum(legs**2 - flat**2, (0.5 * legs) ** 2)) + ankle[..., 1]
     lowest = room.min(axis=1)
-    # A minimum over a while, smoothed, stays below the limit and has no corners.
+    # A sliding minimum, smoothed, stays below the limit and has no corners.
     width = round(_SETTLING_S * RATE_HZ)
     held = np.min([np.roll(lowest, shift) for shift in range(-width, width + 1)], axis=0)
     held[:width], held[len(held) - width :] = lowest[:width].min(), lowest[len(lowest) - width :].min()
@@ -156,8 +157,8 @@ def _root(heel: np.ndarray, load: np.ndarray, height_m: float) -> np.ndarray:
     return path
 
 
-def _bars(q: np.ndarray, foot: int, heel: np.ndarray, pitch: np.ndarray, height_m: float) -> None:
-    """Draw one leg's angles as two bars in the sagittal plane from hip to ankle, in place (radians)."""
+def _set_leg_angles(q: np.ndarray, foot: int, heel: np.ndarray, pitch: np.ndarray, height_m: float) -> None:
+    """Set one leg's angles to those of two rigid bars in the sagittal plane from hip to ankle; in place, radians."""
     side = "rl"[foot]
     thigh, shank = FRACTIONS.thigh * height_m, FRACTIONS.shank * height_m
     hip_x = q[:, INDEX["pelvis_tx"]] - FRACTIONS.hip_back * height_m

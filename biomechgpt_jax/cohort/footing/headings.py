@@ -1,4 +1,4 @@
-"""Turning a movement about the vertical, frame by frame."""
+"""Rotate a movement about the vertical, frame by frame."""
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -8,18 +8,18 @@ from biomechgpt_jax.biomechanics.skeleton import INDEX
 _PELVIS = [INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]
 
 
-def turned(q: np.ndarray, heading: np.ndarray | float) -> np.ndarray:
-    """The pelvis turned to the left by a heading, R' = Ry(heading) R; a lean stays a lean of the body.
+def rotate_heading(q: np.ndarray, heading: np.ndarray | float) -> np.ndarray:
+    """Rotate the pelvis to the left by a heading, R' = Ry(heading) R, so that a lean turns with the body.
 
-    The recorded angles are of R = Rz(tilt) Rx(list) Ry(rotation): adding to the rotation alone would leave the lean
-    behind in the world.
+    The recorded angles are those of R = Rz(tilt) Rx(list) Ry(rotation): adding the heading to the rotation alone would
+    leave the lean in its old direction.
 
     Args:
         q: [T, 40] radians.
-        heading: [T] or one for all, radians.
+        heading: [T], or one heading for all frames, in radians.
 
     Returns:
-        [T, 40]; the root's path is as it was.
+        [T, 40]; the path of the root is unchanged.
     """
     q = q.copy()
     before = Rotation.from_euler("ZXY", q[:, _PELVIS])
@@ -30,8 +30,8 @@ def turned(q: np.ndarray, heading: np.ndarray | float) -> np.ndarray:
     return q
 
 
-def turned_deg(q: np.ndarray, heading: np.ndarray | float) -> np.ndarray:
-    """`turned` of angles and headings in degrees; root translations, if any, stay as they are."""
+def rotate_heading_deg(q: np.ndarray, heading: np.ndarray | float) -> np.ndarray:
+    """`rotate_heading` for angles and headings in degrees; root translations are unchanged."""
     q = q.copy()
-    q[:, _PELVIS] = np.degrees(turned(np.radians(q), np.radians(heading))[:, _PELVIS])
+    q[:, _PELVIS] = np.degrees(rotate_heading(np.radians(q), np.radians(heading))[:, _PELVIS])
     return q

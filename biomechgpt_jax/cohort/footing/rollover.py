@@ -9,7 +9,8 @@ from biomechgpt_jax.cohort.footing.schedule import BALL, HEEL, Bout, FootContact
 from biomechgpt_jax.cohort.people.styles import Style
 
 # Shares of the stance before toe off. The heel comes off at a third of the cycle, as the ankle of the norms implies;
-# before toe off the forefoot rolls over the tip of the toes, so that its heads leave the floor a little early.
+# before toe off the forefoot rolls over the tips of the toes, so that the metatarsal heads leave the floor a little
+# early.
 HEEL_OFF, HEEL_FREE = 0.55, 0.32
 FOREFOOT_OFF = 0.08
 FOREFOOT_FREE_S = 0.03
@@ -18,15 +19,15 @@ _LONG_AGO = 100.0
 
 
 def roll_over(contact: FootContact, steps: Bout, time: np.ndarray, style: Style) -> FootContact:
-    """The same contacts with each foot released as it rolls over.
+    """The same contacts, with each foot released as it rolls over.
 
-    A foot that cannot push off, as that of a prosthesis, bends in place of the ankle: its heel is let go earlier.
+    A foot that cannot push off, such as a prosthesis, bends instead of the ankle: its heel is released earlier.
 
     Args:
-        time: seconds of the frames [T].
+        time: times of the frames in seconds [T].
 
     Returns:
-        A new schedule; never one that holds a foot longer.
+        A new schedule, which never holds a foot longer.
     """
     weight = contact.weight.copy()
     for foot, leg in ((RIGHT, style.right), (LEFT, style.left)):

@@ -1,4 +1,4 @@
-"""Contact schedules: when each foot is down, and the gait phase of each leg that follows from it."""
+"""Contact schedules: when each foot is down, and the resulting gait phase of each leg."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ class Bout:
     """One bout of stepping.
 
     Attributes:
-        strike: f64[n] times of initial contact, in order; foot alternates.
-        foot: i32[n].
-        lift: f64[n] time at which the foot of step k left the floor before striking at `strike[k]`.
-        starts, stops: whether the bout begins from, and ends in, standing still.
+        strike: f64[n] times of initial contact in seconds, in order.
+        foot: i32[n], the foot of each step, 0 right and 1 left.
+        lift: f64[n], time at which the foot of step k leaves the floor before striking at `strike[k]`.
+        starts, stops: whether the bout starts from standing still, and whether it ends so.
         toe_off_phase: phase of toe off in the joint curves.
     """
 
@@ -31,7 +31,7 @@ class Bout:
     toe_off_phase: float
 
     def stances(self, foot: int) -> list[tuple[float, float]]:
-        """(strike, lift) of every stance of a foot; standing still extends a stance without limit."""
+        """(strike, lift) of every stance of a foot; standing still extends a stance indefinitely."""
         own = np.flatnonzero(self.foot == foot)
         edges = [(-_FOREVER, self.lift[own[0]])] if self.starts else []
         edges += [(self.strike[a], self.lift[b]) for a, b in zip(own[:-1], own[1:], strict=True)]
@@ -40,10 +40,10 @@ class Bout:
         return edges
 
     def phase(self, foot: int, time: np.ndarray) -> np.ndarray:
-        """Gait phase of a leg in cycles: whole at its strikes, `toe_off_phase` later at its lifts."""
+        """Gait phase of a leg in cycles: an integer at its strikes, `toe_off_phase` more at its lifts."""
         own = np.flatnonzero(self.foot == foot)
         knots = np.sort(np.concatenate([self.lift[own], self.strike[own]]))
-        # Lift and strike alternate, beginning with a lift.
+        # Lifts and strikes alternate, starting with a lift.
         cycle = np.arange(len(own), dtype=float)
         values = np.ravel(np.column_stack([cycle + self.toe_off_phase, cycle + 1.0]))
         stride = np.median(np.diff(self.strike[own])) if len(own) > 1 else 1.1
@@ -52,14 +52,14 @@ class Bout:
         return PchipInterpolator(knots, values)(np.clip(time, knots[0], knots[-1]))
 
     def contacts_until(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-        """Masks over strikes and lifts inside [0, seconds]."""
+        """Masks of the strikes and of the lifts inside [0, seconds]."""
         return (self.strike >= 0) & (self.strike <= seconds), (self.lift >= 0) & (self.lift <= seconds)
 
 
 def step_times(
     count: int, stride_s: float, asymmetry: float, cv: float, first_foot: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Durations of alternating steps with first-order autoregressive variability; returns (times, foot)."""
+    """Draw durations of alternating steps with first-order autoregressive variability; returns (durations, foot)."""
     foot = (np.arange(count) + first_foot) % 2
     noise = np.zeros(count)
     shocks = rng.normal(0, cv, count)
@@ -78,14 +78,14 @@ def bout(
     starts: bool,
     stops: bool,
 ) -> Bout:
-    """Lay steps of given durations one after another from `start` seconds."""
+    """A bout of steps with given durations, one after another from `start` seconds."""
     strike = start + np.cumsum(durations)
     before = np.concatenate([[start], strike[:-1]])
     share = np.where(foot == RIGHT, stance_share[RIGHT], stance_share[LEFT])
-    # The stride that ends with step k began two strikes earlier.
+    # The stride that ends with step k starts two strikes earlier.
     began = np.concatenate([[start - durations[0], start], strike[:-2]])[: len(strike)]
     lift = began + share * (strike - began)
-    # A foot lifts after the other has struck and swings for at least 0.18 of the stride.
+    # A foot lifts after the other has struck, and swings for at least 0.18 of the stride.
     lift = np.clip(lift, before + 0.02, np.maximum(before + 0.03, strike - 0.18 * (strike - began)))
     if starts:
         lift[0] = start + 0.35 * durations[0]
@@ -93,7 +93,7 @@ def bout(
 
 
 def smooth_step(time: np.ndarray, start: float, end: float) -> np.ndarray:
-    """0 before `start`, 1 after `end`, a cubic between."""
+    """0 before `start`, 1 after `end`, a cubic in between."""
     x = np.clip((time - start) / max(end - start, 1e-6), 0.0, 1.0)
     return x * x * (3 - 2 * x)
 
@@ -104,8 +104,8 @@ class FootContact:
 
     Attributes:
         weight: f32[T, 2, 2] 0..1 by foot and by heel or ball: how firmly that point is held to its plant.
-        load: f32[T, 2] share of the body on each foot; sums to 1.
-        stance: i32[T, 2] index of the stance a frame belongs to (ramps included).
+        load: f32[T, 2] share of the body weight on each foot; sums to 1.
+        stance: i32[T, 2] index of the stance to which a frame belongs (ramps included).
         first_stance_of_step: plants are found from frames with weight; strike k of the bout is stance
             `strike_stance[k]` of its foot.
         strike_stance: i32[n].
@@ -118,7 +118,7 @@ class FootContact:
 
 
 def standing_contact(frames: int) -> FootContact:
-    """Both feet flat and still."""
+    """Contact of both feet flat and still on the floor."""
     return FootContact(
         np.ones((frames, 2, 2), np.float32),
         np.full((frames, 2), 0.5, np.float32),
@@ -128,7 +128,7 @@ def standing_contact(frames: int) -> FootContact:
 
 
 def walking_contact(steps: Bout, time: np.ndarray) -> FootContact:
-    """Heel then ball through each stance; load passes from foot to foot in double support."""
+    """Contact of walking: heel, then ball through each stance; the load shifts between the feet in double support."""
     weight = np.zeros((len(time), 2, 2), np.float32)
     stance = np.zeros((len(time), 2), np.int32)
     load = np.zeros((len(time), 2))
@@ -153,11 +153,11 @@ def walking_contact(steps: Bout, time: np.ndarray) -> FootContact:
     return FootContact(weight, load.astype(np.float32), stance, strike_stance.astype(np.int32))
 
 
-def reversed_in_time(contact: FootContact, steps: Bout, seconds: float) -> tuple[FootContact, Bout]:
-    """Contacts and steps of steady stepping run back: a foot strikes where it was lifted, ball before heel.
+def reverse_in_time(contact: FootContact, steps: Bout, seconds: float) -> tuple[FootContact, Bout]:
+    """Contacts and steps of steady stepping played backwards: a foot strikes where it had lifted, ball before heel.
 
     Args:
-        steps: under way at both ends.
+        steps: a bout that is under way at both ends.
         seconds: time of the last frame.
     """
     back = Bout(
@@ -168,7 +168,7 @@ def reversed_in_time(contact: FootContact, steps: Bout, seconds: float) -> tuple
         steps.starts,
         steps.toe_off_phase,
     )
-    # Swings may lie in another order by their beginnings than by their ends.
+    # The order of swings by their start may differ from the order by their end.
     order = np.argsort(back.strike)
     back = Bout(back.strike[order], back.foot[order], back.lift[order], back.starts, back.stops, back.toe_off_phase)
     stance = np.stack(
@@ -179,7 +179,7 @@ def reversed_in_time(contact: FootContact, steps: Bout, seconds: float) -> tuple
 
 
 def _share_load(steps: Bout, time: np.ndarray, load: np.ndarray) -> None:
-    """Turn 1/1 in double support into a smooth transfer to the foot that struck, in place."""
+    """Replace the loads of 1 and 1 in double support by a smooth transfer to the foot that struck, in place."""
     both = (load[:, RIGHT] > 0) & (load[:, LEFT] > 0)
     for k, (strike, foot) in enumerate(zip(steps.strike, steps.foot, strict=True)):
         last = k + 1 == len(steps.strike)
@@ -197,10 +197,10 @@ def _share_load(steps: Bout, time: np.ndarray, load: np.ndarray) -> None:
 
 
 def contacts(steps: Bout, foot_contact: FootContact, heel_plant: list[np.ndarray], seconds: float) -> Contacts:
-    """The truth: events of the schedule inside the trial, at the plants of the anchored feet.
+    """The true contacts: events of the schedule inside the trial, at the plants of the anchored feet.
 
     Args:
-        heel_plant: for each foot f32[stances, 2], floor position (x, z) of the planted heel.
+        heel_plant: floor position (x, z) of the planted heel in each stance, f32[stances, 2] for each foot.
     """
     struck, lifted = steps.contacts_until(seconds)
     xz = [heel_plant[steps.foot[k]][foot_contact.strike_stance[k]] for k in np.flatnonzero(struck)]

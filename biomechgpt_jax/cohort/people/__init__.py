@@ -1,1 +1,1 @@
-"""Who is simulated: participants, their personal habits, and the styles of movement that those compose."""
+"""The simulated people: participants, their personal habits, and the styles of movement composed from both."""

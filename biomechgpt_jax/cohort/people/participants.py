@@ -1,4 +1,4 @@
-"""Who takes part: demographics, etiology, side, device, falls and one latent severity."""
+"""The participants: demographics, etiology, side, device, falls and one latent severity."""
 
 import difflib
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ HEALTHY_SHARE = 0.34
 
 
 class Etiology(NamedTuple):
-    """What is typical of the people who have it.
+    """Typical characteristics of the people with an etiology.
 
     Attributes:
         age: mean, SD, lowest and highest in years [memory].
         speed_loss: share of the healthy speed for age and sex that is lost at severity 1 [memory; directions: the
             papers named beside each recipe].
-        side: one side is affected or worse; else both.
-        devices: probability of each device at severity 1, scaled by severity above 0.3 [memory].
-        falls: expected falls a year at severity 1 beyond those of age [memory].
-        onset: power of the severity that the speed loss follows; above 1 the mildly affected walk nearly as usual.
+        side: whether one side is affected or worse; otherwise both are affected alike.
+        devices: probability of each device at severity 1; it grows linearly from 0 at severity 0.3 [memory].
+        falls: expected falls per year at severity 1 beyond those due to age [memory].
+        onset: exponent of the severity in the speed loss; above 1, mildly affected people walk nearly as usual.
     """
 
     age: tuple[float, float, float, float]
@@ -66,7 +66,7 @@ ETIOLOGIES: dict[str, Etiology] = {
 }
 _HEALTHY_AGE = (52, 20, 19, 88)
 _PROSTHESES = ("transfemoral amputation", "transtibial amputation")
-# Share of the people with a device whose movement does not show it [assumption of this cohort]: no model can name it.
+# Share of people with a device whose movement does not show it [assumption of this cohort]; no model can identify it.
 DEVICE_BLIND = 0.2
 
 # Comfortable speed in m/s by decade, men and women (Bohannon and Andrews 2011 [memory]).
@@ -87,14 +87,17 @@ class Participant:
     """One synthetic person.
 
     Attributes:
+        index: number of the participant in the cohort, from 0.
+        participant: id, unique among cohorts of different seeds.
         severity: latent 0..1; 0 for healthy people. It drives every test of a patient.
         device_shows: whether the device changes the movement.
-        fitness: standard normal; healthy people's pace, and a little of a patient's.
-        effort: standard normal; how hard a person works in a test against the clock, whatever the fitness.
+        fitness: standard normal; it sets healthy people's pace and, a little, a patient's.
+        effort: standard normal; how hard a person works in a test against the clock, independent of fitness.
         free_speed: intended comfortable speed in m/s; the measured one follows from the joint angles.
-        falls: in the past year.
+        falls: number of falls in the past year.
     """
 
+    index: int
     participant: str
     etiology: str
     severity: float
@@ -112,11 +115,11 @@ class Participant:
 
     @property
     def leg_length(self) -> float:
-        """Hip to floor in metres (0.245 + 0.246 + 0.039 of height)."""
+        """Hip to floor in metres (0.245 + 0.246 + 0.039 of the body height)."""
         return 0.53 * self.height_m
 
     def normalised(self, speed: float) -> float:
-        """Speed over sqrt(g leg length)."""
+        """Speed in m/s divided by sqrt(g * leg length)."""
         return speed / float(np.sqrt(GRAVITY * self.leg_length))
 
 
@@ -145,7 +148,7 @@ def check(etiologies: Sequence[str]) -> None:
     """Refuse the name of an etiology that does not exist.
 
     Raises:
-        InputError: with the nearest one that does.
+        InputError: an etiology does not exist; the message suggests the nearest name that does.
     """
     for name in etiologies:
         if name not in ETIOLOGIES:
@@ -155,10 +158,10 @@ def check(etiologies: Sequence[str]) -> None:
 
 
 def draw(index: int, seed: int, etiologies: Sequence[str] = ()) -> Participant:
-    """Participant number `index` of a cohort; a pure function of its arguments.
+    """Draw participant number `index` of a cohort; a pure function of its arguments.
 
     Args:
-        etiologies: those beside healthy people; empty for all.
+        etiologies: the etiologies to draw from besides healthy people; empty means all.
 
     Raises:
         InputError: an etiology that does not exist.
@@ -166,36 +169,47 @@ def draw(index: int, seed: int, etiologies: Sequence[str] = ()) -> Participant:
     check(etiologies)
     rng = np.random.default_rng([seed, index, 0])
     etiology = _etiology(index, tuple(etiologies) or tuple(ETIOLOGIES))
-    typical = ETIOLOGIES.get(etiology)
-    severity = 0.0 if typical is None else float(0.08 + 0.92 * rng.beta(2.0, 1.8))
-    mean, spread, low, high = _HEALTHY_AGE if typical is None else typical.age
+    profile = ETIOLOGIES.get(etiology)
+    severity = 0.0 if profile is None else float(0.08 + 0.92 * rng.beta(2.0, 1.8))
+    mean, spread, low, high = _HEALTHY_AGE if profile is None else profile.age
     age = float(np.clip(rng.normal(mean, spread), low, high))
     sex = "F" if rng.random() < 0.5 else "M"
     height = float(np.clip(rng.normal(1.63 if sex == "F" else 1.76, 0.065), 1.45, 1.98))
     mass = float(np.clip(rng.normal(24.5, 3.5), 17, 38) * height**2)
-    side = "" if typical is None else (str(rng.choice(["right", "left"])) if typical.side else "both")
+    side = "" if profile is None else (str(rng.choice(["right", "left"])) if profile.side else "both")
     fitness = float(rng.normal())
     men, women = _SPEED_BY_DECADE[int(min(max(age, 10), 89) // 10)]
     healthy_speed = (women if sex == "F" else men) * (1 + 0.10 * fitness) + 0.06 * rng.normal()
-    lost = 0.0 if typical is None else typical.speed_loss * severity**typical.onset
-    speed = max(0.25, healthy_speed * (1 - lost))
+    loss = 0.0 if profile is None else profile.speed_loss * severity**profile.onset
+    speed = max(0.25, healthy_speed * (1 - loss))
     device = _device(etiology, severity, rng)
     slower = {"cane": 0.9, "crutches": 0.85, "walker": 0.85}
     if device in slower:
         speed = max(0.22, speed * slower[device])
     shows = device == "prosthesis" or bool(rng.random() >= DEVICE_BLIND)
     return Participant(
-        *(f"s{seed}p{index:04d}", etiology, severity, side, device, age, sex, height, mass, fitness, speed),
+        index=index,
+        participant=f"s{seed}p{index:04d}",
+        etiology=etiology,
+        severity=severity,
+        side=side,
+        device=device,
+        age=age,
+        sex=sex,
+        height_m=height,
+        mass_kg=mass,
+        fitness=fitness,
+        free_speed=speed,
         device_shows=shows,
-        falls=_falls(age, severity, 0.0 if typical is None else typical.falls, rng),
+        falls=_falls(age, severity, 0.0 if profile is None else profile.falls, rng),
         effort=float(rng.normal()),
     )
 
 
-def _falls(age: float, severity: float, at_worst: float, rng: np.random.Generator) -> int:
-    """Falls of a year: over-dispersed counts (negative binomial, shape 1); their mean grows with age and severity.
+def _falls(age: float, severity: float, at_full_severity: float, rng: np.random.Generator) -> int:
+    """Draw the falls of one year: over-dispersed counts (negative binomial, shape 1).
 
-    About 0.1 a year below 65 and 0.5 at 80, as in community samples [memory].
+    The mean grows with age and severity: about 0.1 per year below 65 and 0.5 at 80, as in community samples [memory].
     """
-    mean = 0.1 + 0.4 * max(0.0, (age - 60) / 20) + at_worst * severity**1.5
+    mean = 0.1 + 0.4 * max(0.0, (age - 60) / 20) + at_full_severity * severity**1.5
     return int(rng.negative_binomial(1, 1 / (1 + mean)))

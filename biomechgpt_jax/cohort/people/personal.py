@@ -1,10 +1,10 @@
-"""How one person's posture and gait pattern differ from another's, at any speed and whatever the etiology; degrees.
+"""How people's posture and gait patterns differ, at any speed and whatever the etiology; angles in degrees.
 
 The standard deviations are those of the norm waveforms (Schwartz 2008), so that a person's joints differ from the mean
-as much as children's do there; the way they go together follows from the body: feet that are flat on the floor in every
-person tie ankle to knee and thigh, a thigh follows the pelvis, a hip takes up the obliquity of the pelvis, and the
-trunk balances it. How a spread divides into a constant part and one that follows the gait cycle is an assumption of
-this cohort.
+as much as children's do there. Their correlations follow from the body: feet are flat on the floor in every person,
+which ties the ankle to the knee and thigh; a thigh follows the pelvis; a hip takes up the obliquity of the pelvis; and
+the trunk balances it. How a spread divides into a constant part and a part that follows the gait cycle is an assumption
+of this cohort.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import numpy as np
 
 from biomechgpt_jax.cohort.people.waveforms import SUBJECT_SD
 
-# Constants that are no waveform of the norms, SD [memory].
+# SDs of constants for which the norms have no waveform [memory].
 _OTHER_SD = {
     "lumbar_extension": 5.0,
     "neck_extension": 4.0,
@@ -30,32 +30,32 @@ _OTHER_LIMB_SD = {
     "pro_sup": 8.0,
     "wrist_flex": 4.0,
 }
-# Share of a limb's variance that both sides have in common.
+# Share of a limb's variance that the two sides share.
 _COMMON = 0.8
-# Correlations that flat feet and an upright trunk ask for: hip with pelvic tilt, knee with the thigh's inclination.
+# Correlations implied by flat feet and an upright trunk: hip with pelvic tilt, knee with the thigh's inclination.
 _HIP_WITH_TILT, _KNEE_WITH_THIGH = 0.75, 0.55
-# Constant part of the pelvis' obliquity and yaw and of the trunk, the rest of their spread follows the cycle.
+# Constant part of the spread of the pelvis' obliquity and yaw and of the trunk; the rest follows the gait cycle.
 _OBLIQUITY, _YAW, _BEND, _TWIST = 1.8, 2.4, 2.0, 2.6
-# Both parts over the cycle of what follows it on each side, mostly common to the sides: range and timing of the swing.
+# SD of the cosine and sine parts over each side's cycle, mostly shared by the sides: range and timing of the swing.
 _SWING = {"hip_flexion": 1.8, "hip_rotation": 3.0, "knee_angle": 3.0, "ankle_angle": 2.5, "elbow_flex": 3.0}
-# Of the obliquity, what remains in quiet standing: much of it is a habit of walking.
+# Share of the frontal-plane constants that remains in quiet standing: much of the obliquity is a habit of walking.
 _STANDING_SHARE = 0.4
-# A knee that is straighter than the mean by more than this is held back.
+# A knee that would be straighter than the mean by more than this is limited.
 _STRAIGHT_DEG = -6.0
-# Nobody differs by more than this many SD.
+# Nobody differs from the mean by more than this many SD.
 _WIDEST = 2.5
 
 
 @dataclass(frozen=True)
 class Person:
-    """Differences of one person from the mean, degrees.
+    """Differences of one person from the mean, in degrees.
 
     Attributes:
-        posture: coordinate to a constant that is always there.
-        gait: coordinate to a constant in walking alone.
-        cycle: coordinate to the cosine and sine parts over the gait cycle; over that of the right leg where the
-            coordinate has no side.
-        yaw: the pelvis' heading to the left of the direction of walking; the legs turn back by as much.
+        posture: constant that is always present, by coordinate.
+        gait: constant that is present only in walking, by coordinate.
+        cycle: cosine and sine parts over the gait cycle, by coordinate; coordinates without a side follow the cycle of
+            the right leg.
+        yaw: heading of the pelvis to the left of the direction of walking; the legs turn back by as much.
     """
 
     posture: dict[str, float] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Person:
 
 
 def draw(rng: np.random.Generator) -> Person:
-    """One person's own posture and pattern."""
+    """Draw one person's posture and gait pattern."""
 
     def normal() -> float:
         return float(np.clip(rng.normal(), -_WIDEST, _WIDEST))
@@ -91,13 +91,13 @@ def draw(rng: np.random.Generator) -> Person:
         knee = np.sqrt(sd["knee_flexion"] ** 2 - _SWING["knee_angle"] ** 2) * (
             _KNEE_WITH_THIGH * thigh / thigh_sd + np.sqrt(1 - _KNEE_WITH_THIGH**2) * knee_own[side]
         )
-        # Ligaments stop a knee that would be overextended.
+        # Ligaments limit a knee that would hyperextend.
         knee = max(knee, _STRAIGHT_DEG + 0.3 * (knee - _STRAIGHT_DEG))
         posture[f"hip_flexion_{side}"], posture[f"knee_angle_{side}"] = hip, knee
         posture[f"ankle_angle_{side}"] = knee - thigh
         posture[f"hip_rotation_{side}"] = sd["hip_rotation"] * rotation[side]
     for name, value in _OTHER_LIMB_SD.items():
-        posture |= {f"{name}_{side}": value * own for side, own in sides().items()}
+        posture |= {f"{name}_{side}": value * individual for side, individual in sides().items()}
     gait, cycle = _frontal(posture, normal)
     return Person(posture, gait, cycle, _YAW * normal())
 
@@ -105,7 +105,7 @@ def draw(rng: np.random.Generator) -> Person:
 def _frontal(
     posture: dict[str, float], normal: Callable[[], float]
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Obliquity, width and trunk: constants in walking, of which a part is added to `posture`, and cycles."""
+    """Draw obliquity, step width and trunk: constants in walking, part of which joins `posture`, and cycles."""
     sd = SUBJECT_SD
 
     def cycle_of(name: str, constant: float) -> tuple[float, float]:
@@ -114,7 +114,7 @@ def _frontal(
 
     up_right = _OBLIQUITY * normal()
     bend = up_right + _BEND * normal()
-    # Right side up is a negative list; the right hip is adducted by it and the left abducted.
+    # Raising the right side is a negative list; it adducts the right hip and abducts the left.
     constants = {"pelvis_list": -up_right, "lumbar_bending": bend}
     narrow, shift = 1.2 * normal(), 1.0 * normal()
     constants |= {"hip_adduction_r": up_right + narrow + shift, "hip_adduction_l": -up_right + narrow - shift}
@@ -124,15 +124,15 @@ def _frontal(
     gait["lumbar_rotation"] = _TWIST * normal()
     lift = cycle_of("pelvic_obliquity", _OBLIQUITY)
     twist = cycle_of("pelvic_rotation", _YAW)
-    own = cycle_of("trunk_obliquity", float(np.hypot(_OBLIQUITY, _BEND)))
+    individual = cycle_of("trunk_obliquity", float(np.hypot(_OBLIQUITY, _BEND)))
     cycle = {
         "pelvis_list": (-lift[0], -lift[1]),
         "pelvis_rotation": twist,
-        "lumbar_bending": (lift[0] + own[0], lift[1] + own[1]),
+        "lumbar_bending": (lift[0] + individual[0], lift[1] + individual[1]),
         "lumbar_rotation": cycle_of("trunk_rotation", _TWIST),
     }
     for side in "rl":
-        # Obliquity changes sign between the sides, as does the half cycle between them: both hips see the same.
+        # Obliquity changes sign between the sides, and so does the cycle half a period later: both hips see the same.
         cycle[f"hip_adduction_{side}"] = (lift[0] + normal(), lift[1] + normal())
     for name, size in _SWING.items():
         cosine, sine = normal(), normal()
