@@ -1,12 +1,12 @@
-"""Damaged motion files: each is read or refused with a reason; none crashes, hangs or eats the memory.
+"""Damaged motion files: each is read or refused with a reason; none crashes, hangs or exhausts the memory.
 
     python benchmarks/formats.py [--mutants 10000] [--data ../shared/data] [--json]
 
-Copies of small real files, and of archives written here, are damaged at random (bits flipped, blocks removed, doubled
-or filled with noise, numbers made huge, numbers and words of text exchanged) and read in worker processes that are
-replaced when they die. Archives keep check sums, by which damage to their bytes is told before any array is looked at:
-half of their damage is done to the arrays. Markers are read without inverse kinematics, which sees only what the reader
-let through.
+Copies of small real files and of archives written here are damaged at random (bits flipped; blocks removed, doubled or
+filled with noise; numbers made huge; numbers and words of text replaced) and read in worker processes, which are
+replaced when they die. Archives hold checksums, which reveal damage to their bytes before any array is read; therefore
+half of their damage is done to the arrays. Markers are read without inverse kinematics, which only sees what the reader
+accepts.
 """
 
 import io
@@ -31,9 +31,9 @@ from figures import Figure, parser, publish
 WORKERS = 2
 LIMIT_S = 10.0
 LIMIT_MB = 1024
-# Beginning of each real file that is used: enough to be read, few enough to be quick.
+# Number of lines used from the start of each real file: enough to be readable, few enough to be quick.
 TEXT_LINES = 80
-# Files by share of the mutants; a share of a family is divided among its files.
+# Share of the mutants per family; it is divided among the files of the family.
 SHARES = {".mot": 0.30, ".trc": 0.22, ".c3d": 0.23, ".npz": 0.15, ".bvh": 0.07, ".b3d": 0.03}
 LARGEST = {".c3d": 340_000, ".b3d": 2_500_000}
 NUMBERS = (np.nan, np.inf, -np.inf, 1e300, -1e300, 1e39, 1e-300, 0.0, -1.0, 2.0**63)
@@ -44,7 +44,7 @@ WORDS = ("nan", "inf", "-1e300", "1e-300", "", "0", "99999999999", "-7", "1,5", 
 
 @dataclass
 class Tally:
-    """What became of the mutants of one family."""
+    """Outcomes of the mutants of one family."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
@@ -53,11 +53,11 @@ class Tally:
 
 
 def samples(data: Path, scratch: Path) -> dict[str, list[bytes]]:
-    """Contents of sample files by ending."""
+    """Contents of the sample files by extension."""
     from biomechgpt_jax import formats
     from biomechgpt_jax.formats import npz
 
-    found: dict[str, list[bytes]] = defaultdict(list)
+    contents: dict[str, list[bytes]] = defaultdict(list)
     for path in sorted(data.rglob("*")):
         ending = path.suffix.lower()
         if not path.is_file() or ending not in formats.READABLE or path.stat().st_size > LARGEST.get(ending, 2**20):
@@ -67,25 +67,25 @@ def samples(data: Path, scratch: Path) -> dict[str, list[bytes]]:
             raw = _short_table(raw)
         elif ending == ".bvh":
             raw = _short_bvh(raw)
-        found[ending].append(raw)
+        contents[ending].append(raw)
     time_s = np.arange(40)[:, None] / 100
     waves = (0.3 * np.sin(7 * time_s + np.arange(40))).astype(np.float32)
     path = scratch / "sample.npz"
     from biomechgpt_jax.biomechanics.trajectory import Trajectory
 
     npz.write(path, Trajectory(waves, np.ones(40, bool), 100.0))
-    found[".npz"].append(path.read_bytes())
+    contents[".npz"].append(path.read_bytes())
     for arrays in (
         {"qpos": waves, "fps": 100.0},
         {"poses": 0.2 * np.tile(waves, 2)[:, :72], "trans": waves[:, :3], "fps": 60},
     ):
         np.savez(path, allow_pickle=False, **arrays)
-        found[".npz"].append(path.read_bytes())
-    return dict(found)
+        contents[".npz"].append(path.read_bytes())
+    return dict(contents)
 
 
 def _short_table(raw: bytes) -> bytes:
-    """The first rows, and a header that says how many they are."""
+    """The first rows, with a header that gives their number."""
     lines = raw.split(b"\n")[:TEXT_LINES]
     head = next((i for i, line in enumerate(lines) if line.lower().startswith((b"endheader", b"frame#"))), 0)
     rows = len([line for line in lines[head + 1 :] if line.strip()])
@@ -100,12 +100,12 @@ def _short_bvh(raw: bytes) -> bytes:
     return head + b"MOTION\nFrames: %d\n" % len(frames) + rows[1] + b"\n" + b"\n".join(frames) + b"\n"
 
 
-def mutated(raw: bytes, rng: random.Random, text: bool) -> bytes:
-    """One to four kinds of damage."""
+def mutate(raw: bytes, rng: random.Random, text: bool) -> bytes:
+    """Apply one to four kinds of damage."""
     data = bytearray(raw)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         at = rng.randrange(max(1, len(data)))
-        # Headers decide what is read: half of the damage is done there.
+        # Headers determine what is read, so half of the damage is done there.
         if rng.random() < 0.5:
             at = rng.randrange(max(1, min(len(data), 1024)))
         length = int(2 ** rng.uniform(0, 10))
@@ -126,22 +126,22 @@ def mutated(raw: bytes, rng: random.Random, text: bool) -> bytes:
         elif kind == 5:
             data[at : at + 2] = rng.choice((b"\xff\xff", b"\x00\x00", b"\xff\x7f", b"\x00\x80"))
         elif text:
-            _exchange(data, rng)
+            _replace_word(data, rng)
         else:
             data[at : at + 4] = rng.choice((b"\xff\xff\x7f\x7f", b"\x00\x00\xc0\x7f", b"\x00\x00\x80\xff", b"\x00" * 4))
     return bytes(data)
 
 
-def damaged(ending: str, raws: list[bytes], rng: random.Random) -> bytes:
-    """A damaged copy of one of the samples of a family."""
+def damage(ending: str, raws: list[bytes], rng: random.Random) -> bytes:
+    """A damaged copy of one sample of a family."""
     raw = rng.choice(raws)
     if ending == ".npz" and rng.random() < 0.5:
-        return _mutated_arrays(raw, rng)
-    return mutated(raw, rng, ending in (".mot", ".trc", ".bvh"))
+        return _mutate_arrays(raw, rng)
+    return mutate(raw, rng, ending in (".mot", ".trc", ".bvh"))
 
 
-def _mutated_arrays(raw: bytes, rng: random.Random) -> bytes:
-    """A sound archive whose arrays have other values, types, shapes or names."""
+def _mutate_arrays(raw: bytes, rng: random.Random) -> bytes:
+    """A valid archive whose arrays have other values, types, shapes or names."""
     with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     for _ in range(rng.choice((1, 1, 2, 3))):
@@ -169,13 +169,13 @@ def _mutated_arrays(raw: bytes, rng: random.Random) -> bytes:
         else:
             other = rng.choice(("names", "joint_names", "observed", "rate_hz", "coordinates", "qpos", "a\nb"))
             arrays[other] = rng.choice((values, np.array(["x"] * 40), np.array("a"), np.array(1j), np.array([])))
-    made = io.BytesIO()
-    np.savez(made, allow_pickle=False, **arrays)
-    return made.getvalue()
+    archive = io.BytesIO()
+    np.savez(archive, allow_pickle=False, **arrays)
+    return archive.getvalue()
 
 
-def _exchange(data: bytearray, rng: random.Random) -> None:
-    """Put a word in the place of another."""
+def _replace_word(data: bytearray, rng: random.Random) -> None:
+    """Replace a word by another, in place."""
     words = list(re.finditer(rb"[^\s,=]+", bytes(data[: rng.choice((600, 600, len(data)))])))
     if words:
         word = rng.choice(words)
@@ -183,7 +183,7 @@ def _exchange(data: bytearray, rng: random.Random) -> None:
 
 
 def _serve(connection) -> None:  # type: ignore[no-untyped-def]
-    """Read the files whose paths arrive, and answer with what became of each."""
+    """Read the files whose paths arrive, and answer with the outcome of each."""
     from biomechgpt_jax import formats
     from biomechgpt_jax.errors import InputError
 
@@ -192,19 +192,19 @@ def _serve(connection) -> None:  # type: ignore[no-untyped-def]
         begin = time.perf_counter()
         try:
             if Path(path).suffix in formats.MARKERS:
-                found = formats.read_markers(path)
+                markers = formats.read_markers(path)
                 # NaN is a marker that was not seen.
-                seen = np.isfinite(found.positions)
-                sound = seen.any() and not np.isinf(found.positions).any() and np.isfinite(found.rate_hz)
+                seen = np.isfinite(markers.positions)
+                finite = seen.any() and not np.isinf(markers.positions).any() and np.isfinite(markers.rate_hz)
             else:
-                read = formats.read(path)
-                sound = np.isfinite(read.coordinates).all() and np.isfinite(read.rate_hz)
-            outcome = "read" if sound else "read, but not finite"
+                trajectory = formats.read(path)
+                finite = np.isfinite(trajectory.coordinates).all() and np.isfinite(trajectory.rate_hz)
+            outcome = "read" if finite else "read, but not finite"
         except InputError as error:
             outcome = "refused" if "\n" not in str(error) and str(error) else f"refused in several lines: {error!r}"
         except BaseException as error:
             outcome = f"{type(error).__name__}: {error}"
-        # Of this process and of the largest one that it started: an upper bound of both at once.
+        # This process plus the largest one that it started: an upper bound of what both use at once.
         peak_mb = (
             sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
         )
@@ -212,13 +212,13 @@ def _serve(connection) -> None:  # type: ignore[no-untyped-def]
 
 
 class Worker:
-    """A process that reads; replaced when it dies or does not answer."""
+    """A process that reads files; it is replaced when it dies or does not answer."""
 
     def __init__(self) -> None:
         self._process: multiprocessing.Process | None = None
 
     def read(self, path: str) -> tuple[str, float, float]:
-        """(outcome, seconds, megabytes of the peak since the start of the process)."""
+        """(outcome, seconds, growth of the process' peak memory in megabytes since it started)."""
         if self._process is None or not self._process.is_alive():
             self._start()
         self._connection.send(path)
@@ -231,7 +231,7 @@ class Worker:
             self.stop()
             return "crash", 0.0, 0.0
         grown = peak_mb - self._peak_mb
-        if grown > LIMIT_MB:  # the peak never falls: the next file gets a process that has not seen this one
+        if grown > LIMIT_MB:  # the peak never falls, so the next file gets a new process
             self.stop()
         return outcome, seconds, grown
 
@@ -254,27 +254,27 @@ class Worker:
             self._process = None
 
 
-def jobs(found: dict[str, list[bytes]], mutants: int) -> Iterator[tuple[str, int]]:
-    """(ending, number) of every mutant, one family after the other."""
-    whole = sum(SHARES[ending] for ending in found)
-    for ending in sorted(found):
+def jobs(contents: dict[str, list[bytes]], mutants: int) -> Iterator[tuple[str, int]]:
+    """(extension, number) of every mutant, one family after the other."""
+    whole = sum(SHARES[ending] for ending in contents)
+    for ending in sorted(contents):
         yield from ((ending, number) for number in range(round(mutants * SHARES[ending] / whole)))
 
 
-def attack(found: dict[str, list[bytes]], mutants: int, seed: int, scratch: Path) -> dict[str, Tally]:
-    """Read every mutant and count what became of it."""
-    tallies = {ending: Tally() for ending in found}
-    every = list(jobs(found, mutants))
+def attack(contents: dict[str, list[bytes]], mutants: int, seed: int, scratch: Path) -> dict[str, Tally]:
+    """Read every mutant and count the outcomes."""
+    tallies = {ending: Tally() for ending in contents}
+    all_jobs = list(jobs(contents, mutants))
 
     def work(part: int) -> None:
         worker, family = Worker(), ""
-        for ending, number in every[part::WORKERS]:
-            if ending != family:  # the peak of a process never falls: each family has its own
+        for ending, number in all_jobs[part::WORKERS]:
+            if ending != family:  # the peak of a process never falls, so each family gets a new process
                 worker.stop()
                 family = ending
             rng = random.Random(f"{seed}{ending}{number}")
             path = scratch / f"mutant{part}{ending}"
-            path.write_bytes(damaged(ending, found[ending], rng))
+            path.write_bytes(damage(ending, contents[ending], rng))
             outcome, seconds, grown = worker.read(str(path))
             tally = tallies[ending]
             if grown > LIMIT_MB:
@@ -291,18 +291,18 @@ def attack(found: dict[str, list[bytes]], mutants: int, seed: int, scratch: Path
     return tallies
 
 
-def through_the_command_line(found: dict[str, list[bytes]], count: int, seed: int, scratch: Path) -> list[str]:
-    """Mutants for which `inspect` does not exit with 0, or with 2 and one line."""
+def inspect_mutants(contents: dict[str, list[bytes]], count: int, seed: int, scratch: Path) -> list[str]:
+    """Mutants for which `biomechgpt inspect` exits neither with 0 nor with 2 and one line."""
     wrong = []
     for number in range(count):
         rng = random.Random(f"{seed} command {number}")
         ending = (".mot", ".npz")[number % 2]
         path = scratch / f"inspected{ending}"
-        path.write_bytes(damaged(ending, found[ending], rng))
+        path.write_bytes(damage(ending, contents[ending], rng))
         command = [sys.executable, "-m", "biomechgpt_jax", "inspect", str(path), "--json"]
-        said = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
-        if said.returncode not in (0, 2) or (said.returncode == 2 and len(said.stderr.strip().splitlines()) != 1):
-            wrong.append(f"{ending} {number}: exit {said.returncode}: {said.stderr.strip().splitlines()[-1:]}")
+        run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+        if run.returncode not in (0, 2) or (run.returncode == 2 and len(run.stderr.strip().splitlines()) != 1):
+            wrong.append(f"{ending} {number}: exit {run.returncode}: {run.stderr.strip().splitlines()[-1:]}")
     return wrong
 
 
@@ -317,16 +317,16 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        found = samples(options.data, scratch)
-        tallies = attack(found, options.mutants, options.seed, scratch)
-        wrong = through_the_command_line(found, options.commands, options.seed, scratch)
+        contents = samples(options.data, scratch)
+        tallies = attack(contents, options.mutants, options.seed, scratch)
+        wrong = inspect_mutants(contents, options.commands, options.seed, scratch)
     for failure in [line for tally in tallies.values() for line in tally.failures] + wrong:
         print(failure, file=sys.stderr)
     figures: dict[str, Figure] = {}
     for ending, tally in tallies.items():
-        counted = tally.outcomes
-        note = f"{counted['read']} read, {counted['refused']} refused, of {len(found[ending])} files"
-        figures[f"{ending}: neither read nor refused"] = Figure(counted["failed"], "files", 0, note=note)
+        counts = tally.outcomes
+        note = f"{counts['read']} read, {counts['refused']} refused, of {len(contents[ending])} files"
+        figures[f"{ending}: neither read nor refused"] = Figure(counts["failed"], "files", 0, note=note)
         figures[f"{ending}: slowest"] = Figure(tally.slowest_s, "s", LIMIT_S)
         figures[f"{ending}: most memory"] = Figure(tally.largest_mb, "MB", LIMIT_MB)
     figures["all mutants"] = Figure(sum(tally.outcomes.total() for tally in tallies.values()), "files")

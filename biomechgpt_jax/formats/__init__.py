@@ -1,4 +1,4 @@
-"""One reader per family of motion files; each gives a `Trajectory`."""
+"""One reader per family of motion files; each returns a `Trajectory`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,35 +14,38 @@ READABLE = (*COORDINATES, *MARKERS)
 
 
 def read(path: str | Path) -> Trajectory:
-    """Read a motion file by its ending; markers go through inverse kinematics.
+    """Read a motion file with the reader for its extension; markers go through inverse kinematics.
 
     Raises:
-        InputError: it is missing, a directory, of an unknown kind, or its content cannot be used.
+        InputError: the file is missing, a directory, of an unknown kind, or its content cannot be used.
     """
     path = Path(path)
     if path.suffix.lower() in MARKERS and path.is_file():
         return _from_markers(path)
     _check(path, READABLE)
-    with _named(path):
+    with _name_os_errors(path):
         return _reader(path.suffix.lower())(path)
 
 
 def _from_markers(path: Path) -> Trajectory:
-    """By inverse kinematics; where no known markers allow that, from Plug-in-Gait angles if the file holds them."""
+    """Coordinates by inverse kinematics, or from the file's Plug-in-Gait angles if no known markers allow that."""
     from biomechgpt_jax.biomechanics import inverse
     from biomechgpt_jax.formats import plugin_gait
 
     markers = read_markers(path)
     try:
-        return inverse.fit(markers).trajectory
-    except InputError as error:
-        if plugin_gait.supported(markers):
+        try:
+            return inverse.fit(markers).trajectory
+        except InputError:
+            if not plugin_gait.supported(markers):
+                raise
             return plugin_gait.trajectory(markers)
+    except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
 def _reader(ending: str) -> Callable[[Path], Trajectory]:
-    """The reader of a family of coordinates; imported when it is needed."""
+    """The reader of a family of coordinate files; it is imported only when needed."""
     if ending == ".npz":
         from biomechgpt_jax.formats import npz
 
@@ -64,11 +67,11 @@ def read_markers(path: str | Path) -> Markers:
     """Read the markers of a .trc or .c3d file.
 
     Raises:
-        InputError: it is missing, a directory, of another kind, or its content cannot be used.
+        InputError: the file is missing, a directory, of another kind, or its content cannot be used.
     """
     path = Path(path)
     _check(path, MARKERS)
-    with _named(path):
+    with _name_os_errors(path):
         if path.suffix.lower() == ".trc":
             from biomechgpt_jax.formats import trc
 
@@ -91,7 +94,8 @@ def _check(path: Path, readable: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _name_os_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system into an `InputError` that names the file."""
     try:
         yield
     except OSError as error:
@@ -99,13 +103,13 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def describe(trajectory: Trajectory) -> dict[str, object]:
-    """What a motion file holds: rate, seconds, coordinates present and missing, flags, and net walking speed."""
+    """Summarise a motion file: rate, seconds, coordinates present and missing, flags, and net walking speed."""
     import numpy as np
 
     from biomechgpt_jax.biomechanics.skeleton import COORDINATES, HORIZONTAL_ROOT, INDEX
 
     observed = trajectory.observed
-    found: dict[str, object] = {
+    summary: dict[str, object] = {
         "file": trajectory.metadata.source,
         "sha256": trajectory.metadata.sha256,
         "rate_hz": round(trajectory.rate_hz, 3),
@@ -117,6 +121,6 @@ def describe(trajectory: Trajectory) -> dict[str, object]:
     }
     root = [INDEX[name] for name in HORIZONTAL_ROOT]
     if observed[root].all():
-        moved = np.linalg.norm(trajectory.coordinates[-1, root] - trajectory.coordinates[0, root])
-        found["net_speed_m_s"] = round(float(moved) * trajectory.rate_hz / (trajectory.frames - 1), 3)
-    return found
+        distance_m = np.linalg.norm(trajectory.coordinates[-1, root] - trajectory.coordinates[0, root])
+        summary["net_speed_m_s"] = round(float(distance_m) * trajectory.rate_hz / (trajectory.frames - 1), 3)
+    return summary

@@ -1,4 +1,4 @@
-"""AddBiomechanics files (.b3d): joint angles that were fitted to markers, of the Rajagopal model or one like it."""
+"""AddBiomechanics files (.b3d): joint angles fitted to markers, of the Rajagopal model or a similar one."""
 
 import hashlib
 import math
@@ -16,9 +16,9 @@ _FEWEST_COORDINATES = 6
 
 
 def read(path: Path) -> Trajectory:
-    """Read the longest trial of a subject; of who it is only height, mass, age and sex are kept.
+    """Read the longest trial of a subject; only the subject's height, mass, age and sex are kept.
 
-    Angles are those of the first processing pass, in radians and OpenSim's signs.
+    Angles are those of the first processing pass, in radians and with OpenSim's signs.
 
     Raises:
         InputError: no library is installed (extra `b3d`), the file is damaged, or its joints are unknown.
@@ -48,9 +48,9 @@ def read(path: Path) -> Trajectory:
     q[:, heading] = np.unwrap(q[:, heading])
     flags = (f"trial-{facts['trial'] + 1}-of-{facts['trials']}",) if facts["trials"] > 1 else ()
     metadata = Metadata(
-        height_m=_known(facts["height_m"], 0.5, 2.5),
-        mass_kg=_known(facts["mass_kg"], 5, 400),
-        age=_known(facts["age"], 0.5, 120),
+        height_m=_if_plausible(facts["height_m"], 0.5, 2.5),
+        mass_kg=_if_plausible(facts["mass_kg"], 5, 400),
+        age=_if_plausible(facts["age"], 0.5, 120),
         sex=facts["sex"] if facts["sex"] in ("female", "male") else "",
         source=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -59,6 +59,6 @@ def read(path: Path) -> Trajectory:
     return Trajectory(q.astype(np.float32), observed, rate, metadata)
 
 
-def _known(value: float, low: float, high: float) -> float:
-    """Values that no person has mean that it is not known."""
+def _if_plausible(value: float, low: float, high: float) -> float:
+    """The value, or NaN for values that no person has, which stand for unknown ones."""
     return value if low <= value <= high else math.nan

@@ -1,7 +1,7 @@
 """C3D files: markers, joint angles, events and measured gait parameters.
 
-Two libraries read them, in a process of their own: ezc3d, which is fast and strict, and the pure-Python c3d where ezc3d
-gives up. Both trust what the file says of itself, so sizes and offsets are checked here first.
+Two libraries read them, each in its own process: ezc3d, which is fast and strict, and the pure-Python c3d if ezc3d
+fails. Both trust the sizes and offsets that the file states, so these are checked here first.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _INTEL, _DEC, _MIPS = 84, 85, 86
 # Model outputs that are not positions.
 _ANGLE_ENDINGS = ("Angles", "Angle")
 _OTHER_OUTPUTS = ("Force", "Forces", "Moment", "Moments", "Power", "Powers", "GroundReactionForce", "Progress")
-# Measured parameters by the words of several laboratories; the factor brings them to our unit.
+# Measured parameters by the names that several laboratories use; the factor converts to our unit.
 _PARAMETERS: dict[str, tuple[str, float]] = {
     "walking speed": ("walking_speed", 1.0),
     "vitesse": ("walking_speed", 1.0),
@@ -42,9 +42,9 @@ _PER_STRIDE = ("pas/min", "strides/min")  # a French 'pas' is a stride
 
 @dataclass
 class _Content:
-    """What both libraries give."""
+    """What either library reads from a file."""
 
-    points: np.ndarray  # f64[T, N, 3], NaN where unseen
+    points: np.ndarray  # f64[T, N, 3], NaN where a point was not seen
     labels: list[str]
     rate_hz: float
     units: str
@@ -78,12 +78,12 @@ def read(path: Path) -> Markers:
             "was averaged from"
         )
     metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest())
-    positions, names, angles = _sorted_out(path, content)
-    return Markers(positions, names, content.rate_hz, metadata, events, _measured(content), angles)
+    positions, names, angles = _sort_points(path, content)
+    return Markers(positions, names, content.rate_hz, metadata, events, _measured_parameters(content), angles)
 
 
 def _check(path: Path, raw: bytes) -> None:
-    """Refuse a file whose own sizes and offsets do not fit it: the libraries would crash, or take all memory."""
+    """Refuse a file whose stated sizes and offsets do not fit it: the libraries would crash or exhaust the memory."""
     if len(raw) < 2 * _BLOCK or raw[1] != 0x50:
         raise InputError(f"{path} is not a C3D file, or is cut off; export it again")
     start = (raw[0] - 1) * _BLOCK
@@ -97,16 +97,16 @@ def _check(path: Path, raw: bytes) -> None:
     frames = max(0, last - first + 1)
     data_block = struct.unpack(f"{order}H", raw[16:18])[0]
     words = frames * (4 * points + analog)
-    # Data are 2 or 4 bytes a word; the frame count of long files overflows and is then told by a parameter.
+    # Data take 2 or 4 bytes per word. The frame count of long files overflows; a parameter then holds it instead.
     if points > _MOST_POINTS or frames > _MOST_FRAMES or data_block < 2:
         raise InputError(f"{path} is damaged: {points} points in {frames} frames; export it again")
     if last < 65_535 and 2 * words > len(raw) - (data_block - 1) * _BLOCK + _BLOCK:
-        raise InputError(f"{path} is cut off: it tells of {frames} frames and holds fewer; export it again")
+        raise InputError(f"{path} is cut off: it announces {frames} frames but holds fewer; export it again")
     _check_parameters(path, raw, start + 4, order)
 
 
 def _check_parameters(path: Path, raw: bytes, at: int, order: str) -> None:
-    """Walk the chain of groups and parameters; every link has to point forward and inside the file."""
+    """Walk the chain of groups and parameters; every link must point forward and inside the file."""
     for _ in range(100_000):
         if at + 2 > len(raw):
             break
@@ -129,7 +129,7 @@ def _check_parameters(path: Path, raw: bytes, at: int, order: str) -> None:
 
 
 def _fits(raw: bytes, at: int, room: int) -> bool:
-    """Whether a parameter's data, by its own dimensions, lie before the next parameter."""
+    """Whether a parameter's data, sized by its stated dimensions, end before the next parameter."""
     if room < 3:
         return False
     kind = struct.unpack("b", raw[at : at + 1])[0]
@@ -142,19 +142,19 @@ def _fits(raw: bytes, at: int, room: int) -> bool:
 
 def _load(path: Path) -> _Content:
     reasons = []
-    for load in (_with_ezc3d, _with_c3d):
+    for load in (_load_with_ezc3d, _load_with_c3d):
         try:
             return load(path)
         except ImportError as error:
             reasons.append(f"{error.name} is not installed")
-        except Exception as error:  # whatever a library raises on a broken file is a reason to try the other
+        except Exception as error:  # any error of a library on a broken file is a reason to try the other one
             reasons.append(" ".join(str(error).split())[:120] or type(error).__name__)
     if all("not installed" in reason for reason in reasons):
         raise InputError(f"{path}: reading C3D files needs a library; pip install 'biomechgpt-jax[c3d]'")
     raise InputError(f"{path} cannot be read as C3D ({'; '.join(reasons)}); export it again")
 
 
-def _with_ezc3d(path: Path) -> _Content:
+def _load_with_ezc3d(path: Path) -> _Content:
     arrays, facts = native.load("ezc3d", path)
     points, parameters = arrays["points"], facts["parameters"]
     points[arrays["residual"] < 0] = np.nan
@@ -171,11 +171,11 @@ def _with_ezc3d(path: Path) -> _Content:
 
 
 def _array(value: list[Any]) -> Any:
-    """Numbers as an array, texts as the list that they are."""
+    """Numbers as an array; a list of texts unchanged."""
     return value if value and isinstance(value[0], str) else np.asarray(value)
 
 
-def _with_c3d(path: Path) -> _Content:
+def _load_with_c3d(path: Path) -> _Content:
     arrays, facts = native.load("c3d", path)
     xyz = np.where((arrays["residual"] >= 0)[..., None], arrays["points"], np.nan)
     return _Content(xyz, facts["labels"], facts["rate_hz"], facts["units"], facts["first_frame"], facts["vertical"])
@@ -185,11 +185,11 @@ def _first(value: Any) -> str:
     return str(value[0]).strip() if value is not None and len(value) else ""
 
 
-def _sorted_out(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
-    """Marker positions in metres with y up, their names, and the angles among the points."""
+def _sort_points(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
+    """Marker positions in metres with y up, their names, and the joint angles stored among the points."""
     scale = METRES.get((content.units or "mm").lower())
     if scale is None:
-        raise InputError(f"{path} is in units of {content.units!r}; known are {', '.join(METRES)}")
+        raise InputError(f"{path} is in units of {content.units!r}; give one of {', '.join(METRES)}")
     keep: dict[str, int] = {}
     angles = {}
     for index, label in enumerate(content.labels[: content.points.shape[1]]):
@@ -202,7 +202,7 @@ def _sorted_out(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, .
         raise InputError(f"{path} holds no named marker; give a file in which the markers are labelled")
     positions = scale * content.points[:, list(keep.values())]
     positions[np.abs(positions) > FARTHEST_M] = np.nan
-    # Exactly the origin: how some programs write a marker that was not seen.
+    # Some programs place a marker that was not seen exactly at the origin.
     positions[(positions == 0).all(axis=2)] = np.nan
     if not np.isfinite(positions).any():
         raise InputError(f"{path}: none of its {len(keep)} markers is seen in any frame; export it again")
@@ -214,7 +214,7 @@ def _sorted_out(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, .
 
 
 def _events(content: _Content) -> Contacts:
-    """Foot strikes and toe offs, in seconds from the first frame that the file holds."""
+    """Foot strikes and toe offs in seconds from the first frame of the file."""
     group = content.parameters.get("EVENT", {})
     labels, contexts = list(group.get("LABELS", [])), list(group.get("CONTEXTS", []))
     times = np.asarray(group.get("TIMES", []), np.float64)
@@ -239,25 +239,25 @@ def _events(content: _Content) -> Contacts:
     )
 
 
-def _measured(content: _Content) -> dict[str, float]:
+def _measured_parameters(content: _Content) -> dict[str, float]:
     """Gait parameters of the ANALYSIS group; cadence in steps per minute."""
     group = content.parameters.get("ANALYSIS", {})
     names, contexts = list(group.get("NAMES", [])), list(group.get("CONTEXTS", []))
     units, values = list(group.get("UNITS", [])), np.ravel(np.asarray(group.get("VALUES", []), np.float64))
-    found: dict[str, float] = {}
+    parameters: dict[str, float] = {}
     for name, context, unit, value in zip(names, contexts, units, values, strict=False):
-        known = _PARAMETERS.get(name.partition("(")[0].strip().lower())
-        if known is None or not np.isfinite(value):
+        entry = _PARAMETERS.get(name.partition("(")[0].strip().lower())
+        if entry is None or not np.isfinite(value):
             continue
-        key, factor = known
+        key, factor = entry
         if key == "cadence" and unit.strip().lower() in _PER_STRIDE:
             factor *= 2.0
         side = context.strip().lower()
-        found[f"{key}_{side[0]}" if side in ("right", "left") else key] = float(value) * factor
-    return found
+        parameters[f"{key}_{side[0]}" if side in ("right", "left") else key] = float(value) * factor
+    return parameters
 
 
 def _is_average_cycle(content: _Content) -> bool:
-    """A time-normalised average: 0 to 100 % in 101 frames, with a count of the cycles it was made of."""
+    """Whether this is a time-normalised average: 0 to 100 % in 101 frames, with a count of the averaged cycles."""
     names = [name.strip().lower() for name in content.parameters.get("ANALYSIS", {}).get("NAMES", [])]
     return len(content.points) == 101 and any(name.startswith(("nbre cycle", "number of cycles")) for name in names)

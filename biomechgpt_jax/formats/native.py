@@ -1,6 +1,6 @@
-"""Reading through other libraries, each in its own process: a damaged file may crash, hang or bloat them.
+"""Read through other libraries, each in its own process, because a damaged file may crash, hang or bloat them.
 
-The process is this module; it writes plain arrays and JSON to a temporary file and ends.
+The process runs this module; it writes plain arrays and JSON to a temporary file and ends.
 """
 
 import importlib
@@ -16,26 +16,26 @@ from typing import Any
 
 import numpy as np
 
-# A file that takes longer than this, and this for each megabyte, will not be read.
+# Time limit for a file: a constant, plus an allowance per mebibyte.
 LIMIT_S, LIMIT_S_PER_MB = 4.0, 0.5
-# Address space of the process: far above what a file of the largest size that is read needs.
+# Limit of the process' address space, far above what the largest accepted file needs.
 _MOST_BYTES = 8 * 2**30
 _FAILED, _NOT_INSTALLED = 3, 4
 _FACTS = "facts"
-# Groups of C3D parameters that are looked at.
+# Groups of C3D parameters that are read.
 _GROUPS = ("POINT", "EVENT", "ANALYSIS")
 
 
 class NativeError(RuntimeError):
-    """The library did not read the file; its reason, or that it crashed."""
+    """The library did not read the file; the message is its reason, or says that it crashed."""
 
 
 def load(library: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and facts of a file, read by "ezc3d", "c3d" or "nimblephysics" in another process.
+    """Read arrays and facts of a file with "ezc3d", "c3d" or "nimblephysics" in another process.
 
     Raises:
         ImportError: the library is not installed.
-        NativeError: it gave up, crashed, or did not end in time.
+        NativeError: the library failed, crashed, or did not finish in time.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.npz"
@@ -47,11 +47,11 @@ def load(library: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any
                 command, capture_output=True, text=True, errors="replace", timeout=limit_s, env=environment, cwd=folder
             )
         except subprocess.TimeoutExpired as error:
-            raise NativeError(f"{library} did not end within {limit_s:.0f} s") from error
+            raise NativeError(f"{library} did not finish within {limit_s:.0f} s") from error
         if done.returncode == _NOT_INSTALLED:
             raise ImportError(f"{library} is not installed", name=library)
         if done.returncode == _FAILED:
-            raise NativeError((done.stderr.strip().splitlines() or [f"{library} gave up"])[-1])
+            raise NativeError((done.stderr.strip().splitlines() or [f"{library} failed"])[-1])
         if done.returncode:
             raise NativeError(f"{library} crashed")
         try:
@@ -59,24 +59,24 @@ def load(library: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any
                 arrays = {name: stored[name] for name in stored.files if name != _FACTS}
                 return arrays, json.loads(str(stored[_FACTS]))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise NativeError(f"{library} left nothing behind") from error
+            raise NativeError(f"{library} wrote no readable result") from error
 
 
 def _ezc3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     import ezc3d
 
-    found = ezc3d.c3d(path)
-    points = np.moveaxis(np.asarray(found["data"]["points"][:3], np.float64), (0, 1, 2), (2, 1, 0))
-    residual = np.asarray(found["data"]["meta_points"]["residuals"], np.float64)[0].T
+    content = ezc3d.c3d(path)
+    points = np.moveaxis(np.asarray(content["data"]["points"][:3], np.float64), (0, 1, 2), (2, 1, 0))
+    residual = np.asarray(content["data"]["meta_points"]["residuals"], np.float64)[0].T
     parameters = {
         group: {
             name: np.asarray(entry["value"]).tolist()
-            for name, entry in found["parameters"].get(group, {}).items()
+            for name, entry in content["parameters"].get(group, {}).items()
             if isinstance(entry, dict) and "value" in entry
         }
         for group in _GROUPS
     }
-    facts = {"parameters": parameters, "first_frame": int(found["header"]["points"]["first_frame"])}
+    facts = {"parameters": parameters, "first_frame": int(content["header"]["points"]["first_frame"])}
     return {"points": points, "residual": residual}, facts
 
 
@@ -90,8 +90,8 @@ def _c3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         points = np.asarray(frames, np.float64)[..., :5]
 
     def text(name: str) -> str:
-        found = reader.get(f"POINT:{name}")
-        return found.string_value.strip() if found is not None and found.bytes_per_element == -1 else ""
+        entry = reader.get(f"POINT:{name}")
+        return entry.string_value.strip() if entry is not None and entry.bytes_per_element == -1 else ""
 
     facts = {
         "labels": [label.strip() for label in reader.point_labels] if reader.point_used else [],
@@ -131,12 +131,12 @@ def _main(library: str, path: str, out: str) -> int:
 
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     except (ImportError, ValueError, OSError):
-        pass  # a system without such limits
+        pass  # the system has no such limits
     try:
         arrays, facts = {"ezc3d": _ezc3d, "c3d": _c3d, "nimblephysics": _nimblephysics}[library](path)
     except ImportError:
         return _NOT_INSTALLED
-    except Exception as error:  # whatever the library raises is the reason, in one line
+    except Exception as error:  # any error of the library is reported as the reason, in one line
         print(" ".join(str(error).split())[:200] or type(error).__name__, file=sys.stderr)
         return _FAILED
     np.savez(out, allow_pickle=False, **arrays, **{_FACTS: np.array(json.dumps(facts))})

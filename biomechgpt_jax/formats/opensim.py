@@ -1,9 +1,9 @@
 """OpenSim and OpenCap coordinate files (.mot, .sto).
 
-What goes wrong in them, and what is done: degrees or radians (inDegrees wins, else leg angles tell); a knee
-that flexes negatively (flipped); coordinates a model lacks (masked); other results of the same ending, such as
-ground reactions or joint speeds (refused); cells that are not numbers (short gaps filled and flagged, whole
-columns masked); uneven time (resampled and flagged).
+Common problems and how they are handled: degrees or radians (inDegrees decides, otherwise the size of the leg angles);
+negative knee flexion (flipped); coordinates that a model lacks (masked); other results with the same extension, such as
+ground reactions or joint speeds (refused); cells that are not numbers (short gaps filled and flagged, whole columns
+masked); uneven time (resampled and flagged).
 """
 
 import hashlib
@@ -26,11 +26,11 @@ from biomechgpt_jax.formats import quality
 LARGEST_BYTES = 256 * 2**20
 # Gaps shorter than this are filled by interpolation.
 LONGEST_GAP_S = 0.2
-# Rows further than this from an even grid are resampled; less is the rounding of the time column.
+# Times further than this from an even grid are resampled; smaller differences are rounding of the time column.
 UNEVEN_FRAMES = 0.05
 AMBIGUOUS_KNEE_RAD = np.radians(10.0)
 FEWEST_FRAMES = 2
-FARTHEST_M, FARTHEST_RAD = 1e5, 1e4  # beyond: not a person, or not metres and radians
+FARTHEST_M, FARTHEST_RAD = 1e5, 1e4  # larger values are not a person's, or not in metres and radians
 HIGHEST_PELVIS_M = 50.0
 
 _HEADER_BYTES = 2**16
@@ -55,18 +55,18 @@ class _Header:
     in_degrees: bool | None
     rows: int | None
     names: tuple[str, ...]
-    lines: int  # up to and with the line of column names
-    comma: bool  # columns are separated by commas, not by white space
+    lines: int  # number of lines up to and including the column names
+    comma: bool  # whether commas separate the columns instead of white space
 
 
 def read(path: Path) -> Trajectory:
     """Read a file of joint coordinates over time.
 
     Returns:
-        The trajectory at the file's own (mean) rate, knee flexion positive, in radians and metres.
+        The trajectory at the file's own (mean) rate, with positive knee flexion, in radians and metres.
 
     Raises:
-        InputError: the file is empty, truncated, not of coordinates, or has gaps too long to fill.
+        InputError: the file is empty or truncated, holds no coordinates, or has gaps that are too long to fill.
     """
     digest, head = _scan(path)
     header = _header(path, head)
@@ -81,17 +81,16 @@ def read(path: Path) -> Trajectory:
     heading = INDEX["pelvis_rotation"]
     seen = np.isfinite(q[:, heading])
     q[seen, heading] = np.unwrap(q[seen, heading])
-    observed, found = _fill(path, q, time, tuple(columns))
-    flags += found
+    observed, gap_flags = _fill(path, q, time, tuple(columns))
     _check_size(path, q)
-    rate, found = _even(q, time)
-    flags += found + _knees(q, observed) + quality.flags(q, observed, rate)
+    rate, time_flags = _resample_evenly(q, time)
+    flags += gap_flags + time_flags + _make_knee_flexion_positive(q, observed) + quality.flags(q, observed, rate)
     metadata = Metadata(source=path.name, sha256=digest, flags=tuple(flags))
     return Trajectory(q.astype(np.float32), observed, rate, metadata)
 
 
 def _scan(path: Path) -> tuple[str, str]:
-    """SHA-256 of the file and its first 64 KiB as text; one pass in bounded memory."""
+    """SHA-256 of the file and its first 64 KiB as text, in one pass with bounded memory."""
     size = os.path.getsize(path)
     if size > LARGEST_BYTES:
         raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
@@ -114,9 +113,9 @@ def _cells(line: str, comma: bool) -> list[str]:
 
 
 def _key_value(line: str) -> tuple[str, str]:
-    """Key and value of `nRows=5`, or of the older `datarows 5`; empty for other lines."""
-    found = re.match(r"(\w+)\s*[= ]\s*(\S.*)$", line)
-    return (found[1], found[2]) if found else ("", "")
+    """Key and value of `nRows=5`, or of the older `datarows 5`; both are empty for other lines."""
+    pair = re.match(r"(\w+)\s*[= ]\s*(\S.*)$", line)
+    return (pair[1], pair[2]) if pair else ("", "")
 
 
 def _header(path: Path, head: str) -> _Header:
@@ -124,47 +123,50 @@ def _header(path: Path, head: str) -> _Header:
     words = [line.strip(", \t").lower() for line in lines]
     if "endheader" in words:
         start = words.index("endheader") + 1
-    else:  # some programs leave the mark out
+    else:  # some programs omit it
         start = next((i for i, word in enumerate(words) if re.match(r"time[\s,]", word)), -1)
     if start < 0:
-        raise InputError(f"{path} has neither 'endheader' nor column names that begin with 'time': not a .mot file")
-    said = {key: value for key, value in (_key_value(word) for word in words[:start]) if key}
-    kind = said.get("datatype", "double")
+        raise InputError(
+            f"{path} has neither 'endheader' nor column names that start with 'time': not a .mot file; give a file of "
+            "joint coordinates"
+        )
+    entries = {key: value for key, value in (_key_value(word) for word in words[:start]) if key}
+    kind = entries.get("datatype", "double")
     if kind != "double":
         raise InputError(f"{path} holds {kind} values; give a file of joint coordinates (DataType=double)")
     if words[0] in ("speeds", "accelerations"):
         raise InputError(f"{path} holds joint {words[0]}, not coordinates; give the file of positions (Kinematics_q)")
     first = next((i for i in range(start, len(lines)) if words[i]), None)
     if first is None:
-        raise InputError(f"{path} ends after its header; it is truncated: export it again")
+        raise InputError(f"{path} ends after its header, so it is truncated; export it again")
     comma = "," in lines[first] and "\t" not in lines[first]
     names = tuple(_cells(lines[first], comma))
     if names[0].lower() != "time":
         raise InputError(f"{path}: the first column is {names[0][:40]!r}, not 'time'; give coordinates over time")
-    degrees = {"yes": True, "true": True, "no": False, "false": False}.get(said.get("indegrees", ""))
-    rows = said.get("nrows", said.get("datarows", ""))
+    degrees = {"yes": True, "true": True, "no": False, "false": False}.get(entries.get("indegrees", ""))
+    rows = entries.get("nrows", entries.get("datarows", ""))
     return _Header(degrees, int(rows) if rows.isdigit() else None, names, first + 1, comma)
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> dict[str, int]:
-    """Column of each coordinate; full OpenSim 4 paths are shortened. Columns of no coordinate are left out."""
-    found: dict[str, int] = {}
+    """Column of each coordinate; full OpenSim 4 paths are shortened, and columns of other quantities are left out."""
+    columns: dict[str, int] = {}
     for column, full in enumerate(names):
         parts = full.lower().strip("/").split("/")
         name = parts[-2] if len(parts) > 1 and parts[-1] == "value" else parts[-1]
         name = _ALIASES.get(name, name)
-        if name in found:
+        if name in columns:
             raise InputError(f"{path} has two columns for {name}; keep one")
         if name in INDEX:
-            found[name] = column
-    if not found:
+            columns[name] = column
+    if not columns:
         forces = any(word in name.lower() for name in names for word in _FORCE_WORDS)
         what = "forces or moments (a ground-reaction file?)" if forces else "no known coordinates"
         raise InputError(
             f"{path} holds {what} (columns {', '.join(names[1:4])}, ...); give a file of joint coordinates "
             "such as an inverse kinematics result"
         )
-    return found
+    return columns
 
 
 def _table(path: Path, header: _Header) -> tuple[np.ndarray, list[str]]:
@@ -175,17 +177,17 @@ def _table(path: Path, header: _Header) -> tuple[np.ndarray, list[str]]:
     except ValueError as error:
         if cut:
             raise InputError(f"{path} is truncated: its last row ends early; export it again") from error
-        words = str(error).splitlines()[0].split("; use `usecols`")[0]
-        raise InputError(f"{path}: {words} (data rows count from 1); mend that row") from error
+        reason = str(error).splitlines()[0].split("; use `usecols`")[0]
+        raise InputError(f"{path}: {reason} (data rows count from 1); correct that row") from error
     if len(table) < FEWEST_FRAMES:
-        raise InputError(f"{path} has {len(table)} rows of data, at least {FEWEST_FRAMES} are needed; export it again")
+        raise InputError(f"{path} has {len(table)} rows of data but needs at least {FEWEST_FRAMES}; export it again")
     if table.shape[1] != len(header.names):
         raise InputError(f"{path} has {len(header.names)} column names but {table.shape[1]} columns; export it again")
     if header.rows is None or header.rows == len(table):
         return table, []
-    # Files edited by hand are often one row off; a file that broke off lacks many, or its last line is not ended.
+    # Files edited by hand are often one row off; a truncated file lacks many rows, or the end of its last line.
     if header.rows - len(table) > 1 or cut:
-        raise InputError(f"{path} is truncated: {len(table)} of {header.rows} rows are there; export it again")
+        raise InputError(f"{path} is truncated: {len(table)} of {header.rows} rows are present; export it again")
     return table, ["rows-not-as-in-header"]
 
 
@@ -195,8 +197,8 @@ def _numbers(path: Path, header: _Header) -> np.ndarray:
 
     def parse(source: Path | io.StringIO) -> np.ndarray:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a table without rows is told as that
-            # Latin-1 decodes any byte: comments in the header may be in any encoding.
+            warnings.simplefilter("ignore", UserWarning)  # a table without rows gets its own message below
+            # Latin-1 decodes every byte, and comments in the header may have any encoding.
             return np.loadtxt(
                 source,
                 comments=None,
@@ -211,10 +213,10 @@ def _numbers(path: Path, header: _Header) -> np.ndarray:
         return parse(path)
     except ValueError:
         text = path.read_text(encoding="latin-1")
-        mended = _WINDOWS_NAN.sub("nan", text)
-        if mended == text:
+        readable = _WINDOWS_NAN.sub("nan", text)
+        if readable == text:
             raise
-        return parse(io.StringIO(mended))
+        return parse(io.StringIO(readable))
 
 
 def _last_row_is_cut(path: Path, header: _Header) -> bool:
@@ -230,21 +232,21 @@ def _check_time(path: Path, time: np.ndarray) -> None:
     wrong = ~(np.isfinite(time[1:]) & (steps > 0))
     if wrong.any() or not np.isfinite(time[0]):
         row = int(np.flatnonzero(wrong)[0]) + 2 if wrong.any() else 1
-        raise InputError(f"{path}: time does not increase at data row {row}; mend the time column")
+        raise InputError(f"{path}: time does not increase at data row {row}; correct the time column")
     rate = 1.0 / float(np.median(steps))
     if not 5.0 <= rate <= 5000.0:
-        raise InputError(f"{path}: {rate:.3g} frames per second are not plausible; is time in seconds?")
+        raise InputError(f"{path}: {rate:.3g} frames per second are implausible; is time in seconds?")
     if steps.max() >= LONGEST_GAP_S and steps.max() * rate > 1.5:
         row = int(steps.argmax()) + 1
         raise InputError(f"{path}: {steps.max():.2f} s are missing after data row {row}; cut the file there")
 
 
 def _to_radians(q: np.ndarray, in_degrees: bool | None) -> list[str]:
-    """Convert angles in place. Where the header does not say, leg angles above 2 pi tell degrees."""
+    """Convert angles in place. Without an entry in the header, leg angles above 2 pi imply degrees."""
     flags = []
     with np.errstate(all="ignore"):
         legs = np.nanmax(np.abs(q[:, _LEGS]), initial=0.0)
-        # Never the heading, which may count whole turns; arms only where there are no legs: they may wrap.
+        # Never use the heading, which may count whole turns, and use arms only without legs, because they may wrap.
         others = [index for index in _ANGLES if COORDINATES[index] != "pelvis_rotation"]
         largest = legs if np.isfinite(q[:, _LEGS]).any() else np.nanmax(np.abs(q[:, others]), initial=0.0)
     if in_degrees is None:
@@ -258,7 +260,7 @@ def _to_radians(q: np.ndarray, in_degrees: bool | None) -> list[str]:
 
 
 def _fill(path: Path, q: np.ndarray, time: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
-    """Fill short gaps in place, set what was not observed to zero; return the mask bool[40] and flags."""
+    """Fill short gaps in place and set unobserved coordinates to zero; return the mask bool[40] and flags."""
     observed, flags = np.zeros(COORDINATE_COUNT, bool), []
     frame_s = float(np.median(np.diff(time)))
     for name in names:
@@ -294,14 +296,14 @@ def _check_size(path: Path, q: np.ndarray) -> None:
         metres = name in _TRANSLATIONS
         if largest[index] > (FARTHEST_M if metres else FARTHEST_RAD):
             unit = "m" if metres else "rad"
-            raise InputError(f"{path}: {name} reaches {largest[index]:.3g} {unit}; mend that column")
+            raise InputError(f"{path}: {name} reaches {largest[index]:.3g} {unit}; correct that column")
     height = float(np.median(q[:, INDEX["pelvis_ty"]]))
     if abs(height) > HIGHEST_PELVIS_M:
-        raise InputError(f"{path}: pelvis_ty is about {height:.0f}; metres are needed, is the file in millimetres?")
+        raise InputError(f"{path}: pelvis_ty is about {height:.0f}; give metres (is the file in millimetres?)")
 
 
-def _even(q: np.ndarray, time: np.ndarray) -> tuple[float, list[str]]:
-    """The mean rate in Hz; rows that are not at it are resampled in place."""
+def _resample_evenly(q: np.ndarray, time: np.ndarray) -> tuple[float, list[str]]:
+    """Resample unevenly spaced rows in place; returns the mean rate in Hz and flags."""
     grid = np.linspace(time[0], time[-1], len(time))
     rate = (len(time) - 1) / (time[-1] - time[0])
     rate = float(round(rate) if abs(rate - round(rate)) < 1e-3 * rate / len(time) else rate)
@@ -312,8 +314,8 @@ def _even(q: np.ndarray, time: np.ndarray) -> tuple[float, list[str]]:
     return rate, ["uneven-time"]
 
 
-def _knees(q: np.ndarray, observed: np.ndarray) -> list[str]:
-    """Make knee flexion positive, in place, by the sign of the larger of the outer percentiles."""
+def _make_knee_flexion_positive(q: np.ndarray, observed: np.ndarray) -> list[str]:
+    """Make knee flexion positive in place, by the sign of the larger of the 5th and 95th percentiles; returns flags."""
     columns = [i for i in (INDEX["knee_angle_r"], INDEX["knee_angle_l"]) if observed[i]]
     if not columns:
         return []

@@ -1,8 +1,8 @@
-"""Joint angles that a laboratory computed by Plug-in-Gait, where a C3D file holds them and its markers cannot be used.
+"""Joint angles that a laboratory computed with Plug-in-Gait, for C3D files that hold them but no usable markers.
 
-Angles are degrees; pelvis and hip refer to the plane of the pelvic spines, which leans forward of the pelvis of OpenSim
-models. The legs' angles of Plug-in-Gait come in the order flexion, adduction (varus), rotation, with the same signs on
-both sides; the pelvis' are of each side: anterior tilt, this side up, this side forward.
+Angles are in degrees. Pelvis and hip refer to the plane of the pelvic spines, which is tilted forward relative to the
+pelvis of OpenSim models. Plug-in-Gait's leg angles come in the order flexion, adduction (varus), rotation, with equal
+signs on both sides; its pelvis angles are given for each side: anterior tilt, this side up, this side forward.
 """
 
 import dataclasses
@@ -17,23 +17,23 @@ from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
 FLAG = "plug-in-gait-angles"
-# Markers whose middle is the middle of the pelvis, by what files call the back of it.
+# Markers whose midpoint is the middle of the pelvis, with the names that files use for those at its back.
 _FRONT, _BACKS = ("RASI", "LASI"), (("SACR",), ("RPSI", "LPSI"))
 _NEEDED = tuple(f"{side}{joint}Angles" for side in "RL" for joint in ("Hip", "Knee", "Ankle"))
 
 
 def supported(markers: Markers) -> bool:
-    """Whether the angles of both legs are there."""
+    """Whether the angles of both legs are present."""
     return all(name in markers.angles for name in _NEEDED)
 
 
 def trajectory(markers: Markers) -> Trajectory:
-    """Coordinates from the angles; the pelvis' path from its markers where they are seen throughout.
+    """Coordinates from the angles, and the path of the pelvis from its markers if they are seen throughout.
 
-    Frames before the first and after the last whole one are cut off.
+    Frames before the first and after the last frame with all leg angles are cut off; gaps in between are interpolated.
 
     Raises:
-        InputError: fewer than two frames in a row have all angles of the legs.
+        InputError: fewer than two frames have all angles of the legs.
     """
     frames = len(markers.positions)
     q = np.full((frames, COORDINATE_COUNT), np.nan)
@@ -55,12 +55,14 @@ def trajectory(markers: Markers) -> Trajectory:
     pelvis = markers.angles.get("RPelvisAngles")
     if pelvis is not None:
         tilt, list_ = np.radians(PELVIC_PLANE_DEG - pelvis[:, 0]), -np.radians(pelvis[:, 1])
-        q[:, [INDEX[f"pelvis_{name}"] for name in ("tilt", "list", "rotation")]] = _turned(heading, tilt, list_)
+        q[:, [INDEX[f"pelvis_{name}"] for name in ("tilt", "list", "rotation")]] = _decompose_in_world(
+            heading, tilt, list_
+        )
     legs = np.isfinite(q[:, [INDEX[f"{n}_{s}"] for n in ("hip_flexion", "knee_angle", "ankle_angle") for s in "rl"]])
-    whole = np.flatnonzero(legs.all(axis=1))
-    if len(whole) < 2:
-        raise InputError("its Plug-in-Gait angles are in no two frames complete; compute the model again")
-    q = q[whole[0] : whole[-1] + 1]
+    complete = np.flatnonzero(legs.all(axis=1))
+    if len(complete) < 2:
+        raise InputError("no two frames have complete Plug-in-Gait angles; run the model again")
+    q = q[complete[0] : complete[-1] + 1]
     observed = np.isfinite(q).any(axis=0)
     if not np.isfinite(q[:, [INDEX[name] for name in HORIZONTAL_ROOT]]).all():
         observed[[INDEX[f"pelvis_{name}"] for name in ("tx", "ty", "tz", "rotation")]] = False
@@ -68,17 +70,17 @@ def trajectory(markers: Markers) -> Trajectory:
         seen = np.isfinite(q[:, column])
         q[:, column] = np.interp(np.arange(len(q)), np.flatnonzero(seen), q[seen, column])
     q[:, ~observed] = 0.0
-    known = markers.metadata
+    metadata = markers.metadata
     return Trajectory(
         q.astype(np.float32),
         observed,
         markers.rate_hz,
-        dataclasses.replace(known, flags=(*known.flags, FLAG)),
+        dataclasses.replace(metadata, flags=(*metadata.flags, FLAG)),
     )
 
 
 def _path(markers: Markers) -> np.ndarray | None:
-    """Middle of the pelvis' markers, f64[T, 3]; None if they are not among the markers."""
+    """Middle of the pelvis' markers, f64[T, 3]; None if the file lacks them."""
     for backs in _BACKS:
         names = (*_FRONT, *backs)
         if all(name in markers.names for name in names):
@@ -90,19 +92,19 @@ def _path(markers: Markers) -> np.ndarray | None:
     return None
 
 
-def _turned(heading: np.ndarray, tilt: np.ndarray, list_: np.ndarray) -> np.ndarray:
-    """Tilt, list and rotation f64[T, 3] in the world of leans that are the body's own, radians; NaN stays NaN."""
-    found = np.full((len(heading), 3), np.nan)
+def _decompose_in_world(heading: np.ndarray, tilt: np.ndarray, list_: np.ndarray) -> np.ndarray:
+    """Pelvis tilt, list and rotation f64[T, 3] from a heading and leans of the body itself, radians; NaN stays NaN."""
+    angles = np.full((len(heading), 3), np.nan)
     seen = np.isfinite(heading) & np.isfinite(tilt) & np.isfinite(list_)
     body = np.stack([heading, tilt, list_], axis=1)[seen]
     if len(body):
-        found[seen] = Rotation.from_euler("YZX", body).as_euler("ZXY")
-        found[seen, 2] = np.unwrap(found[seen, 2])
-    return found
+        angles[seen] = Rotation.from_euler("YZX", body).as_euler("ZXY")
+        angles[seen, 2] = np.unwrap(angles[seen, 2])
+    return angles
 
 
 def _heading(markers: Markers) -> np.ndarray:
-    """Where the pelvis faces, f64[T] radians: at right angles to the line between its front markers."""
+    """Heading of the pelvis, f64[T] radians: perpendicular to the line between its front markers."""
     right, left = (markers.positions[:, markers.names.index(name)] for name in _FRONT)
     across = right - left
     angle = np.arctan2(across[:, 0], across[:, 2])

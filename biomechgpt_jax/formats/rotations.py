@@ -1,7 +1,7 @@
-"""Coordinates from the rotations of body segments, as files of animated skeletons hold them.
+"""Coordinates from the rotations of body segments, as files of animated skeletons store them.
 
-Their joints are balls where ours are hinges, and their rest is a T-pose: rotations are decomposed in our order of axes
-and flagged approximate; arms are hidden, since a T-pose is not our rest.
+Such skeletons have ball joints where ours are hinges, and rest in a T-pose. Rotations are decomposed in our order of
+axes and flagged as approximate; the arms are masked because a T-pose is not our rest pose.
 """
 
 from typing import NamedTuple
@@ -18,10 +18,11 @@ class Segments(NamedTuple):
     """Rotations over T frames, in our axes (x forward, y up, z right), each relative to the segment above it.
 
     Attributes:
-        pelvis: in the world.
-        path_T3: position of the pelvis in metres, or None.
-        legs: hip, knee and ankle by side ("r", "l").
-        lumbar, neck: thorax in the pelvis, head in the thorax; None where unknown.
+        pelvis: rotation of the pelvis relative to the world.
+        path_T3: position of the pelvis in metres, or None if unknown.
+        legs: rotations of hip, knee and ankle by side ("r", "l").
+        lumbar, neck: rotation of the thorax relative to the pelvis and of the head relative to the thorax; None if
+            unknown.
     """
 
     pelvis: Rotation
@@ -32,7 +33,7 @@ class Segments(NamedTuple):
 
 
 def coordinates(segments: Segments) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates f64[T, 40] and which of them are known, bool[40]."""
+    """Coordinates f64[T, 40], and which of them are known, bool[40]."""
     q = np.zeros((len(segments.pelvis), COORDINATE_COUNT))
     observed = np.zeros(COORDINATE_COUNT, bool)
 

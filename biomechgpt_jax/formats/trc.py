@@ -21,7 +21,7 @@ def read(path: Path) -> Markers:
     """Read a .trc file. A blank cell is a marker that was not seen.
 
     Raises:
-        InputError: it is empty, truncated, or its header and rows cannot be read.
+        InputError: the file is empty, truncated, or its header and rows cannot be read.
     """
     size = path.stat().st_size
     if size > LARGEST_BYTES:
@@ -34,16 +34,16 @@ def read(path: Path) -> Markers:
         raise InputError(f"{path} is empty; export it again")
     head = next((i for i, line in enumerate(lines[:_HEADER_LINES]) if line.startswith("Frame#")), -1)
     if head < 2:
-        raise InputError(f"{path} has no line of marker names that begins with 'Frame#': not a .trc file")
-    mark = "\t" if "\t" in lines[head] else ","
-    facts = _facts(path, *(lines[i].split(mark) for i in (head - 2, head - 1)))
-    names = _filled(lines[head].split(mark)[2:])
+        raise InputError(f"{path} has no line of marker names starting with 'Frame#'; give a .trc file")
+    separator = "\t" if "\t" in lines[head] else ","
+    facts = _facts(path, *(lines[i].split(separator) for i in (head - 2, head - 1)))
+    names = _non_empty(lines[head].split(separator)[2:])
     if not names or len(set(names)) < len(names):
-        raise InputError(f"{path} names no marker, or one twice; correct the line 'Frame#'")
-    table = _table(path, [line.split(mark) for line in lines[head + 2 :]], len(names), head + 3)
+        raise InputError(f"{path} names no marker, or one twice; correct the line starting with 'Frame#'")
+    table = _table(path, [line.split(separator) for line in lines[head + 2 :]], len(names), head + 3)
     scale = METRES.get(facts.get("units", "mm").lower())
     if scale is None:
-        raise InputError(f"{path} is in units of {facts['units']!r}; known are {', '.join(METRES)}")
+        raise InputError(f"{path} is in units of {facts['units']!r}; give one of {', '.join(METRES)}")
     rate = _rate(path, facts, table[:, 1])
     positions = (scale * table[:, 2:]).reshape(len(table), len(names), 3)
     positions[np.abs(positions) > FARTHEST_M] = np.nan
@@ -57,20 +57,20 @@ def read(path: Path) -> Markers:
 
 
 def upright(positions: np.ndarray) -> np.ndarray:
-    """Turn z-up positions [T, M, 3] to y up: a standing or walking person spreads furthest along the vertical."""
+    """Rotate z-up positions [T, M, 3] to y up: a standing or walking person extends furthest along the vertical."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # frames in which nothing is seen
+        warnings.simplefilter("ignore", RuntimeWarning)  # frames in which no marker is seen
         spread = np.nanmedian(np.nanmax(positions, axis=1) - np.nanmin(positions, axis=1), axis=0)
     return positions if spread[1] >= spread[2] else positions[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
 
 
-def _filled(cells: list[str]) -> list[str]:
+def _non_empty(cells: list[str]) -> list[str]:
     return [cell.strip() for cell in cells if cell.strip()]
 
 
 def _facts(path: Path, keys: list[str], values: list[str]) -> dict[str, str]:
-    """Header facts by lower-case key; some programs put empty cells between them."""
-    facts = dict(zip((key.lower() for key in _filled(keys)), _filled(values), strict=False))
+    """Header values by lower-case key; some programs put empty cells between them."""
+    facts = dict(zip((key.lower() for key in _non_empty(keys)), _non_empty(values), strict=False))
     for key in ("datarate", "numframes"):
         try:
             sound = np.isfinite(float(facts.get(key, "1")))
@@ -82,7 +82,7 @@ def _facts(path: Path, keys: list[str], values: list[str]) -> dict[str, str]:
 
 
 def _table(path: Path, lines: list[list[str]], markers: int, first_line: int) -> np.ndarray:
-    """Rows of frame, time and coordinates f64[T, 2 + 3 M]; blank cells are NaN."""
+    """Rows of frame, time and coordinates, f64[T, 2 + 3 M]; blank cells become NaN."""
     width = 2 + 3 * markers
     rows = []
     for number, cells in enumerate(lines, first_line):
@@ -101,12 +101,12 @@ def _table(path: Path, lines: list[list[str]], markers: int, first_line: int) ->
 
 
 def _rate(path: Path, facts: dict[str, str], time: np.ndarray) -> float:
-    """Frames per second: the time column's where it is even, else the header's."""
+    """Frames per second: from the time column if it increases throughout, otherwise from the header."""
     steps = np.diff(time)
     if np.isfinite(time).all() and (steps > 0).all():
         rate = (len(time) - 1) / (time[-1] - time[0])
     else:
         rate = float(facts.get("datarate", "nan"))
     if not 1.0 <= rate <= 10_000.0:
-        raise InputError(f"{path}: neither the time column nor DataRate gives a rate (found {rate:g}); correct them")
+        raise InputError(f"{path}: neither the time column nor DataRate gives a rate ({rate:g} Hz); correct them")
     return float(rate)

@@ -1,4 +1,4 @@
-"""Readers of marker files: small files made here, broken copies, and every real one."""
+"""Readers of marker files: small files written here, broken copies, and every real file."""
 
 from pathlib import Path
 
@@ -12,52 +12,55 @@ DATA = Path(__file__).parents[2].parent / "shared" / "data"
 _NAMES = ("C7", "HEEL", "TOE")
 
 
-def _trc(path: Path, mark: str = "\t", units: str = "mm", scale: float = 1000.0, upright: int = 1) -> np.ndarray:
-    """A body 1.5 m tall that moves along x; returns positions [T, 3, 3] in metres, y up."""
+def _write_trc(
+    path: Path, separator: str = "\t", units: str = "mm", scale: float = 1000.0, vertical_axis: int = 1
+) -> np.ndarray:
+    """Write a body 1.5 m tall that moves along x; returns its positions [T, 3, 3] in metres with y up."""
     time = np.arange(21) / 100
     truth = np.zeros((21, 3, 3))
     truth[..., 0] = time[:, None] + np.array([0.0, -0.05, 0.15])
     truth[..., 1] = [1.5, 0.03, 0.04]
     truth[..., 2] = [0.0, 0.1, 0.1]
-    stored = truth if upright == 1 else truth[..., [0, 2, 1]] * [1, -1, 1]
+    stored = truth if vertical_axis == 1 else truth[..., [0, 2, 1]] * [1, -1, 1]
     rows = [
-        mark.join([str(i + 1), f"{t:.3f}", *(f"{scale * value:.4f}" for value in frame.ravel())])
+        separator.join([str(i + 1), f"{t:.3f}", *(f"{scale * value:.4f}" for value in frame.ravel())])
         for i, (t, frame) in enumerate(zip(time, stored, strict=True))
     ]
     head = [
-        mark.join(["PathFileType", "4", "(X/Y/Z)", "made.trc"]),
-        mark.join(["DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units"]),
-        mark.join(["100", "100", "21", "3", units]),
-        mark.join(["Frame#", "Time", *(cell for name in _NAMES for cell in (f"subject:{name}", "", ""))]),
-        mark.join(["", "", *(f"{axis}{i}" for i in (1, 2, 3) for axis in "XYZ")]),
+        separator.join(["PathFileType", "4", "(X/Y/Z)", "made.trc"]),
+        separator.join(["DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units"]),
+        separator.join(["100", "100", "21", "3", units]),
+        separator.join(["Frame#", "Time", *(cell for name in _NAMES for cell in (f"subject:{name}", "", ""))]),
+        separator.join(["", "", *(f"{axis}{i}" for i in (1, 2, 3) for axis in "XYZ")]),
     ]
     path.write_text("\n".join([*head, *rows]) + "\n")
     return truth
 
 
 @pytest.mark.parametrize(
-    ("mark", "units", "scale", "upright"), [("\t", "mm", 1000.0, 1), (",", "m", 1.0, 1), ("\t", "cm", 100.0, 2)]
+    ("separator", "units", "scale", "vertical_axis"),
+    [("\t", "mm", 1000.0, 1), (",", "m", 1.0, 1), ("\t", "cm", 100.0, 2)],
 )
-def test_trc_in_every_dress_gives_the_same_positions(
-    tmp_path: Path, mark: str, units: str, scale: float, upright: int
+def test_every_variant_of_trc_gives_the_same_positions(
+    tmp_path: Path, separator: str, units: str, scale: float, vertical_axis: int
 ) -> None:
-    truth = _trc(tmp_path / "a.trc", mark, units, scale, upright)
-    found = formats.read_markers(tmp_path / "a.trc")
-    assert found.names == _NAMES
-    assert found.rate_hz == pytest.approx(100.0)
-    np.testing.assert_allclose(found.positions, truth, atol=1e-4)
+    truth = _write_trc(tmp_path / "a.trc", separator, units, scale, vertical_axis)
+    markers = formats.read_markers(tmp_path / "a.trc")
+    assert markers.names == _NAMES
+    assert markers.rate_hz == pytest.approx(100.0)
+    np.testing.assert_allclose(markers.positions, truth, atol=1e-4)
 
 
-def test_blank_cells_are_markers_not_seen(tmp_path: Path) -> None:
-    _trc(tmp_path / "a.trc")
+def test_blank_cells_are_unseen_markers(tmp_path: Path) -> None:
+    _write_trc(tmp_path / "a.trc")
     lines = (tmp_path / "a.trc").read_text().splitlines()
     cells = lines[8].split("\t")
     cells[2:5] = ["", "", ""]
     lines[8] = "\t".join(cells)
     (tmp_path / "a.trc").write_text("\n".join(lines))
-    found = formats.read_markers(tmp_path / "a.trc").positions
-    assert np.isnan(found[3, 0]).all()
-    assert np.isfinite(np.delete(found.reshape(21, 9), [0, 1, 2], axis=1)).all()
+    markers = formats.read_markers(tmp_path / "a.trc").positions
+    assert np.isnan(markers[3, 0]).all()
+    assert np.isfinite(np.delete(markers.reshape(21, 9), [0, 1, 2], axis=1)).all()
 
 
 @pytest.mark.parametrize(
@@ -70,13 +73,13 @@ def test_blank_cells_are_markers_not_seen(tmp_path: Path) -> None:
     ],
 )
 def test_broken_trc_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, words: str) -> None:
-    _trc(tmp_path / "a.trc")
+    _write_trc(tmp_path / "a.trc")
     (tmp_path / "a.trc").write_text((tmp_path / "a.trc").read_text().replace(old, new, 1))
     with pytest.raises(InputError, match=words):
         formats.read_markers(tmp_path / "a.trc")
 
 
-# What every marker file of the shared folder is read as: markers, or words of the refusal.
+# Number of markers in every marker file of the shared folder, or words of its refusal.
 _EXPECTED: dict[str, int | str] = {
     "addbiomechanics/JA1Gait35.c3d": 51,
     "addbiomechanics/cmu_02_05.c3d": 41,
@@ -110,11 +113,11 @@ def test_real_files_are_read_or_refused_with_a_reason(name: str) -> None:
         with pytest.raises(InputError, match=expected):
             formats.read_markers(path)
         return
-    found = formats.read_markers(path)
-    assert len(found.names) == expected
-    assert 20 <= found.rate_hz <= 500
-    tall = np.nanmedian(np.nanmax(found.positions[..., 1], axis=1) - np.nanmin(found.positions[..., 1], axis=1))
-    assert 0.2 < tall < 2.2, "metres, y up"
+    markers = formats.read_markers(path)
+    assert len(markers.names) == expected
+    assert 20 <= markers.rate_hz <= 500
+    height = np.nanmedian(np.nanmax(markers.positions[..., 1], axis=1) - np.nanmin(markers.positions[..., 1], axis=1))
+    assert 0.2 < height < 2.2, "metres, y up"
 
 
 def test_events_and_measured_parameters_of_a_real_file() -> None:
@@ -122,11 +125,11 @@ def test_events_and_measured_parameters_of_a_real_file() -> None:
     if not path.is_file():
         pytest.skip(f"{path} is not here")
     pytest.importorskip("ezc3d")
-    found = formats.read_markers(path)
-    np.testing.assert_allclose(found.events.strike_time, [1.1846, 1.70, 2.16], atol=0.012)
-    assert list(found.events.strike_foot) == [0, 1, 0]
-    assert found.parameters["walking_speed_r"] == pytest.approx(0.987, abs=0.001)
-    assert found.parameters["cadence_r"] == pytest.approx(123.0, abs=0.1)
+    markers = formats.read_markers(path)
+    np.testing.assert_allclose(markers.events.strike_time, [1.1846, 1.70, 2.16], atol=0.012)
+    assert list(markers.events.strike_foot) == [0, 1, 0]
+    assert markers.parameters["walking_speed_r"] == pytest.approx(0.987, abs=0.001)
+    assert markers.parameters["cadence_r"] == pytest.approx(123.0, abs=0.1)
 
 
 def test_damaged_copies_of_a_real_file_are_read_or_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Damaged files are read or refused with a reason, whatever the damage; `benchmarks/formats.py` does it at length."""
+"""Damaged files are read or refused with a reason, whatever the damage; `benchmarks/formats.py` tests many more."""
 
 import importlib.util
 import random
@@ -55,7 +55,7 @@ def test_every_mutant_is_read_or_refused(attack: ModuleType, tmp_path: Path, end
     raw, outcomes, reasons = _sample(ending, tmp_path), [], []
     for number in range(150):
         path = tmp_path / f"mutant{ending}"
-        path.write_bytes(attack.damaged(ending, [raw], random.Random(number)))
+        path.write_bytes(attack.damage(ending, [raw], random.Random(number)))
         try:
             if ending == ".trc":
                 assert np.isfinite(formats.read_markers(path).positions).any()
@@ -80,19 +80,19 @@ def test_every_mutant_is_read_or_refused(attack: ModuleType, tmp_path: Path, end
         {"a\nb": np.zeros(3)},
     ],
 )
-def test_numbers_that_no_movement_has_are_refused_in_one_line(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+def test_impossible_numbers_are_refused_in_one_line(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
     np.savez(tmp_path / "a.npz", allow_pickle=False, fps=np.float64(30), **arrays)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as refusal:
         formats.read(tmp_path / "a.npz")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refusal.value)
 
 
-def test_more_columns_than_needed_are_left_out(tmp_path: Path) -> None:
+def test_additional_columns_are_ignored(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", poses=np.zeros((5, 156)), trans=np.zeros((5, 4)), fps=np.float64(30))
     assert formats.read(tmp_path / "a.npz").frames == 5
 
 
-def test_a_small_archive_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_archive_with_large_contents_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz, "LARGEST_BYTES", 2**20)
     np.savez_compressed(tmp_path / "a.npz", coordinates=np.zeros((10_000, 40)), rate_hz=np.float64(30))
     with pytest.raises(InputError, match="unpacks to"):

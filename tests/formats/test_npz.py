@@ -1,4 +1,4 @@
-"""NumPy archives: round trip, MuJoCo's knee, AMASS rotations against known turns, and refusals."""
+"""NumPy archives: round trip, MuJoCo's knee, AMASS against known rotations, and refusals."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     observed = observed_without(("neck_rotation",))
     values[:, ~observed] = 0
     npz.write(tmp_path / "a.npz", Trajectory(values, observed, 60.0))
-    found = formats.read(tmp_path / "a.npz")
-    np.testing.assert_allclose(found.coordinates, values, atol=1e-6)
-    assert (found.observed == observed).all() and found.rate_hz == 60.0
+    restored = formats.read(tmp_path / "a.npz")
+    np.testing.assert_allclose(restored.coordinates, values, atol=1e-6)
+    assert (restored.observed == observed).all() and restored.rate_hz == 60.0
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
@@ -28,25 +28,25 @@ def test_a_mujoco_knee_bends_the_other_way(tmp_path: Path) -> None:
     qpos = np.zeros((10, COORDINATE_COUNT))
     qpos[:, names.index("knee_angle_r")] = np.linspace(0, -1, 10)
     np.savez(tmp_path / "m.npz", qpos=qpos, joint_names=np.array(names), fps=50.0)
-    found = formats.read(tmp_path / "m.npz").coordinates
-    np.testing.assert_allclose(found[:, INDEX["knee_angle_r"]], np.linspace(0, 1, 10), atol=1e-6)
+    q = formats.read(tmp_path / "m.npz").coordinates
+    np.testing.assert_allclose(q[:, INDEX["knee_angle_r"]], np.linspace(0, 1, 10), atol=1e-6)
 
 
-def test_amass_rotations_become_the_joints_they_are(tmp_path: Path) -> None:
+def test_amass_rotations_become_the_right_joint_angles(tmp_path: Path) -> None:
     poses = np.zeros((5, 156))
-    poses[:, 3 * 5] = 0.7  # right knee: about the leftward axis, so that the shank goes back
-    poses[:, 3 * 1] = -0.4  # left hip: the thigh goes forward
+    poses[:, 3 * 5] = 0.7  # right knee: about the leftward axis, so that the shank swings back
+    poses[:, 3 * 1] = -0.4  # left hip: the thigh swings forward
     poses[:, 0] = np.pi / 2  # upright in a world whose z is up
     trans = np.tile([1.0, 2.0, 0.9], (5, 1))
     np.savez(tmp_path / "a.npz", poses=poses, trans=trans, mocap_framerate=120.0)
-    found = formats.read(tmp_path / "a.npz")
-    first = dict(zip(COORDINATES, found.coordinates[0], strict=True))
+    trajectory = formats.read(tmp_path / "a.npz")
+    first = dict(zip(COORDINATES, trajectory.coordinates[0], strict=True))
     assert first["knee_angle_r"] == pytest.approx(0.7, abs=1e-5)
     assert first["hip_flexion_l"] == pytest.approx(0.4, abs=1e-5)
     assert (first["pelvis_ty"], first["pelvis_tx"], first["pelvis_tz"]) == pytest.approx((0.9, 1.0, -2.0))
     assert [first["pelvis_tilt"], first["pelvis_list"]] == pytest.approx([0, 0], abs=1e-5)
-    assert "approximate-rotations" in found.metadata.flags
-    assert not found.observed[INDEX["arm_flex_r"]]
+    assert "approximate-rotations" in trajectory.metadata.flags
+    assert not trajectory.observed[INDEX["arm_flex_r"]]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_amass_rotations_become_the_joints_they_are(tmp_path: Path) -> None:
         ({"qpos": np.array([{}], dtype=object), "fps": np.float64(30)}, "plain arrays"),
     ],
 )
-def test_what_cannot_be_used_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:
+def test_unusable_archives_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(InputError, match=words):
         formats.read(tmp_path / "a.npz")

@@ -1,4 +1,4 @@
-"""Reading .mot files: what is understood, what is flagged, and each refusal."""
+"""Readers of .mot files: what they understand, what they flag, and each refusal."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ Change = Callable[[np.ndarray], None]
 
 
 def _movement(rows: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """Times and values in degrees: a hip of 20 degrees, knees from 0 to 60, the pelvis 1 m above the floor."""
+    """Times, and values in degrees: a hip moving by 20 degrees, knees from 0 to 60, the pelvis 1 m above the floor."""
     time = np.arange(rows) / RATE_HZ
     values = np.zeros((rows, len(NAMES)))
     values[:, 2] = 1.0
@@ -67,43 +67,43 @@ def _write(
     return path
 
 
-def _knee(found: Trajectory) -> np.ndarray:
-    return np.degrees(found.coordinates[:, INDEX["knee_angle_r"]])
+def _knee(trajectory: Trajectory) -> np.ndarray:
+    return np.degrees(trajectory.coordinates[:, INDEX["knee_angle_r"]])
 
 
-def test_degrees_become_radians_and_missing_is_masked(tmp_path: Path) -> None:
-    found = formats.read(_write(tmp_path / "a.mot"))
-    assert found.rate_hz == 50
-    assert found.frames == 50
-    np.testing.assert_allclose(_knee(found), _movement()[1][:, 5], atol=1e-4)
-    assert [COORDINATES[i] for i in np.flatnonzero(found.observed)] == sorted(NAMES, key=COORDINATES.index)
-    assert found.metadata.source == "a.mot"
-    assert found.metadata.flags == ("frozen:pelvis_tilt",)
+def test_degrees_become_radians_and_missing_coordinates_are_masked(tmp_path: Path) -> None:
+    trajectory = formats.read(_write(tmp_path / "a.mot"))
+    assert trajectory.rate_hz == 50
+    assert trajectory.frames == 50
+    np.testing.assert_allclose(_knee(trajectory), _movement()[1][:, 5], atol=1e-4)
+    assert [COORDINATES[i] for i in np.flatnonzero(trajectory.observed)] == sorted(NAMES, key=COORDINATES.index)
+    assert trajectory.metadata.source == "a.mot"
+    assert trajectory.metadata.flags == ("frozen:pelvis_tilt",)
 
 
-def test_radians_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_radians_are_kept(tmp_path: Path) -> None:
     def radians(values: np.ndarray) -> None:
         values[:, HIP:] = np.radians(values[:, HIP:])
 
     plain = formats.read(_write(tmp_path / "a.mot"))
     for header in ("inDegrees=no", ""):
-        found = formats.read(_write(tmp_path / "b.mot", header, change=radians))
-        np.testing.assert_allclose(found.coordinates, plain.coordinates, atol=1e-6)
+        trajectory = formats.read(_write(tmp_path / "b.mot", header, change=radians))
+        np.testing.assert_allclose(trajectory.coordinates, plain.coordinates, atol=1e-6)
 
 
-def test_without_header_line_the_legs_tell_degrees_and_the_heading_does_not(tmp_path: Path) -> None:
-    found = formats.read(_write(tmp_path / "a.mot", header=""))
-    assert _knee(found).max() == pytest.approx(60, abs=0.2)
-    assert "units-guessed" in found.metadata.flags
+def test_without_a_header_entry_the_legs_decide_about_degrees_and_the_heading_does_not(tmp_path: Path) -> None:
+    trajectory = formats.read(_write(tmp_path / "a.mot", header=""))
+    assert _knee(trajectory).max() == pytest.approx(60, abs=0.2)
+    assert "units-guessed" in trajectory.metadata.flags
 
     def turning(values: np.ndarray) -> None:
         values[:, HIP:] = np.radians(values[:, HIP:])
         values[:, 0] = np.linspace(0, 20, len(values))  # three turns, in radians
 
     names = ("pelvis_rotation", *NAMES[1:])
-    turned = formats.read(_write(tmp_path / "b.mot", header="", names=names, change=turning))
-    assert _knee(turned).max() == pytest.approx(60, abs=0.2)
-    assert turned.coordinates[-1, INDEX["pelvis_rotation"]] == pytest.approx(20, abs=1e-4)
+    rotated = formats.read(_write(tmp_path / "b.mot", header="", names=names, change=turning))
+    assert _knee(rotated).max() == pytest.approx(60, abs=0.2)
+    assert rotated.coordinates[-1, INDEX["pelvis_rotation"]] == pytest.approx(20, abs=1e-4)
 
 
 def test_negative_knees_are_flipped_and_small_ones_flagged(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_negative_knees_are_flipped_and_small_ones_flagged(tmp_path: Path) -> No
 def test_paths_and_separators(tmp_path: Path, separator: str, path: str) -> None:
     plain = formats.read(_write(tmp_path / "a.mot"))
     names = [path.format(name) for name in NAMES]
-    found = formats.read(_write(tmp_path / "b.sto", names=names, separator=separator))
-    np.testing.assert_array_equal(found.coordinates, plain.coordinates)
-    np.testing.assert_array_equal(found.observed, plain.observed)
+    trajectory = formats.read(_write(tmp_path / "b.sto", names=names, separator=separator))
+    np.testing.assert_array_equal(trajectory.coordinates, plain.coordinates)
+    np.testing.assert_array_equal(trajectory.observed, plain.observed)
 
 
 def test_a_file_that_went_through_a_spreadsheet(tmp_path: Path) -> None:
@@ -138,24 +138,24 @@ def test_a_file_that_went_through_a_spreadsheet(tmp_path: Path) -> None:
     np.testing.assert_array_equal(formats.read(path).coordinates, plain.coordinates)
 
 
-def test_patella_and_speed_columns_are_left_out(tmp_path: Path) -> None:
+def test_patella_and_speed_columns_are_ignored(tmp_path: Path) -> None:
     names = [*NAMES[:5], "knee_angle_r_beta", "/jointset/hip_r/hip_flexion_r/speed"]
     assert formats.read(_write(tmp_path / "a.mot", names=names)).observed.sum() == 5
 
 
-def test_empty_column_is_masked_and_short_gap_filled(tmp_path: Path) -> None:
+def test_an_empty_column_is_masked_and_a_short_gap_is_filled(tmp_path: Path) -> None:
     def spoil(values: np.ndarray) -> None:
         values[:, 0] = np.nan
         values[10:13, HIP] = [np.nan, np.inf, np.nan]
 
-    found = formats.read(_write(tmp_path / "a.mot", change=spoil))
-    assert not found.observed[INDEX["pelvis_tilt"]]
-    assert {"empty:pelvis_tilt", "filled:hip_flexion_r"} <= set(found.metadata.flags)
-    wanted = np.radians(_movement()[1][:, HIP])
-    np.testing.assert_allclose(found.coordinates[:, INDEX["hip_flexion_r"]], wanted, atol=np.radians(1.0))
+    trajectory = formats.read(_write(tmp_path / "a.mot", change=spoil))
+    assert not trajectory.observed[INDEX["pelvis_tilt"]]
+    assert {"empty:pelvis_tilt", "filled:hip_flexion_r"} <= set(trajectory.metadata.flags)
+    expected = np.radians(_movement()[1][:, HIP])
+    np.testing.assert_allclose(trajectory.coordinates[:, INDEX["hip_flexion_r"]], expected, atol=np.radians(1.0))
 
 
-def test_nan_as_windows_prints_it(tmp_path: Path) -> None:
+def test_nan_in_the_notation_of_windows_is_read(tmp_path: Path) -> None:
     def spoil(values: np.ndarray) -> None:
         values[10:13, HIP] = np.nan
 
@@ -164,7 +164,7 @@ def test_nan_as_windows_prints_it(tmp_path: Path) -> None:
     assert "filled:hip_flexion_r" in formats.read(path).metadata.flags
 
 
-def test_rounded_times_are_even_and_jittered_ones_resampled(tmp_path: Path) -> None:
+def test_rounded_times_are_even_and_jittered_times_are_resampled(tmp_path: Path) -> None:
     even, _ = _movement()
     rounded = formats.read(_write(tmp_path / "a.mot", time=np.round(np.arange(50) / 60, 3)))
     assert rounded.rate_hz == pytest.approx(60, rel=1e-3)
@@ -175,10 +175,10 @@ def test_rounded_times_are_even_and_jittered_ones_resampled(tmp_path: Path) -> N
     def at_those_times(table: np.ndarray) -> None:
         table[:, HIP] = 20 * np.cos(2 * np.pi * jittered)
 
-    found = formats.read(_write(tmp_path / "b.mot", time=jittered, change=at_those_times))
-    assert "uneven-time" in found.metadata.flags
-    grid = jittered[0] + np.arange(found.frames) / found.rate_hz
-    hip = np.degrees(found.coordinates[:, INDEX["hip_flexion_r"]])
+    trajectory = formats.read(_write(tmp_path / "b.mot", time=jittered, change=at_those_times))
+    assert "uneven-time" in trajectory.metadata.flags
+    grid = jittered[0] + np.arange(trajectory.frames) / trajectory.rate_hz
+    hip = np.degrees(trajectory.coordinates[:, INDEX["hip_flexion_r"]])
     np.testing.assert_allclose(hip, 20 * np.cos(2 * np.pi * grid), atol=0.2)
 
 
@@ -268,7 +268,7 @@ def test_refusals_are_one_line_and_name_the_file(tmp_path: Path, make: Callable[
     assert str(path) in str(refused.value)
 
 
-def test_unknown_ending(tmp_path: Path) -> None:
+def test_an_unknown_extension_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.docx"
     path.write_text("x")
     with pytest.raises(InputError, match="docx"):
@@ -298,7 +298,7 @@ def test_written_file_reads_back(tmp_path: Path, frames: int) -> None:
     assert os.listdir(tmp_path) == ["a.mot"]
 
 
-def test_writing_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_writing_into_a_missing_folder_is_refused(tmp_path: Path) -> None:
     movement = Trajectory(np.zeros((3, 40), np.float32), np.ones(40, bool), 30.0)
     with pytest.raises(InputError, match="cannot be written"):
         opensim.write_mot(tmp_path / "no_folder" / "a.mot", movement)
@@ -328,12 +328,12 @@ def test_real_files(name: str, coordinates: int, rate_hz: float, to_degrees: flo
     start = next(number for number, line in enumerate(lines) if line.startswith("time\t"))
     column = lines[start].split("\t").index("knee_angle_r")
     knee = np.array([float(line.split()[column]) for line in lines[start + 1 :] if line.strip()])
-    found = formats.read(path)
-    assert found.observed.sum() == coordinates
-    assert found.rate_hz == pytest.approx(rate_hz, rel=1e-3)
-    np.testing.assert_allclose(_knee(found), knee * to_degrees, atol=1e-3)
-    assert flags <= set(found.metadata.flags)
-    assert len(found.metadata.sha256) == 64
+    trajectory = formats.read(path)
+    assert trajectory.observed.sum() == coordinates
+    assert trajectory.rate_hz == pytest.approx(rate_hz, rel=1e-3)
+    np.testing.assert_allclose(_knee(trajectory), knee * to_degrees, atol=1e-3)
+    assert flags <= set(trajectory.metadata.flags)
+    assert len(trajectory.metadata.sha256) == 64
 
 
 def test_real_file_of_another_model_is_refused() -> None:

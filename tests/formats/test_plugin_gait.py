@@ -23,30 +23,43 @@ class TestRealFile:
         pytest.importorskip("ezc3d")
         return formats.read_markers(SHARED / "biomechzoo_children" / "HC031A06.c3d")
 
-    def test_angles_go_as_the_fitted_ones(self, markers: Markers) -> None:
-        told, fitted = plugin_gait.trajectory(markers), inverse.fit(markers).trajectory
-        assert told.frames == fitted.frames and "plug-in-gait-angles" in told.metadata.flags
+    def test_angles_follow_the_fitted_ones(self, markers: Markers) -> None:
+        from_angles, fitted = plugin_gait.trajectory(markers), inverse.fit(markers).trajectory
+        assert from_angles.frames == fitted.frames and "plug-in-gait-angles" in from_angles.metadata.flags
         for joint, close_deg in (("hip_flexion", 3), ("hip_adduction", 3), ("knee_angle", 3), ("ankle_angle", 3)):
             for side in "rl":
                 column = INDEX[f"{joint}_{side}"]
-                a, b = (np.degrees(one.coordinates[:, column]) for one in (told, fitted))
+                a, b = (np.degrees(movement.coordinates[:, column]) for movement in (from_angles, fitted))
                 assert np.corrcoef(a, b)[0, 1] > 0.9
                 assert np.median(np.abs(a - a.mean() - b + b.mean())) < close_deg
         heading = np.degrees(
-            told.coordinates[:, INDEX["pelvis_rotation"]] - fitted.coordinates[:, INDEX["pelvis_rotation"]]
+            from_angles.coordinates[:, INDEX["pelvis_rotation"]] - fitted.coordinates[:, INDEX["pelvis_rotation"]]
         )
         assert np.median(np.abs((heading + 180) % 360 - 180)) < 6
-        paths = [one.coordinates[:, [INDEX["pelvis_tx"], INDEX["pelvis_tz"]]] for one in (told, fitted)]
+        horizontal = [INDEX["pelvis_tx"], INDEX["pelvis_tz"]]
+        paths = [movement.coordinates[:, horizontal] for movement in (from_angles, fitted)]
         assert np.median(np.linalg.norm(paths[0] - paths[1], axis=1)) < 0.08
 
     def test_angles_alone_are_read_without_a_path(self, markers: Markers) -> None:
         bare = dataclasses.replace(markers, names=tuple(f"M{i}" for i in range(len(markers.names))))
-        told = plugin_gait.trajectory(bare)
-        assert told.observed[INDEX["knee_angle_r"]] and told.observed[INDEX["pelvis_tilt"]]
-        assert not told.observed[[INDEX["pelvis_tx"], INDEX["pelvis_rotation"]]].any()
-        assert np.isfinite(told.coordinates).all()
+        from_angles = plugin_gait.trajectory(bare)
+        assert from_angles.observed[INDEX["knee_angle_r"]] and from_angles.observed[INDEX["pelvis_tilt"]]
+        assert not from_angles.observed[[INDEX["pelvis_tx"], INDEX["pelvis_rotation"]]].any()
+        assert np.isfinite(from_angles.coordinates).all()
 
     def test_angles_that_are_never_complete_are_refused(self, markers: Markers) -> None:
         empty = {name: np.full_like(values, np.nan) for name, values in markers.angles.items()}
         with pytest.raises(InputError, match="no two frames"):
             plugin_gait.trajectory(dataclasses.replace(markers, angles=empty))
+
+
+def test_a_refusal_of_the_angles_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.c3d"
+    path.touch()
+    names = [f"{side}{joint}Angles" for side in "RL" for joint in ("Hip", "Knee", "Ankle")]
+    unseen = {name: np.full((5, 3), np.nan, np.float32) for name in names}
+    markers = Markers(np.zeros((5, 1, 3), np.float32), ("M0",), 100.0, angles=unseen)
+    monkeypatch.setattr(formats, "read_markers", lambda _: markers)
+    with pytest.raises(InputError, match="no two frames") as refusal:
+        formats.read(path)
+    assert str(refusal.value).startswith(f"{path}: ")

@@ -1,4 +1,4 @@
-"""Rotations of animated skeletons (.bvh) against movements built from known angles, and AddBiomechanics files."""
+"""Animated skeletons (.bvh) against movements built from known angles, and AddBiomechanics files."""
 
 from pathlib import Path
 
@@ -17,35 +17,39 @@ OURS = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
 
 
 def _angles() -> dict[str, np.ndarray]:
-    """Degrees over time of the coordinates that the skeleton shows."""
+    """Values in degrees over time of the coordinates that the skeleton shows."""
     phase = np.linspace(0, 2 * np.pi, FRAMES)
-    found = {"pelvis_tilt": -8 + 3 * np.sin(phase), "pelvis_list": 4 * np.cos(phase), "pelvis_rotation": 30 * phase / 6}
+    angles = {
+        "pelvis_tilt": -8 + 3 * np.sin(phase),
+        "pelvis_list": 4 * np.cos(phase),
+        "pelvis_rotation": 30 * phase / 6,
+    }
     for side, shift in (("r", 0.0), ("l", np.pi)):
-        found[f"hip_flexion_{side}"] = 20 + 25 * np.sin(phase + shift)
-        found[f"hip_adduction_{side}"] = 3 * np.cos(phase + shift)
-        found[f"hip_rotation_{side}"] = 5 * np.sin(2 * phase + shift)
-        found[f"knee_angle_{side}"] = 30 + 25 * np.cos(phase + shift)
-        found[f"ankle_angle_{side}"] = 8 * np.sin(phase + shift)
+        angles[f"hip_flexion_{side}"] = 20 + 25 * np.sin(phase + shift)
+        angles[f"hip_adduction_{side}"] = 3 * np.cos(phase + shift)
+        angles[f"hip_rotation_{side}"] = 5 * np.sin(2 * phase + shift)
+        angles[f"knee_angle_{side}"] = 30 + 25 * np.cos(phase + shift)
+        angles[f"ankle_angle_{side}"] = 8 * np.sin(phase + shift)
     for name in ("lumbar_extension", "lumbar_bending", "lumbar_rotation"):
-        found[name] = 6 * np.sin(phase + len(name))
-    return found
+        angles[name] = 6 * np.sin(phase + len(name))
+    return angles
 
 
-def _written(
+def _write_bvh(
     path: Path,
     names: str = "{}UpLeg {}Leg {}Foot {}Toe",
     scale: float = 100.0,
     order: str = "ZXY",
     thigh_out: float = 0.0,
 ) -> None:
-    """A BVH file of `_angles`; `thigh_out`: degrees by which the rest pose draws the legs apart."""
+    """Write `_angles` as a BVH file; `thigh_out` is the angle in degrees by which the rest pose spreads each leg."""
     a = {name: np.radians(values) for name, values in _angles().items()}
 
     def ours(*turns: tuple[str, np.ndarray]) -> Rotation:
         return Rotation.from_euler("ZXY", np.stack([values for _, values in turns], axis=1))
 
     def channels(rotation: Rotation) -> np.ndarray:
-        """Of a rotation in our axes, in the file's."""
+        """Values in the file's channels of a rotation in our axes."""
         return Rotation.from_matrix(OURS.T @ rotation.as_matrix() @ OURS).as_euler(order, degrees=True)
 
     zero = np.zeros(FRAMES)
@@ -56,7 +60,7 @@ def _written(
     for word, side, sign in (("Left", "l", 1.0), ("Right", "r", -1.0)):
         hip, knee, ankle, toe = (name.format(word) for name in names.split())
         out = np.radians(thigh_out)
-        drawn = Rotation.from_euler("X", -sign * -out)  # of the rest pose, in our axes
+        drawn = Rotation.from_euler("X", -sign * -out)  # the leg of the rest pose, in our axes
         leg = scale * 0.42 * np.array([sign * np.sin(out), -np.cos(out), 0])
         part = f"JOINT {{}}\n{{{{\nOFFSET {{:.6f}} {{:.6f}} {{:.6f}}\nCHANNELS 3 {rotation}"
         text.append(part.format(hip, sign * 0.09 * scale, 0, 0) + "\n" + part.format(knee, *leg))
@@ -91,24 +95,24 @@ def _written(
         ("{}Hip {}Knee {}Ankle {}Toe", 0.45 / 0.0254, "XYZ"),
     ],
 )
-def test_angles_of_a_skeleton_come_back(tmp_path: Path, names: str, scale: float, order: str) -> None:
-    _written(tmp_path / "a.bvh", names, scale, order)
-    found = formats.read(tmp_path / "a.bvh")
-    assert found.rate_hz == pytest.approx(100.0) and found.metadata.flags == ("approximate-rotations",)
-    for name, wanted in _angles().items():
-        assert found.observed[INDEX[name]]
-        np.testing.assert_allclose(np.degrees(found.coordinates[:, INDEX[name]]), wanted, atol=0.05, err_msg=name)
-    path = found.coordinates[:, [INDEX[name] for name in ("pelvis_tx", "pelvis_ty", "pelvis_tz")]]
+def test_angles_of_a_skeleton_are_recovered(tmp_path: Path, names: str, scale: float, order: str) -> None:
+    _write_bvh(tmp_path / "a.bvh", names, scale, order)
+    movement = formats.read(tmp_path / "a.bvh")
+    assert movement.rate_hz == pytest.approx(100.0) and movement.metadata.flags == ("approximate-rotations",)
+    for name, expected in _angles().items():
+        assert movement.observed[INDEX[name]]
+        np.testing.assert_allclose(np.degrees(movement.coordinates[:, INDEX[name]]), expected, atol=0.05, err_msg=name)
+    path = movement.coordinates[:, [INDEX[name] for name in ("pelvis_tx", "pelvis_ty", "pelvis_tz")]]
     np.testing.assert_allclose(path[-1] - path[0], [1.0, 0.0, 0.0], atol=1e-4)
     np.testing.assert_allclose(path[:, 1], 0.9, atol=1e-4)
-    assert not found.observed[INDEX["arm_flex_r"]]
+    assert not movement.observed[INDEX["arm_flex_r"]]
 
 
-def test_legs_that_the_rest_pose_draws_apart_are_straight_legs(tmp_path: Path) -> None:
-    _written(tmp_path / "a.bvh", thigh_out=8.0)
-    found = formats.read(tmp_path / "a.bvh")
-    for name, wanted in _angles().items():
-        np.testing.assert_allclose(np.degrees(found.coordinates[:, INDEX[name]]), wanted, atol=0.05, err_msg=name)
+def test_spread_legs_of_the_rest_pose_count_as_straight(tmp_path: Path) -> None:
+    _write_bvh(tmp_path / "a.bvh", thigh_out=8.0)
+    movement = formats.read(tmp_path / "a.bvh")
+    for name, expected in _angles().items():
+        np.testing.assert_allclose(np.degrees(movement.coordinates[:, INDEX[name]]), expected, atol=0.05, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -119,13 +123,13 @@ def test_legs_that_the_rest_pose_draws_apart_are_straight_legs(tmp_path: Path) -
         ("CHANNELS 3", "CHANNELS 4", "damaged HIERARCHY"),
         ("Frames: 40", "Frames: 41", "41 frames"),
         ("Frame Time: 0.01", "Frame Time: 0", "frame time"),
-        ("OFFSET 0 0 0", "OFFSET nan 0 0", "no numbers"),
+        ("OFFSET 0 0 0", "OFFSET nan 0 0", "not numbers"),
         ("}\n}\nMOTION", "}\nMOTION", "does not end"),
     ],
 )
 def test_damaged_skeletons_are_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
     path = tmp_path / "a.bvh"
-    _written(path)
+    _write_bvh(path)
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
@@ -136,20 +140,20 @@ def test_damaged_skeletons_are_refused(tmp_path: Path, old: str, new: str, words
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real files is not beside the checkout")
 class TestRealFiles:
     def test_a_dancer_moves_like_a_person(self) -> None:
-        found = formats.read(SHARED / "bvh" / "template.bvh")
-        knee = np.degrees(found.coordinates[:, INDEX["knee_angle_r"]])
+        movement = formats.read(SHARED / "bvh" / "template.bvh")
+        knee = np.degrees(movement.coordinates[:, INDEX["knee_angle_r"]])
         assert -5 < knee.min() < 20 and 40 < knee.max() < 110
-        assert found.seconds == pytest.approx(12.0, abs=0.01)
+        assert movement.seconds == pytest.approx(12.0, abs=0.01)
 
     def test_an_addbiomechanics_file_is_read(self) -> None:
         pytest.importorskip("nimblephysics_libs")
-        found = formats.read(SHARED / "addbiomechanics" / "results.b3d")
-        assert found.observed.sum() == 33 and found.rate_hz == pytest.approx(100.0)
-        assert (found.metadata.mass_kg, found.metadata.height_m) == (68.0, pytest.approx(1.7))
-        assert formats.describe(found)["net_speed_m_s"] == pytest.approx(1.3, abs=0.1)
+        movement = formats.read(SHARED / "addbiomechanics" / "results.b3d")
+        assert movement.observed.sum() == 33 and movement.rate_hz == pytest.approx(100.0)
+        assert (movement.metadata.mass_kg, movement.metadata.height_m) == (68.0, pytest.approx(1.7))
+        assert formats.describe(movement)["net_speed_m_s"] == pytest.approx(1.3, abs=0.1)
 
 
-def test_a_library_that_crashes_is_told(tmp_path: Path) -> None:
+def test_a_crash_of_the_library_is_reported(tmp_path: Path) -> None:
     pytest.importorskip("nimblephysics_libs")
     (tmp_path / "a.b3d").write_bytes(bytes(range(256)) * 8)
     with pytest.raises(InputError, match=r"cannot be read as AddBiomechanics"):
