@@ -1,9 +1,9 @@
 """The gait code against events and parameters that others measured, and against the exact truth of synthetic walks.
 
-The constants of the detector were fixed on synthetic walks; none was tuned on the real files. Two things were added
+The constants of the detector were set on synthetic walks; none was tuned on the real files. Two features were added
 because a real file showed the need: the floor is local to each foot and moment (the floor of PlugInC3D drifts), and a
-foot leaves the floor at a speed of its own, since stance came out short on real and synthetic walks alike; that speed
-is the one at which stance of synthetic walks has no bias.
+foot leaves the floor at a separate speed, because stance came out short on real and synthetic walks alike; that speed
+is the one at which the stance of synthetic walks has no bias.
 """
 
 from collections.abc import Iterator
@@ -28,15 +28,15 @@ FILES = (
     "btkdata/PlugInC3D.c3d",
 )
 EVENT_BAR_MS, SPEED_BAR, CADENCE_BAR = 30.0, 0.05, 3.0
-# An event further than this from the labelled one is a miss, counted at this distance.
+# An event further than this from the labelled one counts as a miss with this error.
 MISS_S = 0.25
-# Labelled strikes may lie this far from ours and still bound the same stride.
+# Labelled strikes may be this far from the detected ones and still bound the same stride.
 MARGIN_S = 0.12
 
 
 @dataclass
 class Errors:
-    """Errors of one way of finding events, over all files."""
+    """Errors of one way of detecting events, over all files."""
 
     events_s: list[float] = field(default_factory=list)
     missed: int = 0
@@ -46,15 +46,15 @@ class Errors:
 
 
 def from_markers(markers: Markers) -> tuple[Contacts, float]:
-    """Contacts from heel and toe markers over the frames in which all four are seen, and when those begin."""
+    """Contacts from heel and toe markers over the frames in which all four are seen, and the start of these frames."""
     columns = [[markers.names.index(f"{side}{name}") for side in "RL"] for name in ("HEE", "TOE")]
     seen = np.isfinite(markers.positions[:, np.ravel(columns)]).all(axis=(1, 2))
     first, last = np.flatnonzero(seen)[[0, -1]]
-    heel, toe = (_filled(markers.positions[first : last + 1, column]) for column in columns)
+    heel, toe = (_fill_gaps(markers.positions[first : last + 1, column]) for column in columns)
     return gait.contacts_from_points(heel, toe, markers.rate_hz), first / markers.rate_hz
 
 
-def _filled(positions: np.ndarray) -> np.ndarray:
+def _fill_gaps(positions: np.ndarray) -> np.ndarray:
     frames = np.arange(len(positions))
     filled = positions.reshape(len(positions), -1).copy()
     for column in filled.T:
@@ -69,10 +69,11 @@ def from_fit(markers: Markers) -> tuple[Contacts, float]:
     return gait.detect_contacts(found.trajectory), found.first_frame / markers.rate_hz
 
 
-def _pairs(labelled: Contacts, found: Contacts, begin: float) -> Iterator[float]:
+def _event_errors(labelled: Contacts, detected: Contacts, begin: float) -> Iterator[float]:
+    """Distance in seconds from each labelled event to the nearest detected one of the same kind and foot."""
     for times, feet, ours, our_feet in (
-        (labelled.strike_time, labelled.strike_foot, found.strike_time, found.strike_foot),
-        (labelled.off_time, labelled.off_foot, found.off_time, found.off_foot),
+        (labelled.strike_time, labelled.strike_foot, detected.strike_time, detected.strike_foot),
+        (labelled.off_time, labelled.off_foot, detected.off_time, detected.off_foot),
     ):
         for time, foot in zip(times, feet, strict=True):
             mine = ours[our_feet == foot] + begin
@@ -80,8 +81,10 @@ def _pairs(labelled: Contacts, found: Contacts, begin: float) -> Iterator[float]
 
 
 def labelled_stride(markers: Markers) -> tuple[float, float]:
-    """Speed (m/s) and cadence (steps/min) of the labelled strides: the file's own parameters, else heel marker and
-    labels."""
+    """Speed (m/s) and cadence (steps/min) of the labelled strides.
+
+    They are the file's own parameters if it holds them, otherwise computed from heel markers and labels.
+    """
     own = [markers.parameters.get(f"{name}_r") for name in ("walking_speed", "cadence")]
     if own[0] is not None and own[1] is not None:
         return own[0], own[1]
@@ -101,36 +104,36 @@ def labelled_stride(markers: Markers) -> tuple[float, float]:
 
 
 def real(data: Path) -> dict[str, Figure]:
-    """Figures of the files with labels."""
+    """Figures of the labelled files."""
     figures: dict[str, Figure] = {}
-    for way, find in (("markers", from_markers), ("coordinates", from_fit)):
+    for way, detect in (("markers", from_markers), ("coordinates", from_fit)):
         errors = Errors()
         for name in FILES:
             markers = formats.read_markers(data / name)
-            found, begin = find(markers)
-            apart = list(_pairs(markers.events, found, begin))
-            errors.events_s += [min(value, MISS_S) for value in apart]
-            errors.missed += sum(value > MISS_S for value in apart)
+            contacts, begin = detect(markers)
+            event_errors = list(_event_errors(markers.events, contacts, begin))
+            errors.events_s += [min(value, MISS_S) for value in event_errors]
+            errors.missed += sum(value > MISS_S for value in event_errors)
             short = Path(name).stem
-            median = 1000 * float(np.median(np.minimum(apart, MISS_S)))
-            note = f"{len(apart)} events"
+            median = 1000 * float(np.median(np.minimum(event_errors, MISS_S)))
+            note = f"{len(event_errors)} events"
             figures[f"{short}, {way}: event error"] = Figure(median, "ms", EVENT_BAR_MS, note=note)
             strikes = markers.events.strike_time - begin
-            said = gait.parameters(found, strikes.min() - MARGIN_S, strikes.max() + MARGIN_S)
+            measured = gait.parameters(contacts, strikes.min() - MARGIN_S, strikes.max() + MARGIN_S)
             speed, cadence = labelled_stride(markers)
             for key, truth, bar, unit, store in (
                 ("walking_speed", speed, SPEED_BAR, "m/s", errors.speed),
                 ("cadence", cadence, CADENCE_BAR, "steps/min", errors.cadence),
             ):
-                value = abs(said[key] - truth) if key in said else None
+                value = abs(measured[key] - truth) if key in measured else None
                 store.append(np.inf if value is None else value)
                 figures[f"{short}, {way}: {key} error"] = Figure(
-                    value, unit, bar, note=f"labelled {truth:.3g}" + ("" if key in said else "; no stride found")
+                    value, unit, bar, note=f"labelled {truth:.3g}" + ("" if key in measured else "; no stride detected")
                 )
             stance = labelled_stance(markers)
-            if stance and "stance" in said:
-                errors.stance.append(said["stance"] - float(np.mean(stance)))
-        note = f"ours less the labelled, mean of {len(errors.stance)} files"
+            if stance and "stance" in measured:
+                errors.stance.append(measured["stance"] - float(np.mean(stance)))
+        note = f"detected minus labelled, mean of {len(errors.stance)} files"
         figures[f"all files, {way}: stance difference"] = _mean(errors.stance, "% of stride", None, note)
         note = f"{len(errors.events_s)} events in {len(FILES)} files, {errors.missed} missed (> {MISS_S} s)"
         figures[f"all files, {way}: event error"] = Figure(
@@ -139,7 +142,7 @@ def real(data: Path) -> dict[str, Figure]:
     return figures
 
 
-# Parameters beyond speed and cadence, with their units: mean absolute errors, without a bar.
+# Parameters other than speed and cadence, with their units; their mean absolute errors have no bar.
 REPORTED = {
     "stride_time": "s",
     "stride_length": "m",
@@ -166,17 +169,17 @@ def synthetic(participants: int, noise: str) -> dict[str, Figure]:
     keys = ("walk_free", "walk_slow", "walk_fast")
     cohort = config.Cohort(participants=participants, hours=0.001, noise=noise, activities=keys)  # type: ignore[arg-type]
     for trial in simulate(cohort):
-        found = gait.detect_contacts(trial.trajectory)
-        apart = list(_pairs(trial.contacts, found, 0.0))
-        events += [min(value, MISS_S) for value in apart]
-        missed += sum(value > MISS_S for value in apart)
-        extra += sum(value > MISS_S for value in _pairs(found, trial.contacts, 0.0))
-        truth, said = gait.parameters(trial.contacts), gait.parameters(found)
+        contacts = gait.detect_contacts(trial.trajectory)
+        event_errors = list(_event_errors(trial.contacts, contacts, 0.0))
+        events += [min(value, MISS_S) for value in event_errors]
+        missed += sum(value > MISS_S for value in event_errors)
+        extra += sum(value > MISS_S for value in _event_errors(contacts, trial.contacts, 0.0))
+        truth, measured = gait.parameters(trial.contacts), gait.parameters(contacts)
         walks += 1
-        failed += bool(truth) and not said
+        failed += bool(truth) and not measured
         for name, store in errors.items():
-            if name in truth and name in said:
-                store.append(abs(said[name] - truth[name]))
+            if name in truth and name in measured:
+                store.append(abs(measured[name] - truth[name]))
         if noise == "none":
             short += _toe_off_strides(trial)
             try:
@@ -185,7 +188,7 @@ def synthetic(participants: int, noise: str) -> dict[str, Figure]:
                 continue
             scores[trial.diagnosis == "healthy"].append(profile.gps)
     what = f"synthetic, {'clean' if noise == 'none' else 'with markerless noise'}"
-    note = f"{len(events)} events, {missed} missed, {extra} that are none (> {MISS_S} s)"
+    note = f"{len(events)} events, {missed} missed, {extra} false (> {MISS_S} s)"
     figures = {
         f"{what}: event error": Figure(1000 * float(np.median(events)), "ms", note=note),
         f"{what}: walks without a stride": Figure(failed, note=f"of {walks}"),
@@ -196,7 +199,7 @@ def synthetic(participants: int, noise: str) -> dict[str, Figure]:
     for name, unit in REPORTED.items():
         figures[f"{what}: {name} error"] = _mean(errors[name], unit, None, f"mean of {len(errors[name])} walks")
     if noise == "none":
-        note = f"mean of {len(short)} strides from toe off to toe off, against the stride time of their walk"
+        note = f"mean of {len(short)} strides from toe off to toe off, compared with the stride time of their walk"
         figures[f"{what}: cadence error of one such stride"] = _mean(short, "steps/min", None, note)
         for healthy, name in ((True, "healthy"), (False, "patients")):
             values = [value for value in scores[healthy] if np.isfinite(value)]
@@ -209,32 +212,32 @@ def _mean(values: list[float], unit: str, bar: float | None, note: str) -> Figur
 
 
 def _toe_off_strides(trial: Trial) -> list[float]:
-    """Errors of cadence from single strides between detected toe offs, as a short recording would be measured."""
-    found = gait.detect_contacts(trial.trajectory)
-    cut = strides.between_toe_offs(found, gait.pelvis_heading(trial.trajectory))
+    """Errors of the cadence of single strides between detected toe offs, as measured on a short recording."""
+    contacts = gait.detect_contacts(trial.trajectory)
+    single = strides.between_toe_offs(contacts, gait.pelvis_heading(trial.trajectory))
     truth = gait.parameters(trial.contacts)
     if "cadence" not in truth:
         return []
-    return [abs(value - truth["cadence"]) for value in 120.0 / (cut.end_s - cut.start_s)[cut.straight]]
+    return [abs(value - truth["cadence"]) for value in 120.0 / (single.end_s - single.start_s)[single.straight]]
 
 
 def labelled_stance(markers: Markers) -> list[float]:
-    """Stance in percent of the labelled strides that hold a labelled toe off."""
-    events, found = markers.events, []
+    """Stance in percent of the stride, for the labelled strides that contain a labelled toe off."""
+    events, shares = markers.events, []
     for foot in (RIGHT, LEFT):
         strikes = events.strike_time[events.strike_foot == foot]
         offs = events.off_time[events.off_foot == foot]
         for start, end in zip(strikes[:-1], strikes[1:], strict=True):
             inside = offs[(offs > start) & (offs < end)]
-            found += [float(100 * (inside[0] - start) / (end - start))] if len(inside) else []
-    return found
+            shares += [float(100 * (inside[0] - start) / (end - start))] if len(inside) else []
+    return shares
 
 
 PROFILED = ("opencap_subject4/walking1_ik.mot", "opensim_core/walking2.c3d", "btkdata/PlugInC3D.c3d")
 
 
 def profiles(data: Path) -> dict[str, Figure]:
-    """Gait Profile Score of each leg that has a whole stride: two healthy adults and a flexed-knee gait."""
+    """Gait Profile Score of each leg with a complete stride: two healthy adults and a flexed-knee gait."""
     figures = {}
     for name in PROFILED:
         found = indices.profile(formats.read(data / name))

@@ -1,8 +1,8 @@
 """Errors of the scores measured on trajectories, against the exact truth of a simulated cohort.
 
-A trial counts as refused where the score raises InputError although the cohort knows its truth. The movements are
-those of the cohort itself, so that clean errors say whether the rules are kept, not how the scores fare on people. The
-bars are this program's own. The detectors were adjusted on participants of another seed than the one below.
+A trial counts as refused if the score raises InputError although the cohort knows its truth. The movements are those of
+the cohort itself, so errors on clean movements show whether the rules are implemented correctly, not how the scores
+perform on people. The bars are this program's own. The detectors were adjusted on participants of another seed.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ _KEYS = (
     *("functional_reach", "box_and_block", "four_square"),
 )
 ACTIVITIES = tuple(key for key, _ in PROTOCOL if key in _KEYS)
-# By unit: bars of the mean absolute error on clean and on markerless movements, and of the bias on clean ones.
+# Bars by unit: mean absolute error on clean and on markerless movements, and bias on clean movements.
 BARS = {"s": (0.15, 0.5, 0.10), "cm": (2.0, 3.0, 1.5), "blocks/min": (1.0, 2.0, 0.5)}
 UNITS = {"functional_reach": "cm", "box_and_block": "blocks/min"}
 
@@ -45,8 +45,8 @@ def trials_of(cohort: config.Cohort) -> list[Trial]:
 
 
 def errors(trials: list[Trial], name: str) -> tuple[np.ndarray, int, int]:
-    """Signed errors of one score where it was found, how many trials have its truth, how many were flagged as cut."""
-    found, cut = [], 0
+    """Signed errors of one score, number of trials with its truth, and number of trials flagged as cut short."""
+    signed, cut = [], 0
     known = [trial for trial in trials if name in trial.scores]
     for trial in known:
         try:
@@ -54,11 +54,12 @@ def errors(trials: list[Trial], name: str) -> tuple[np.ndarray, int, int]:
         except InputError:
             continue
         cut += "cut short by the recording" in result.flags
-        found.append(result.value - trial.scores[name].value)
-    return np.array(found), len(known), cut
+        signed.append(result.value - trial.scores[name].value)
+    return np.array(signed), len(known), cut
 
 
 def measure(participants: int, seed: int) -> dict[str, Figure]:
+    """Errors of every score on clean and on markerless movements."""
     figures: dict[str, Figure] = {}
     for noise, label in (("none", "clean"), ("markerless", "markerless")):
         trials = trials_of(
@@ -83,7 +84,7 @@ def measure(participants: int, seed: int) -> dict[str, Figure]:
 
 
 def proxy(seed: int, participants: int = 48) -> Figure:
-    """Rank correlation of the proxy with the latent severity: how far it orders people, not whether it is right."""
+    """Rank correlation of the proxy with the latent severity: how well it orders people, not whether it is right."""
     cohort = config.Cohort(
         participants=participants,
         hours=0.001,

@@ -1,4 +1,4 @@
-"""Gait parameters of schedules known by construction, of headings that turn by known angles, and of synthetic walks."""
+"""Gait parameters of schedules that are known by construction, turns by known angles, and synthetic walks."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from biomechgpt_jax.errors import InputError
 
 
 def _schedule(step_right: float, step_left: float, length: float, count: int = 12, share: float = 0.62) -> Contacts:
-    """Steps of known times and lengths along x; a step belongs to the foot that lands."""
+    """Steps with known times and lengths along x; a step belongs to the foot that lands."""
     foot = np.arange(count) % 2
     steps = np.where(foot == RIGHT, step_right, step_left)
     strike = np.cumsum(steps) - steps[0]
@@ -29,19 +29,19 @@ def _schedule(step_right: float, step_left: float, length: float, count: int = 1
 
 
 def test_parameters_of_a_known_schedule() -> None:
-    found = gait.parameters(_schedule(0.5, 0.5, 0.65))
-    assert found["walking_speed"] == pytest.approx(1.30, abs=1e-3)
-    assert found["cadence"] == pytest.approx(120, abs=0.1)
-    assert found["step_length"] == pytest.approx(0.65, abs=1e-3)
-    assert found["stride_time"] == pytest.approx(1.0, abs=1e-3)
-    assert found["double_support"] == pytest.approx(24, abs=0.2)
-    assert found["step_time_asymmetry"] == pytest.approx(0, abs=0.1)
-    assert found["walking_speed"] == pytest.approx(found["step_length"] * found["cadence"] / 60, rel=1e-3)
+    result = gait.parameters(_schedule(0.5, 0.5, 0.65))
+    assert result["walking_speed"] == pytest.approx(1.30, abs=1e-3)
+    assert result["cadence"] == pytest.approx(120, abs=0.1)
+    assert result["step_length"] == pytest.approx(0.65, abs=1e-3)
+    assert result["stride_time"] == pytest.approx(1.0, abs=1e-3)
+    assert result["double_support"] == pytest.approx(24, abs=0.2)
+    assert result["step_time_asymmetry"] == pytest.approx(0, abs=0.1)
+    assert result["walking_speed"] == pytest.approx(result["step_length"] * result["cadence"] / 60, rel=1e-3)
 
 
 def test_asymmetry_is_the_difference_over_the_mean() -> None:
-    found = gait.parameters(_schedule(0.6, 0.5, 0.6))
-    assert found["step_time_asymmetry"] == pytest.approx(100 * 0.1 / 0.55, abs=0.1)
+    result = gait.parameters(_schedule(0.6, 0.5, 0.6))
+    assert result["step_time_asymmetry"] == pytest.approx(100 * 0.1 / 0.55, abs=0.1)
 
 
 def test_a_crop_supports_only_what_it_holds() -> None:
@@ -49,7 +49,7 @@ def test_a_crop_supports_only_what_it_holds() -> None:
     assert gait.parameters(contacts, 0.1, 1.2) == {}, "no whole stride"
     one = gait.parameters(contacts, -0.01, 1.05)
     assert "walking_speed" in one
-    assert "step_time_asymmetry" not in one, "one stride does not tell asymmetry"
+    assert "step_time_asymmetry" not in one, "one stride does not determine asymmetry"
 
 
 def test_strides_of_a_turn_are_left_out() -> None:
@@ -59,7 +59,7 @@ def test_strides_of_a_turn_are_left_out() -> None:
     assert gait.parameters(Contacts(contacts.strike_time, contacts.strike_foot, turning)) == {}
 
 
-def test_crossings_are_found_between_frames() -> None:
+def test_crossings_are_located_between_frames() -> None:
     rate, frequency = 100.0, 0.8
     time = np.arange(500) / rate
     margin = np.sin(2 * np.pi * frequency * time + 0.3)
@@ -86,29 +86,29 @@ def test_sides_asymmetry_and_variability_of_a_known_schedule() -> None:
     x = np.cumsum(np.where(foot == RIGHT, 0.7, 0.5))
     xz = np.stack([x, np.where(foot == RIGHT, 0.06, -0.06)], axis=1)
     contacts = Contacts(*(value.astype(kind) for value, kind in ((strike, "f4"), (foot, "i4"), (xz, "f4"))))
-    found = gait.parameters(contacts)
-    assert found["step_length_right"] == pytest.approx(0.7, abs=1e-5)
-    assert found["step_length_left"] == pytest.approx(0.5, abs=1e-5)
-    assert found["step_length"] == pytest.approx(0.6, abs=1e-5)
-    assert found["step_length_asymmetry"] == pytest.approx(100 * 0.2 / 0.6, abs=1e-3)
-    assert found["step_width"] == pytest.approx(0.12, abs=1e-5)
-    assert found["step_width_sd"] == pytest.approx(0.0, abs=1e-5)
-    assert found["stride_length_cv"] == pytest.approx(0.0, abs=1e-3)
+    result = gait.parameters(contacts)
+    assert result["step_length_right"] == pytest.approx(0.7, abs=1e-5)
+    assert result["step_length_left"] == pytest.approx(0.5, abs=1e-5)
+    assert result["step_length"] == pytest.approx(0.6, abs=1e-5)
+    assert result["step_length_asymmetry"] == pytest.approx(100 * 0.2 / 0.6, abs=1e-3)
+    assert result["step_width"] == pytest.approx(0.12, abs=1e-5)
+    assert result["step_width_sd"] == pytest.approx(0.0, abs=1e-5)
+    assert result["stride_length_cv"] == pytest.approx(0.0, abs=1e-3)
     right, left = np.diff(strike[foot == RIGHT]), np.diff(strike[foot == LEFT])
     squares = ((right - right.mean()) ** 2).sum() + ((left - left.mean()) ** 2).sum()
     deviation = np.sqrt(squares / (len(right) + len(left) - 2))
-    assert found["stride_time_cv"] == pytest.approx(100 * deviation / np.mean([*right, *left]), rel=1e-3)
-    assert "stance" not in found and "double_support" not in found, "no toe off is known"
+    assert result["stride_time_cv"] == pytest.approx(100 * deviation / np.mean([*right, *left]), rel=1e-3)
+    assert "stance" not in result and "double_support" not in result, "no toe off is known"
 
 
-def test_stance_and_swing_share_the_stride() -> None:
-    found = gait.parameters(_schedule(0.5, 0.5, 0.65, share=0.64))
-    assert found["stance"] == pytest.approx(64, abs=0.1) and found["swing"] == pytest.approx(36, abs=0.1)
-    assert found["stance_right"] == pytest.approx(found["stance_left"], abs=0.1)
-    assert found["double_support"] == pytest.approx(28, abs=0.2)
+def test_stance_and_swing_add_up_to_the_stride() -> None:
+    result = gait.parameters(_schedule(0.5, 0.5, 0.65, share=0.64))
+    assert result["stance"] == pytest.approx(64, abs=0.1) and result["swing"] == pytest.approx(36, abs=0.1)
+    assert result["stance_right"] == pytest.approx(result["stance_left"], abs=0.1)
+    assert result["double_support"] == pytest.approx(28, abs=0.2)
 
 
-def test_width_counts_feet_that_cross_and_people_who_walk_backward() -> None:
+def test_step_width_handles_crossing_feet_and_backward_walking() -> None:
     contacts = _schedule(0.5, 0.5, 0.6)
     alternate = contacts.strike_xz * np.where(np.arange(12) % 4 < 2, 1.0, -1.0)[:, None] ** [0, 1]
     crossing = Contacts(contacts.strike_time, contacts.strike_foot, alternate.astype(np.float32))
@@ -117,7 +117,7 @@ def test_width_counts_feet_that_cross_and_people_who_walk_backward() -> None:
     assert gait.parameters(backward)["step_width"] == pytest.approx(0.1, abs=1e-4)
 
 
-def test_one_stride_tells_speed_and_cadence_and_nothing_else() -> None:
+def test_one_stride_determines_speed_and_cadence_and_nothing_else() -> None:
     one = gait.parameters(_schedule(0.5, 0.5, 0.65), -0.01, 1.05)
     assert set(one) == {"walking_speed", "cadence", "stride_time", "stride_length"}
     assert one["walking_speed"] == pytest.approx(1.3, abs=1e-3)
@@ -131,13 +131,13 @@ def test_a_stride_turns_by_the_angle_of_its_path(degrees_per_stride: float, kept
     middle = np.cumsum(0.6 * np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
     side = np.where(np.arange(11) % 2 == RIGHT, 0.05, -0.05)[:, None]
     xz = middle + side * np.stack([-np.sin(heading), np.cos(heading)], axis=1)
-    found = gait.parameters(Contacts(contacts.strike_time, contacts.strike_foot, xz.astype(np.float32)))
-    assert bool(found) == kept
+    result = gait.parameters(Contacts(contacts.strike_time, contacts.strike_foot, xz.astype(np.float32)))
+    assert bool(result) == kept
     if kept:
-        assert found["cadence"] == pytest.approx(120, abs=0.1)
+        assert result["cadence"] == pytest.approx(120, abs=0.1)
 
 
-def test_uneven_steps_are_no_turns() -> None:
+def test_uneven_steps_are_not_turns() -> None:
     contacts = _schedule(0.5, 0.5, 0.5, count=60)
     rng = np.random.default_rng(0)
     xz = contacts.strike_xz + rng.normal(0, 0.03, (60, 2)).astype(np.float32)
@@ -145,7 +145,7 @@ def test_uneven_steps_are_no_turns() -> None:
     assert cut.straight.mean() > 0.95
 
 
-def test_turns_have_angle_and_time_and_the_swing_of_the_pelvis_is_none() -> None:
+def test_turns_have_angle_and_time_and_the_swing_of_the_pelvis_is_not_a_turn() -> None:
     rate = 60.0
     time = np.arange(int(14 * rate)) / rate
     swing = np.radians(6) * np.sin(2 * np.pi * 0.9 * time)
@@ -161,26 +161,26 @@ def test_turns_have_angle_and_time_and_the_swing_of_the_pelvis_is_none() -> None
 
 @pytest.fixture(scope="module")
 def walk() -> Trajectory:
-    """Four strides of 1.1 s by the norm's curves, the feet on the floor."""
+    """Four strides of 1.1 s with the norm's curves and the feet on the floor."""
     return grounded_walk(0.7)
 
 
 def _pelvis_speed(trajectory: Trajectory) -> float:
-    """Over three whole strides."""
+    """Mean speed of the pelvis over three complete strides."""
     path = trajectory.coordinates[:, [INDEX["pelvis_tx"], INDEX["pelvis_tz"]]]
     last = round(3 * STRIDE_S * trajectory.rate_hz)
     return float(np.linalg.norm(path[last] - path[0]) / (3 * STRIDE_S))
 
 
-def test_a_trajectory_is_measured_as_it_was_made(walk: Trajectory) -> None:
-    found = gait.analyse(walk)
-    assert not found.single_stride and len(found.strides.foot) >= 4
-    assert found.parameters["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.02)
-    assert found.parameters["cadence"] == pytest.approx(120 / STRIDE_S, abs=0.6)
-    assert found.parameters["step_time_asymmetry"] < 2.0
-    assert 52 < found.parameters["stance"] < 68
-    assert found.parameters["turn_count"] == 0
-    right = found.contacts.strike_time[found.contacts.strike_foot == RIGHT]
+def test_measured_parameters_are_those_of_construction(walk: Trajectory) -> None:
+    result = gait.analyse(walk)
+    assert not result.single_stride and len(result.strides.foot) >= 4
+    assert result.parameters["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.02)
+    assert result.parameters["cadence"] == pytest.approx(120 / STRIDE_S, abs=0.6)
+    assert result.parameters["step_time_asymmetry"] < 2.0
+    assert 52 < result.parameters["stance"] < 68
+    assert result.parameters["turn_count"] == 0
+    right = result.contacts.strike_time[result.contacts.strike_foot == RIGHT]
     np.testing.assert_allclose(right, np.round(right / STRIDE_S) * STRIDE_S, atol=0.06)
 
 
@@ -192,14 +192,14 @@ def _on_a_belt(trajectory: Trajectory, velocity: np.ndarray) -> Trajectory:
     return replace(trajectory, coordinates=q)
 
 
-def test_a_treadmill_adds_its_belt(walk: Trajectory) -> None:
+def test_the_belt_speed_of_a_treadmill_is_added(walk: Trajectory) -> None:
     heading = gait.pelvis_heading(walk).angle.mean()
     treadmill = _on_a_belt(walk, 1.1 * np.array([-np.cos(heading), np.sin(heading)]))
-    found = gait.analyse(treadmill, belt_m_s=1.1).parameters
-    assert found["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.02)
+    result = gait.analyse(treadmill, belt_m_s=1.1).parameters
+    assert result["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.02)
 
 
-def test_a_recording_made_overground_has_the_right_speed(walk: Trajectory) -> None:
+def test_a_recording_converted_to_overground_has_the_right_speed(walk: Trajectory) -> None:
     treadmill = pytest.importorskip("biomechgpt_jax.biomechanics.treadmill")
     velocity = np.array([-0.9, 0.6], np.float32)
     q = _on_a_belt(walk, velocity).coordinates
@@ -207,20 +207,20 @@ def test_a_recording_made_overground_has_the_right_speed(walk: Trajectory) -> No
     assert gait.analyse(back).parameters["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.02)
 
 
-def test_two_toe_offs_tell_speed_and_cadence_of_a_short_recording(walk: Trajectory) -> None:
-    """From the middle of one stance to that of the next but one: no foot strikes twice."""
+def test_two_toe_offs_determine_speed_and_cadence_of_a_short_recording(walk: Trajectory) -> None:
+    """From the middle of one stance to the middle of the second next one no foot strikes twice."""
     offs = gait.detect_contacts(walk).off_time
     begin, end = round((offs[1] - 0.12) * RATE_HZ), round((offs[3] + 0.12) * RATE_HZ)
-    found = gait.analyse(replace(walk, coordinates=walk.coordinates[begin:end]))
-    assert found.single_stride
-    assert set(found.parameters) == {
+    result = gait.analyse(replace(walk, coordinates=walk.coordinates[begin:end]))
+    assert result.single_stride
+    assert set(result.parameters) == {
         *("walking_speed", "cadence", "stride_time", "stride_length", "turn_count", "turn_angle")
     }
-    assert found.parameters["cadence"] == pytest.approx(120 / STRIDE_S, abs=2.0)
-    assert found.parameters["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.03)
+    assert result.parameters["cadence"] == pytest.approx(120 / STRIDE_S, abs=2.0)
+    assert result.parameters["walking_speed"] == pytest.approx(_pelvis_speed(walk), abs=0.03)
 
 
-def test_without_the_path_or_the_legs_nothing_is_found(walk: Trajectory) -> None:
+def test_a_recording_without_the_path_or_the_legs_is_refused(walk: Trajectory) -> None:
     for name in ("pelvis_tx", "knee_angle_l"):
         observed = walk.observed.copy()
         observed[INDEX[name]] = False
@@ -228,23 +228,23 @@ def test_without_the_path_or_the_legs_nothing_is_found(walk: Trajectory) -> None
             gait.analyse(replace(walk, observed=observed))
 
 
-def test_feet_that_stand_or_fly_have_no_events() -> None:
+def test_feet_that_stay_down_or_in_the_air_have_no_events() -> None:
     still = np.zeros((50, 2, 3))
     assert len(events.contacts_from_points(still, still, 50.0).strike_time) == 0
     falling = still + np.linspace(9, 0, 50)[:, None, None]
     assert len(events.contacts_from_points(falling, falling, 50.0).off_time) == 0
 
 
-def test_landing_and_leaving_take_turns() -> None:
-    """A foot has left at 1 m/s, and is set down a moment after it has slowed down to that."""
+def test_strikes_and_toe_offs_alternate() -> None:
+    """A foot has left the floor at 1 m/s, and is set down a moment after it has slowed down to that speed."""
     rate = 200.0
     time = np.arange(int(6 * rate)) / rate
     phase = (time / 1.2) % 1.0
     speed = 3.0 * np.clip((phase - 0.6) / 0.2, 0, 1) * np.clip((1 - phase) / 0.2, 0, 1)
     point = np.zeros((len(time), 2, 3))
     point[:, :, 0] = np.cumsum(speed)[:, None] / rate
-    found = events.contacts_from_points(point, point, rate)
-    strike, off = (found.strike_time[found.strike_foot == LEFT], found.off_time[found.off_foot == LEFT])
+    result = events.contacts_from_points(point, point, rate)
+    strike, off = (result.strike_time[result.strike_foot == LEFT], result.off_time[result.off_foot == LEFT])
     np.testing.assert_allclose(off, 1.2 * (np.arange(5) + 0.6 + 0.2 / 3), atol=0.02)
     slow = 1.2 * (np.arange(len(strike)) + 1 - 0.2 / 3)
     np.testing.assert_allclose(strike, slow + events.STRIKE_DELAY_S, atol=0.02)

@@ -1,4 +1,4 @@
-"""Gait indices of walks that are the norm, or a known angle away from it, and of real files."""
+"""Gait indices of walks that equal the norm or differ from it by a known angle, and of real files."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ from norm_walker import SPEED, STRIDE_S, norm_walk
 
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics.gait import indices, norms
-from biomechgpt_jax.biomechanics.gait.strides import Heading, between_toe_offs
+from biomechgpt_jax.biomechanics.gait.strides import Heading, between_strikes, between_toe_offs
 from biomechgpt_jax.biomechanics.skeleton import INDEX, MIRROR_PERMUTATION, mirror
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 from biomechgpt_jax.errors import InputError
@@ -18,14 +18,14 @@ DATA = Path(__file__).parents[2].parent / "shared" / "data"
 ORDER = norms.KINEMATIC
 
 
-def test_the_norm_is_no_degree_from_itself() -> None:
+def test_the_norm_has_no_distance_from_itself() -> None:
     curves = norms.curves(SPEED, indices.PHASE_P)
     side = indices.side_scores(curves[None], SPEED)
     assert side.gps == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("variable", range(9))
-def test_an_offset_is_its_map_and_a_third_of_it_the_score(variable: int) -> None:
+def test_the_map_is_the_offset_and_the_score_a_third_of_it(variable: int) -> None:
     curves = norms.curves(SPEED, indices.PHASE_P)
     curves[:, variable] += 12.0
     side = indices.side_scores(curves[None], SPEED)
@@ -34,15 +34,15 @@ def test_an_offset_is_its_map_and_a_third_of_it_the_score(variable: int) -> None
 
 
 @pytest.mark.parametrize("heading", [0.0, np.pi / 2, np.pi, -2.0])
-def test_a_walk_of_the_norms_angles_is_the_norm_in_any_direction(heading: float) -> None:
-    """All but the foot's progression, which follows from the legs."""
-    found = indices.profile(*norm_walk(heading), speed=SPEED)
-    for side in (found.right, found.left):
+def test_a_walk_with_the_norms_angles_equals_the_norm_in_any_direction(heading: float) -> None:
+    """In all variables but foot progression, which follows from the legs."""
+    result = indices.profile(*norm_walk(heading), speed=SPEED)
+    for side in (result.right, result.left):
         assert side is not None and side.strides >= 3
         np.testing.assert_allclose(side.map_V[:8], 0.0, atol=0.6)
 
 
-def test_a_known_offset_is_found_on_its_side() -> None:
+def test_a_known_offset_is_measured_on_its_side() -> None:
     plain = indices.profile(*norm_walk(), speed=SPEED)
     bent = indices.profile(*norm_walk(extra_deg={"knee_angle_l": 15.0}), speed=SPEED)
     assert bent.left is not None and bent.right is not None and plain.left is not None
@@ -58,14 +58,14 @@ def test_turning_the_leg_out_turns_the_foot_out() -> None:
     walks = [norm_walk(extra_deg={"hip_rotation_l": angle}) for angle in (0.0, -20.0)]
     curves = []
     for trajectory, contacts in walks:
-        strides = indices.gait.between_strikes(contacts)
+        strides = between_strikes(contacts)
         curves.append(indices.cycles(trajectory, strides, contacts, LEFT).mean(axis=0))
     stance = slice(5, 25)
     change = (curves[1] - curves[0])[stance, ORDER.index("foot_progression")]
     assert change.mean() == pytest.approx(-20.0, abs=3.0), "external is negative"
 
 
-def test_left_and_right_change_places_in_a_mirror() -> None:
+def test_mirroring_swaps_left_and_right() -> None:
     trajectory, contacts = norm_walk(0.3, {"ankle_angle_r": -9.0, "hip_rotation_l": 6.0, "pelvis_list": 3.0})
     reflected = dataclasses.replace(
         trajectory, coordinates=mirror(trajectory.coordinates), observed=trajectory.observed[MIRROR_PERMUTATION]
@@ -84,26 +84,25 @@ def test_a_stride_between_toe_offs_is_the_same_cycle() -> None:
     heading = Heading(np.arange(2.0) * 10, np.zeros(2))
     shifted = between_toe_offs(events, heading)
     assert len(shifted.foot) == 1
-    whole = indices.gait.between_strikes(events)
-    expected = indices.cycles(trajectory, whole, events, RIGHT)[0]
+    expected = indices.cycles(trajectory, between_strikes(events), events, RIGHT)[0]
     np.testing.assert_allclose(indices.cycles(trajectory, shifted, events, RIGHT)[0], expected, atol=0.2)
 
 
-def test_the_control_group_fixes_the_index() -> None:
-    """A child whose score is the group's typical one has 100; the group's SD of 1.4 degrees is about 10 points."""
+def test_the_control_group_defines_the_index() -> None:
+    """A child with the group's typical score has an index of 100; the group's SD of 1.4 degrees is about 10 points."""
     typical = next(gps for gps in np.arange(3, 9, 0.01) if indices.gdi_from_gps(gps, SPEED) <= 100)
     assert 5.0 < typical < 5.8
     assert indices.gdi_from_gps(typical + 1.4, SPEED) == pytest.approx(90, abs=1.5)
     assert indices.gdi_from_gps(11.0, SPEED) == pytest.approx(72, abs=3)
 
 
-def test_what_is_not_supported_is_refused() -> None:
+def test_unsupported_recordings_are_refused() -> None:
     trajectory, contacts = norm_walk()
     observed = trajectory.observed.copy()
     observed[INDEX["ankle_angle_l"]] = False
     with pytest.raises(InputError, match="ankle_angle_l not recorded"):
         indices.profile(dataclasses.replace(trajectory, observed=observed), contacts, speed=SPEED)
-    with pytest.raises(InputError, match="no whole stride"):
+    with pytest.raises(InputError, match="no complete straight stride"):
         indices.profile(trajectory, Contacts(), speed=SPEED)
     observed = trajectory.observed.copy()
     observed[INDEX["pelvis_tx"]] = False
@@ -115,8 +114,8 @@ def test_what_is_not_supported_is_refused() -> None:
         strike_foot=contacts.strike_foot[:3],
         strike_xz=contacts.strike_xz[:3],
     )
-    found = indices.profile(trajectory, one_side, speed=SPEED)
-    assert found.left is None and found.right is not None and np.isnan(found.gps) and np.isnan(found.gdi_from_gps)
+    result = indices.profile(trajectory, one_side, speed=SPEED)
+    assert result.left is None and result.right is not None and np.isnan(result.gps) and np.isnan(result.gdi_from_gps)
 
 
 def _real(name: str) -> Trajectory:
@@ -130,9 +129,9 @@ def _one_cycle(trajectory: Trajectory) -> indices.Side:
     end = (trajectory.frames - 1) / trajectory.rate_hz
     times = np.array([0, end / 2, end], np.float32)
     contacts = Contacts(times, np.array([RIGHT, LEFT, RIGHT], np.int32), np.zeros((3, 2), np.float32))
-    found = indices.profile(trajectory, contacts, speed=SPEED)
-    assert found.right is not None
-    return found.right
+    result = indices.profile(trajectory, contacts, speed=SPEED)
+    assert result.right is not None
+    return result.right
 
 
 def test_a_healthy_adult_is_near_and_crouch_gait_far_from_the_norm() -> None:

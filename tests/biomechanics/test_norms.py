@@ -1,4 +1,4 @@
-"""The norms against the features that their source describes, and against the fitted file where it is there."""
+"""The norms against the features that their source describes, and against the fitted file if it is present."""
 
 import json
 from pathlib import Path

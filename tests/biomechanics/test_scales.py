@@ -1,4 +1,4 @@
-"""Points of clinical scales follow the published limits, or say why they cannot be given."""
+"""Points of clinical scales follow the published limits, or come with the reason why they cannot be given."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from biomechgpt_jax.biomechanics import scores
 from biomechgpt_jax.biomechanics.scores.scales import sppb_balance, sppb_chair, sppb_walk
 
 
-# The tables of the Short Physical Performance Battery, at and beside their limits.
+# The tables of the Short Physical Performance Battery, at their limits and just beside them.
 @pytest.mark.parametrize(("seconds", "points"), [(11.1, 4), (11.2, 3), (13.6, 3), (13.7, 2), (16.6, 2), (16.7, 1),
                                                  (60.0, 1), (60.1, 0), (np.inf, 0)])  # fmt: skip
 def test_sppb_chair(seconds, points) -> None:
@@ -48,7 +48,7 @@ def test_berg_and_fga_follow_their_limits_and_give_a_reason_for_the_rest() -> No
     assert [points_of(scores.berg_items(tandem_s=s))["berg tandem stance"] for s in (29.0, 30.0)] == [None, 4]
     assert [points_of(scores.fga_items(tandem_steps=n))["fga narrow base"] for n in (3, 4, 7, 10)] == [0, 1, 2, 3]
     level = [(5.4, 0, False), (5.5, 0, False), (5.4, 0, True), (5.4, 15.3, False), (7.0, 0, False), (6.0, 38.1, False)]
-    assert [scores.fga_items(*one)[0].points for one in level] == [3, 2, 2, 2, 1, 0]
+    assert [scores.fga_items(*walk)[0].points for walk in level] == [3, 2, 2, 2, 1, 0]
     berg, fga = scores.berg_items(), scores.fga_items()
     assert len(berg) == 14 and len(fga) == 10
     assert all(item.points is None and item.reason for item in (*berg, *fga))

@@ -1,4 +1,4 @@
-"""Timed tests are measured on movements of known answers."""
+"""Clinical tests, measured on movements whose results are known."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ HEIGHT = 1.7
 
 
 def movement(seconds: float, rate_hz: float = 30.0, activity: str = "", **columns) -> Trajectory:
-    """Standing still but for the named coordinates, each a function of time in seconds."""
+    """Standing still except for the named coordinates, each a function of time in seconds."""
     time = np.arange(round(seconds * rate_hz)) / rate_hz
     q = np.zeros((len(time), COORDINATE_COUNT), np.float32)
     q[:, INDEX["pelvis_ty"]] = 0.95
@@ -40,7 +40,7 @@ def bump(t: np.ndarray, begin: float, end: float) -> np.ndarray:
 
 
 def chair_stands(begins: tuple[float, ...], rise_s: float = 1.0, **more) -> Trajectory:
-    """Seated at first; each rise takes `rise_s` and so does sitting down, 0.3 s later."""
+    """Seated at first; each rise takes `rise_s`, and so does sitting down 0.3 s later."""
 
     def seated(t):
         left = 1.0 - sum(ramp(t, at, at + rise_s) for at in begins)
@@ -52,11 +52,11 @@ def chair_stands(begins: tuple[float, ...], rise_s: float = 1.0, **more) -> Traj
 
 
 def standing_on(place_at, steps: tuple[tuple[float, float], ...], seconds: float, inward: float) -> Trajectory:
-    """Feet that go from where they hang to another place and back, the right one lifted during each step.
+    """Feet that move from below the hips to another place and back, the right one lifted during each step.
 
     Args:
-        place_at: degrees of hip flexion that bring the right foot before the left.
-        inward: degrees of hip adduction that bring both to the middle.
+        place_at: degrees of hip flexion that bring the right foot in front of the left.
+        inward: degrees of hip adduction that bring both feet to the middle.
     """
 
     def there(t):
@@ -90,7 +90,7 @@ def test_ten_metres_at_a_steady_speed(speed) -> None:
 
 
 def test_a_static_start_is_slower_than_a_flying_one() -> None:
-    """At rest for 1 s, then 1 m/s after a second of even acceleration: ten metres take 10.5 s, or 10 s at speed."""
+    """At rest for 1 s, then at 1 m/s after a second of uniform acceleration: 10.5 s for ten metres, or 10 s at speed."""
 
     def course(t):
         moving = np.maximum(t - 1, 0)
@@ -121,13 +121,13 @@ def test_five_stands_last_from_the_first_lean_to_the_fifth_stand() -> None:
     def lean(t):
         return -0.5 * sum(bump(t, at, at + 1.0) + bump(t, at + 1.3, at + 2.3) for at in (1, 4, 7, 10, 13))
 
-    found = scores.five_times_sit_to_stand(chair_stands((1, 4, 7, 10, 13), lumbar_extension=lean))
-    assert found.value == pytest.approx(13.0, abs=0.2) and found.start_s == pytest.approx(1.0, abs=0.15)
-    assert [phase.start_s for phase in found.phases] == pytest.approx([1, 4, 7, 10, 13], abs=0.2)
-    assert [phase.end_s for phase in found.phases] == pytest.approx([2, 5, 8, 11, 14], abs=0.2)
+    result = scores.five_times_sit_to_stand(chair_stands((1, 4, 7, 10, 13), lumbar_extension=lean))
+    assert result.value == pytest.approx(13.0, abs=0.2) and result.start_s == pytest.approx(1.0, abs=0.15)
+    assert [phase.start_s for phase in result.phases] == pytest.approx([1, 4, 7, 10, 13], abs=0.2)
+    assert [phase.end_s for phase in result.phases] == pytest.approx([2, 5, 8, 11, 14], abs=0.2)
 
 
-def test_four_stands_or_squats_are_no_five_chair_stands() -> None:
+def test_four_stands_or_squats_are_not_five_chair_stands() -> None:
     with pytest.raises(InputError, match="4 stands"):
         scores.five_times_sit_to_stand(chair_stands((1, 4, 7, 10)))
 
@@ -136,7 +136,7 @@ def test_four_stands_or_squats_are_no_five_chair_stands() -> None:
 
     sizes = {f"{name}_{side}": size for name, size in (("hip_flexion", 1.4), ("knee_angle", 1.7)) for side in "rl"}
     down = {name: (lambda t, size=size: size * squats(t)) for name, size in sizes.items()}
-    with pytest.raises(InputError, match="begins standing"):
+    with pytest.raises(InputError, match="starts standing"):
         scores.five_times_sit_to_stand(movement(17, **down))
 
 
@@ -148,17 +148,17 @@ def test_four_stands_or_squats_are_no_five_chair_stands() -> None:
 def test_a_stance_is_held_between_two_steps(stance, degrees, inward) -> None:
     moved = standing_on(degrees, ((1.0, 1.8), (13.8, 14.6)), 16.0, inward)
     if stance == "side by side":
-        # Feet that come together without going forward are still lifted.
+        # Feet that come together without moving forward are still lifted.
         assert scores.held_stance(moved, stance).value == pytest.approx(12.0, abs=0.6)
         return
-    found = scores.held_stance(moved, stance)
-    assert found.value == pytest.approx(12.0, abs=0.5)
-    assert found.phases[0].name == "right foot in front"
+    result = scores.held_stance(moved, stance)
+    assert result.value == pytest.approx(12.0, abs=0.5)
+    assert result.phases[0].name == "right foot in front"
     left = replace(moved, coordinates=mirror(moved.coordinates))
     assert scores.held_stance(left, stance).phases[0].name == "left foot in front"
 
 
-def test_feet_apart_are_told_in_centimetres() -> None:
+def test_the_distance_of_the_feet_is_reported_in_centimetres() -> None:
     apart = round(2 * 100 * FRACTIONS.hip_side * HEIGHT)
     with pytest.raises(InputError, match=f"{apart} cm apart"):
         scores.tandem_stance(movement(10))
@@ -171,27 +171,27 @@ def test_single_leg_holds_and_touch_downs() -> None:
     def raised(seconds, course):
         return movement(seconds, hip_flexion_l=lambda t: 0.6 * course(t), knee_angle_l=lambda t: 1.2 * course(t))
 
-    found = scores.single_leg_stance(raised(15, lift))
-    assert found.value == pytest.approx(7.0, abs=0.35)
-    assert [phase.name for phase in found.phases] == ["on the right foot", "touch-down", "on the right foot"]
-    for_ever = scores.single_leg_stance(raised(50, lambda t: ramp(t, 1, 1.3)))
-    assert for_ever.value == 30.0 and not for_ever.flags
+    result = scores.single_leg_stance(raised(15, lift))
+    assert result.value == pytest.approx(7.0, abs=0.35)
+    assert [phase.name for phase in result.phases] == ["on the right foot", "touch-down", "on the right foot"]
+    endless = scores.single_leg_stance(raised(50, lambda t: ramp(t, 1, 1.3)))
+    assert endless.value == 30.0 and not endless.flags
     cut = scores.single_leg_stance(raised(8, lambda t: ramp(t, 1, 1.3)))
     assert cut.flags == ("cut short by the recording",)
 
 
-def test_a_reach_is_how_far_the_hand_goes_from_the_level_arm() -> None:
+def test_a_reach_is_the_distance_from_the_place_with_the_arm_level() -> None:
     def forward(t):
         return 0.22 * (ramp(t, 3, 4.5) - ramp(t, 5.5, 7))
 
     def raised(t):
         return 0.5 * np.pi * (ramp(t, 0.5, 1.5) - ramp(t, 7.5, 8.5))
 
-    found = scores.functional_reach(movement(9, arm_flex_r=raised, pelvis_tx=forward))
-    assert found.value == pytest.approx(22.0, abs=0.5) and found.phases[0].name == "right hand"
+    result = scores.functional_reach(movement(9, arm_flex_r=raised, pelvis_tx=forward))
+    assert result.value == pytest.approx(22.0, abs=0.5) and result.phases[0].name == "right hand"
 
 
-def test_blocks_are_crossings_a_minute() -> None:
+def test_blocks_are_crossings_per_minute() -> None:
     def swing(t):
         return 0.7 * np.sin(2 * np.pi * 0.8 * (t - 1)) * ((t > 1) & (t < 11))
 
@@ -217,16 +217,16 @@ def stepping(route, seconds: float = 16.0, **more) -> Trajectory:
     return movement(seconds, pelvis_tx=course(0), pelvis_tz=course(1), **more)
 
 
-def test_four_squares_once_round_and_back() -> None:
-    found = scores.four_square_step(stepping(SQUARES))
+def test_four_squares_once_around_and_back() -> None:
+    result = scores.four_square_step(stepping(SQUARES))
     # From landing in the second square to landing in the first: seven hops after the first.
-    assert found.value == pytest.approx(7 * 1.5, abs=0.15) and len(found.phases) == 8
-    assert found.start_s == pytest.approx(1.6, abs=0.15) and not found.flags
-    assert sum(phase.end_s - phase.start_s for phase in found.phases) == pytest.approx(found.value)
+    assert result.value == pytest.approx(7 * 1.5, abs=0.15) and len(result.phases) == 8
+    assert result.start_s == pytest.approx(1.6, abs=0.15) and not result.flags
+    assert sum(phase.end_s - phase.start_s for phase in result.phases) == pytest.approx(result.value)
     with pytest.raises(InputError, match="cross-overs"):
         scores.four_square_step(stepping(SQUARES[:5], 10.0))
-    turned = scores.four_square_step(stepping(SQUARES, pelvis_rotation=lambda t: np.radians(90) * ramp(t, 6, 7)))
-    assert turned.flags == ("turned while stepping",)
+    turning = scores.four_square_step(stepping(SQUARES, pelvis_rotation=lambda t: np.radians(90) * ramp(t, 6, 7)))
+    assert turning.flags == ("turned while stepping",)
 
 
 def test_the_clock_runs_from_the_first_foot_to_the_last() -> None:
@@ -250,9 +250,10 @@ def test_a_full_turn_to_each_side() -> None:
     def heading(t):
         return 2 * np.pi * (ramp(t, 1, 4.5) - ramp(t, 6, 12))
 
-    found = scores.full_turns(movement(14, pelvis_rotation=heading))
-    assert found["left"].value == pytest.approx(3.5, abs=0.6) and found["right"].value == pytest.approx(6.0, abs=0.6)
-    points = {item.name: item.points for item in scores.berg_items(turns_s={k: one.value for k, one in found.items()})}
+    result = scores.full_turns(movement(14, pelvis_rotation=heading))
+    assert result["left"].value == pytest.approx(3.5, abs=0.6) and result["right"].value == pytest.approx(6.0, abs=0.6)
+    turns_s = {side: turn.value for side, turn in result.items()}
+    points = {item.name: item.points for item in scores.berg_items(turns_s=turns_s)}
     assert points["berg turning round"] == 3
     assert scores.full_turns(movement(5)) == {}
 
@@ -276,7 +277,7 @@ def test_what_is_not_in_the_movement_is_refused() -> None:
             test(still)
 
 
-def test_what_the_recording_does_not_hold_is_refused_by_name() -> None:
+def test_missing_coordinates_are_refused_by_name() -> None:
     walk = movement(10, pelvis_tx=lambda t: 1.2 * t)
     hidden = walk.observed.copy()
     hidden[INDEX["pelvis_tx"]] = False
@@ -286,7 +287,7 @@ def test_what_the_recording_does_not_hold_is_refused_by_name() -> None:
         scores.tandem_stance(replace(walk, coordinates=walk.coordinates[:3]))
 
 
-def test_rater_noise_is_off_unless_asked_for_seeded_and_stays_on_the_scale() -> None:
+def test_rater_noise_is_optional_seeded_and_stays_on_the_scale() -> None:
     item = scores.berg_items(reach_cm=30.0)[7]
     drawn = [scores.rater_noise(item, np.random.default_rng(i), 0.5).points for i in range(50)]
     assert drawn == [scores.rater_noise(item, np.random.default_rng(i), 0.5).points for i in range(50)]
@@ -302,14 +303,14 @@ def test_rater_noise_is_off_unless_asked_for_seeded_and_stays_on_the_scale() -> 
     assert 0.05 < np.mean([parts[0].points == 3 for parts in many]) / 0.5 < 0.2  # half of a tenth goes down; none up
 
 
-def test_an_assessment_tells_what_a_recording_does_not_support() -> None:
-    with pytest.raises(InputError, match="activity is not known"):
+def test_an_assessment_reports_what_a_recording_does_not_support() -> None:
+    with pytest.raises(InputError, match="activity is unknown"):
         scores.assess(movement(5))
-    found = scores.assess(movement(5), "timed up and go")
-    assert isinstance(found["tug_time"], scores.Refusal) and "rises" in found["tug_time"].reason
+    result = scores.assess(movement(5), "timed up and go")
+    assert isinstance(result["tug_time"], scores.Refusal) and "rises" in result["tug_time"].reason
     walk = movement(10, pelvis_tx=lambda t: 1.0 * t, activity="walking")
-    said = scores.in_words(scores.assess(walk))
-    assert said["ten_metre_walk_time"].startswith("10.0 s") and "device" in said["fga level walking"]
+    words = scores.in_words(scores.assess(walk))
+    assert words["ten_metre_walk_time"].startswith("10.0 s") and "device" in words["fga level walking"]
     assert scores.assess(movement(5), "squat") == {}
 
 
@@ -320,35 +321,35 @@ def trials() -> list[Trial]:
     return group_trials(cohort, 0)
 
 
-def test_scores_of_the_cohort_are_its_truth(trials) -> None:
-    """Where the truth is exact: on clean movements, within a tenth of a second for most and always near."""
+def test_scores_of_the_cohort_agree_with_its_truth(trials) -> None:
+    """On clean movements, whose truth is exact, every score is close to it."""
     errors: dict[str, list[float]] = {}
     for trial in trials:
-        found = scores.assess(trial.trajectory)
+        result = scores.assess(trial.trajectory)
         for name, truth in trial.scores.items():
-            assert isinstance(found[name], scores.Result), (trial.trial_id, found[name])
-            errors.setdefault(name, []).append(abs(found[name].value - truth.value))
+            assert isinstance(result[name], scores.Result), (trial.trial_id, result[name])
+            errors.setdefault(name, []).append(abs(result[name].value - truth.value))
     assert len(errors) == 7
-    for name, of_name in errors.items():
+    for name, values in errors.items():
         limit = {"functional_reach": 3.0, "box_and_block": 2.0}.get(name, 0.3)
-        assert max(of_name) < limit, (name, of_name)
+        assert max(values) < limit, (name, values)
 
 
 def test_the_phases_of_a_timed_up_and_go_add_up(trials) -> None:
-    for trial in (one for one in trials if "tug_time" in one.scores):
-        found = scores.timed_up_and_go(trial.trajectory)
-        names = [phase.name for phase in found.phases]
+    for trial in (trial for trial in trials if "tug_time" in trial.scores):
+        result = scores.timed_up_and_go(trial.trajectory)
+        names = [phase.name for phase in result.phases]
         assert names == ["sit", "rise", "walk out", "turn", "walk back", "turn and sit"]
-        assert sum(phase.end_s - phase.start_s for phase in found.phases[1:]) == pytest.approx(found.value)
-        assert all(phase.end_s >= phase.start_s for phase in found.phases)
+        assert sum(phase.end_s - phase.start_s for phase in result.phases[1:]) == pytest.approx(result.value)
+        assert all(phase.end_s >= phase.start_s for phase in result.phases)
 
 
 def test_heel_to_toe_steps_stand_where_the_cohort_planted_them(trials) -> None:
-    for trial in (one for one in trials if one.trajectory.metadata.activity == "tandem walk"):
+    for trial in (trial for trial in trials if trial.trajectory.metadata.activity == "tandem walk"):
         truth = scores.tandem_steps(trial.trajectory, trial.contacts).value
-        found = scores.tandem_steps(trial.trajectory).value
+        result = scores.tandem_steps(trial.trajectory).value
         # The feet that stand at the first frame have no strike in the truth.
-        assert truth <= found <= truth + 2
+        assert truth <= result <= truth + 2
 
 
 def opencap(name: str) -> Trajectory:
@@ -359,22 +360,22 @@ def opencap(name: str) -> Trajectory:
 
 @pytest.mark.parametrize("name", ["STS1_ik.mot", "STSAsym1_ik.mot"])
 def test_a_real_five_times_sit_to_stand(name) -> None:
-    """The five stands are those of the height of the pelvis in the file, and the rate of frames does not matter."""
+    """The five stands agree with the height of the pelvis in the file, and the frame rate does not matter."""
     recording = opencap(name)
-    found = scores.five_times_sit_to_stand(recording)
+    result = scores.five_times_sit_to_stand(recording)
     height = recording.coordinates[:, INDEX["pelvis_ty"]]
     middle = 0.5 * (height.min() + height.max())
     rises = np.flatnonzero((height[:-1] < middle) & (height[1:] >= middle)) / recording.rate_hz
     assert len(rises) == 5
-    for phase, middle_s in zip(found.phases, rises, strict=True):
+    for phase, middle_s in zip(result.phases, rises, strict=True):
         assert phase.start_s < middle_s < phase.end_s < middle_s + 1.0
-    assert rises[4] - rises[0] < found.value < rises[4] - rises[0] + 2.0
+    assert rises[4] - rises[0] < result.value < rises[4] - rises[0] + 2.0
     slower = replace(recording, coordinates=recording.coordinates[::3], rate_hz=recording.rate_hz / 3)
-    assert scores.five_times_sit_to_stand(slower).value == pytest.approx(found.value, abs=0.05)
+    assert scores.five_times_sit_to_stand(slower).value == pytest.approx(result.value, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["squats1_ik.mot", "DJ1_ik.mot", "static1_ik.mot", "walking1_ik.mot"])
-def test_other_real_movements_are_no_chair_stands_nor_holds(name) -> None:
+def test_other_real_movements_are_neither_chair_stands_nor_holds(name) -> None:
     recording = opencap(name)
     for test in (scores.five_times_sit_to_stand, scores.sit_to_stand, scores.timed_up_and_go, scores.single_leg_stance,
                  scores.tandem_stance, scores.four_square_step):  # fmt: skip

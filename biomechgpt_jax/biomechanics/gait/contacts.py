@@ -1,7 +1,7 @@
 """When feet meet and leave the floor, from the height and speed of heel and ball.
 
-Event times are sub-frame. Constants were fixed on synthetic walks. The floor is the level on which each point of the
-foot rests about each moment, so neither a constant height offset nor stairs nor a floor that drifts matter.
+Event times are sub-frame. The constants were set on synthetic walks. The floor is the level at which each point of the
+foot rests around each moment, so neither a constant height offset nor stairs nor a drifting floor matter.
 """
 
 import numpy as np
@@ -10,35 +10,35 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 
-# A foot is set down when its lower point is below this height above the floor, and slows down to this speed; it has
-# left when that point is higher or faster. In that moment a foot loses metres per second within a tenth of a second, so
-# that errors of a few degrees, which move the ankle by centimetres, hardly move the event.
+# A foot is down once its heel or ball is lower than this above the floor and slower than this; it has left the floor
+# once they are higher or faster. At contact a foot loses metres per second within a tenth of a second, so errors of a
+# few degrees, which move the ankle by centimetres, hardly move the event.
 CONTACT_HEIGHT_M = 0.06
 CONTACT_SPEED_M_S = 1.0
-# A foot that slows down to that speed touches the floor this much later.
+# A foot touches the floor this long after it has slowed down to that speed.
 STRIKE_DELAY_S = 0.02
-# Positions are smoothed over this long (standard deviation) before speeds are taken: about a 3 Hz low-pass filter.
+# Positions are smoothed with a Gaussian of this standard deviation before speeds are computed: about a 3 Hz low-pass.
 SMOOTHING_S = 0.05
-# The floor under a point is this percentile of its height over this long about each moment: a foot is down for more
-# than a third of any stride, stairs rise, and the floor of a recording may drift.
+# The floor under a point is this percentile of its height in a window of this length around each moment: a foot is down
+# for more than a third of any stride, stairs rise, and the floor of a recording may drift.
 FLOOR_PERCENTILE, FLOOR_WINDOW_S = 15, 2.0
-# A contact or a gap between contacts shorter than this is flicker.
+# Contacts and gaps between contacts shorter than this are flicker.
 SHORTEST_S = 0.1
 # The heel is at rest this long after it strikes.
 SETTLED_S = 0.05
 
 
 def detect_contacts(trajectory: Trajectory, height_m: float | None = None) -> Contacts:
-    """Foot contacts of a trajectory, by forward kinematics.
+    """Detect the foot contacts of a trajectory by forward kinematics.
 
-    Body height is that of the metadata unless given; 1.70 m where neither is known.
+    Body height is that of the metadata unless given; it is taken to be 1.70 m if neither is known.
     """
     heel, ball = feet(trajectory, height_m)
     return contacts_from_points(heel, ball, trajectory.rate_hz)
 
 
 def body_height(trajectory: Trajectory, height_m: float | None = None) -> float:
-    """Body height in metres: as given, else that of the metadata, else 1.70."""
+    """Body height in metres: as given, otherwise that of the metadata, otherwise 1.70."""
     height = height_m or trajectory.metadata.height_m
     return height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
 
@@ -46,7 +46,7 @@ def body_height(trajectory: Trajectory, height_m: float | None = None) -> float:
 def feet(trajectory: Trajectory, height_m: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """World positions of heel and ball, right foot first, each f32[T, 2, 3] in metres."""
     q = trajectory.coordinates
-    # Padded to a power of two, so that trials of all lengths share a few compiled programs.
+    # Padding to a power of two lets trials of all lengths share a few compiled programs.
     padded = np.zeros((max(256, 1 << max(len(q) - 1, 0).bit_length()), q.shape[1]), np.float32)
     padded[: len(q)] = q
     body = np.asarray(kinematics.points_jit(padded, body_height(trajectory, height_m)))[: len(q)]
@@ -55,9 +55,9 @@ def feet(trajectory: Trajectory, height_m: float | None = None) -> tuple[np.ndar
 
 
 def contacts_from_points(heel: np.ndarray, ball: np.ndarray, rate_hz: float) -> Contacts:
-    """Foot contacts from the positions of heel and ball, be they points of the body or markers on it.
+    """Detect foot contacts from the positions of heel and ball, which may be points of the body or markers on it.
 
-    A foot is down while its heel or its ball is both low and slow; how high a marker sits does not matter.
+    A foot is down while its heel or its ball is both low and slow; the height at which a marker sits does not matter.
 
     Args:
         heel, ball: f[T, 2, 3] metres, y up, right foot first; no gaps.
@@ -88,7 +88,7 @@ def contacts_from_points(heel: np.ndarray, ball: np.ndarray, rate_hz: float) -> 
 
 
 def crossings(down: np.ndarray, margin: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sub-frame times at which a foot meets and leaves the floor, by where its margin crosses zero."""
+    """Sub-frame times at which a foot meets and leaves the floor: where its margin crosses zero."""
     change = np.diff(down.astype(np.int8))
     times = []
     for step in (1, -1):

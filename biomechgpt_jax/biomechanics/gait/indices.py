@@ -1,12 +1,12 @@
-"""How far a walk is from the norm: Gait Profile Score, Movement Analysis Profile and an index made from them.
+"""Distance of a walk from the norm: Gait Profile Score, Movement Analysis Profile and an index derived from them.
 
 The Gait Profile Score (GPS; Baker 2009, Gait Posture 30:265) is the root-mean-square difference in degrees between a
 person's nine kinematic variables over the gait cycle and the norm; its parts, one per variable, are the Movement
 Analysis Profile (MAP). The norm is that of Schwartz 2008 (`norms`) at the person's own normalised speed.
 
-The Gait Deviation Index proper (Schwartz and Rozumalski 2008) rests on 15 features of a clinic's patients that were not
-published as data. `gdi_from_gps` is the index that Baker 2009 derives from the GPS, GDI* = 100 - 10 (ln GPS - mean) /
-SD, and must not be called the GDI without saying so.
+The original Gait Deviation Index (Schwartz and Rozumalski 2008) rests on 15 features of a clinic's patients that were
+not published as data. `gdi_from_gps` is the index that Baker 2009 derives from the GPS, GDI* = 100 - 10 (ln GPS - mean)
+/ SD, and must not be called the GDI without saying so.
 
 Shapes: S strides, P = 51 points of the cycle, V = 9 variables in the order of `norms.KINEMATIC`; degrees.
 """
@@ -25,11 +25,11 @@ from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajec
 from biomechgpt_jax.errors import InputError
 
 PHASE_P = np.linspace(0.0, 1.0, 51)
-# Tilt of the norms' pelvic plane over the OpenSim pelvis, measured on one subject: 7 to 8 degrees.
+# Tilt of the norms' pelvic plane relative to the OpenSim pelvis, measured on one subject: 7 to 8 degrees.
 PELVIC_PLANE_DEG = 7.5
 # Standard deviation of the GPS among typically developing children, degrees (Baker 2012, Gait Posture 35:612).
 CONTROL_GPS_SD = 1.4
-# A shorter way does not tell in which direction a stride goes.
+# A shorter displacement does not determine the direction of a stride.
 _SHORTEST_M = 0.2
 
 _PELVIS = ("pelvis_tilt", "pelvis_list", "pelvis_rotation")
@@ -42,9 +42,9 @@ class Side(NamedTuple):
 
     Attributes:
         map_V: f64[9] root-mean-square differences in degrees.
-        gps: over the nine variables, degrees.
+        gps: Gait Profile Score over the nine variables, degrees.
         gdi_from_gps: see the module.
-        strides: how many were averaged.
+        strides: number of strides that were averaged.
     """
 
     map_V: np.ndarray
@@ -57,9 +57,10 @@ class Profile(NamedTuple):
     """Both legs against the norm at one speed; a leg without a clean stride is None.
 
     Attributes:
-        gps: over 15 variables, those of the pelvis from the left cycle (Baker 2009), degrees; NaN without both legs.
-        gdi_from_gps: mean of the two legs; NaN without both.
-        speed: v / sqrt(g leg length) at which the norm was taken.
+        gps: score over 15 variables, those of the pelvis from the left cycle (Baker 2009), degrees; NaN unless both
+            legs are present.
+        gdi_from_gps: mean of the two legs; NaN unless both are present.
+        speed: v / sqrt(g leg length) of the norm.
     """
 
     right: Side | None
@@ -75,25 +76,25 @@ def profile(
     height_m: float | None = None,
     speed: float | None = None,
 ) -> Profile:
-    """Gait Profile Score of a walk, from its strides that do not turn.
+    """Gait Profile Score of a walk, from its straight strides.
 
     Args:
-        contacts: events known from elsewhere; detected if None.
-        height_m: body height; that of the metadata, else 1.70 m.
-        speed: normalised speed, for a file that does not hold the path of the pelvis; measured if None.
+        contacts: events known from another source; detected if None.
+        height_m: body height; if None that of the metadata, or 1.70 m if that is unknown.
+        speed: normalised speed, for a file without the path of the pelvis; measured if None.
 
     Raises:
-        InputError: a coordinate of the nine variables is not recorded, no stride is clean, or the speed is unknown.
+        InputError: a coordinate of the nine variables is not recorded, no stride is straight, or the speed is unknown.
     """
     source = trajectory.metadata.source or "movement"
     needed = (*_PELVIS, *(f"{joint}_{side}" for joint in _LEG for side in "rl"))
     missing = [name for name in needed if not trajectory.observed[INDEX[name]]]
     if missing:
-        raise InputError(f"{source}: {', '.join(missing[:3])} not recorded; the Gait Profile Score needs all of them")
+        raise InputError(f"{source}: {', '.join(missing[:3])} not recorded; the Gait Profile Score needs them")
     walk = gait.analyse(trajectory, height_m, contacts=contacts)
     strides = walk.strides.where(walk.strides.straight)
     if not len(strides.foot):
-        raise InputError(f"{source}: no whole stride that goes straight; give a longer walk")
+        raise InputError(f"{source}: no complete straight stride; give a longer walk")
     height = body_height(trajectory, height_m)
     if speed is None:
         measured = walk.parameters.get("walking_speed")
@@ -112,20 +113,20 @@ def profile(
 
 
 def side_scores(curves_SPV: np.ndarray, speed: float) -> Side:
-    """One leg's strides, in the signs of the norms, against the norm at a normalised speed."""
-    apart_PV = np.mean(curves_SPV, axis=0) - norms.curves(speed, PHASE_P)
+    """Compare one leg's strides, in the sign convention of the norms, with the norm at a normalised speed."""
+    difference_PV = np.mean(curves_SPV, axis=0) - norms.curves(speed, PHASE_P)
     # The last point of a cycle is the first of the next.
-    map_V = np.sqrt(np.mean(apart_PV[:-1] ** 2, axis=0))
+    map_V = np.sqrt(np.mean(difference_PV[:-1] ** 2, axis=0))
     gps = float(np.sqrt(np.mean(map_V**2)))
     return Side(map_V, gps, gdi_from_gps(gps, speed), len(curves_SPV))
 
 
 def gdi_from_gps(gps: float, speed: float) -> float:
-    """GDI* of a leg: 100 is the mean of the logarithm of the GPS in the control group, 10 points are its SD.
+    """GDI* of a leg: 100 is the control group's mean of the logarithm of the GPS, and 10 points are its SD.
 
-    The control group are the typically developing children of the norm: their mean square GPS is the mean of the
-    variables' between-subject variances at this speed (`norms.spreads`), its SD a share of that as published for such
-    children (CONTROL_GPS_SD at free speed), its logarithm taken as normal.
+    The control group is the typically developing children of the norm. Their mean square GPS is the mean of the
+    variables' between-subject variances at this speed (`norms.spreads`); the ratio of its SD to its mean is the one
+    published for such children (CONTROL_GPS_SD at free speed); its logarithm is assumed to be normal.
     """
     mean_square = float(np.mean(norms.spreads(speed) ** 2))
     free = float(np.mean([norms.FREE_SPREAD[name] ** 2 for name in norms.KINEMATIC]))
@@ -137,38 +138,39 @@ def gdi_from_gps(gps: float, speed: float) -> float:
 def cycles(
     trajectory: Trajectory, strides: Strides, contacts: Contacts, foot: int, height_m: float | None = None
 ) -> np.ndarray:
-    """Time-normalised strides of one foot in the signs of the norms, degrees f64[S, 51, 9].
+    """Time-normalised strides of one foot in the sign convention of the norms, degrees f64[S, 51, 9].
 
-    Pelvis and foot are seen from the direction in which the person goes during the stride, or faces where the path is
-    not recorded. A stride from toe off to toe off begins at the strike within it and ends with its own beginning.
+    Pelvis and foot are relative to the direction in which the person moves during the stride, or faces if the path is
+    not recorded. A stride from toe off to toe off is rearranged to start at the strike within it, so that its first
+    part comes last.
     """
-    own = strides.where(strides.foot == foot)
+    selected = strides.where(strides.foot == foot)
     time_T = np.arange(trajectory.frames) / trajectory.rate_hz
-    inside = (own.start_s >= 0) & (own.end_s <= time_T[-1] + 0.5 / trajectory.rate_hz)
-    own = own.where(inside)
-    if not len(own.foot):
+    inside = (selected.start_s >= 0) & (selected.end_s <= time_T[-1] + 0.5 / trajectory.rate_hz)
+    selected = selected.where(inside)
+    if not len(selected.foot):
         return np.zeros((0, len(PHASE_P), len(norms.KINEMATIC)))
-    at_SP = _moments(own, contacts)
+    at_SP = _sample_times(selected, contacts)
     q_TC = trajectory.coordinates.astype(np.float64)
     q_TC[:, INDEX["pelvis_rotation"]] = np.unwrap(q_TC[:, INDEX["pelvis_rotation"]])
     heel, ball = feet(trajectory, height_m)
-    way_T3 = (ball - heel)[:, foot]
+    foot_axis_T3 = (ball - heel)[:, foot]
 
-    def sampled(values_T: np.ndarray) -> np.ndarray:
+    def sample(values_T: np.ndarray) -> np.ndarray:
         return np.interp(at_SP, time_T, values_T)
 
-    direction_S = _direction(own, trajectory)
-    turned = np.stack([sampled(q_TC[:, INDEX[name]]) for name in _PELVIS], axis=-1)
+    direction_S = _direction(selected, trajectory)
+    recorded = np.stack([sample(q_TC[:, INDEX[name]]) for name in _PELVIS], axis=-1)
     pelvis = Rotation.from_euler("Y", np.repeat(-direction_S, len(PHASE_P))[:, None])
-    pelvis = pelvis * Rotation.from_euler("ZXY", turned.reshape(-1, 3))
+    pelvis = pelvis * Rotation.from_euler("ZXY", recorded.reshape(-1, 3))
     tilt, list_, rotation = np.degrees(pelvis.as_euler("ZXY")).T.reshape(3, *at_SP.shape)
-    toe_SP = np.arctan2(-sampled(way_T3[:, 2]), sampled(way_T3[:, 0])) - direction_S[:, None]
+    toe_SP = np.arctan2(-sample(foot_axis_T3[:, 2]), sample(foot_axis_T3[:, 0])) - direction_S[:, None]
     toe_SP = np.degrees((toe_SP + np.pi) % (2 * np.pi) - np.pi)
     name, sign = ("r", 1.0) if foot == RIGHT else ("l", -1.0)
     flexion, adduction, hip_rotation, knee, ankle = (
-        np.degrees(sampled(q_TC[:, INDEX[f"{joint}_{name}"]])) for joint in _LEG
+        np.degrees(sample(q_TC[:, INDEX[f"{joint}_{name}"]])) for joint in _LEG
     )
-    found = {
+    variables = {
         "pelvic_tilt": PELVIC_PLANE_DEG - tilt,
         "pelvic_obliquity": -sign * list_,
         "pelvic_rotation": sign * rotation,
@@ -179,34 +181,34 @@ def cycles(
         "ankle_dorsiflexion": ankle,
         "foot_progression": sign * toe_SP,
     }
-    return np.stack([found[variable] for variable in norms.KINEMATIC], axis=-1)
+    return np.stack([variables[variable] for variable in norms.KINEMATIC], axis=-1)
 
 
-def _moments(own: Strides, contacts: Contacts) -> np.ndarray:
+def _sample_times(strides: Strides, contacts: Contacts) -> np.ndarray:
     """Times of the points of each cycle, f64[S, 51]."""
-    duration = (own.end_s - own.start_s)[:, None]
-    strike = own.start_s.copy()
-    for index in np.flatnonzero(own.first < 0):
-        mine = contacts.strike_time[contacts.strike_foot == own.foot[index]]
-        strike[index] = mine[(mine >= own.start_s[index]) & (mine <= own.end_s[index])][0]
+    duration = (strides.end_s - strides.start_s)[:, None]
+    strike = strides.start_s.copy()
+    for index in np.flatnonzero(strides.first < 0):
+        mine = contacts.strike_time[contacts.strike_foot == strides.foot[index]]
+        strike[index] = mine[(mine >= strides.start_s[index]) & (mine <= strides.end_s[index])][0]
     at_SP = strike[:, None] + PHASE_P * duration
-    return np.where(at_SP > own.end_s[:, None] + 1e-9, at_SP - duration, at_SP)
+    return np.where(at_SP > strides.end_s[:, None] + 1e-9, at_SP - duration, at_SP)
 
 
-def _direction(own: Strides, trajectory: Trajectory) -> np.ndarray:
-    """Direction of progression of each stride, radians f64[S]: where the pelvis goes, else where it faces."""
+def _direction(strides: Strides, trajectory: Trajectory) -> np.ndarray:
+    """Direction of progression of each stride, radians f64[S]: where the pelvis moves, otherwise where it faces."""
     heading = gait.pelvis_heading(trajectory)
     sums = np.concatenate([[0.0], np.cumsum(heading.angle)])
-    first, last = (np.rint(edge * trajectory.rate_hz).astype(int) for edge in (own.start_s, own.end_s))
+    first, last = (np.rint(edge * trajectory.rate_hz).astype(int) for edge in (strides.start_s, strides.end_s))
     last = np.minimum(last, trajectory.frames)
     facing = (sums[last] - sums[first]) / np.maximum(last - first, 1)
     if not trajectory.observed[[INDEX[name] for name in HORIZONTAL_ROOT]].all():
         return facing
-    ways = [
-        np.interp(own.end_s, heading.time_s, path) - np.interp(own.start_s, heading.time_s, path)
+    displacement = [
+        np.interp(strides.end_s, heading.time_s, path) - np.interp(strides.start_s, heading.time_s, path)
         for path in (trajectory.coordinates[:, INDEX[name]] for name in HORIZONTAL_ROOT)
     ]
-    way = np.arctan2(-ways[1], ways[0])
-    # Who walks backward is seen from the front all the same.
-    apart = (way - facing + 0.5 * np.pi) % np.pi - 0.5 * np.pi
-    return np.where(np.hypot(*ways) >= _SHORTEST_M, facing + apart, facing)
+    course = np.arctan2(-displacement[1], displacement[0])
+    # For a person who walks backward the direction still points to the front.
+    deviation = (course - facing + 0.5 * np.pi) % np.pi - 0.5 * np.pi
+    return np.where(np.hypot(*displacement) >= _SHORTEST_M, facing + deviation, facing)

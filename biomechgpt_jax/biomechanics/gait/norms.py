@@ -1,25 +1,26 @@
-"""Norms of walking: mean joint waveforms and their spread at five speeds, in the signs of the gait laboratory.
+"""Norms of walking: mean joint waveforms and their spread at five speeds, in the gait laboratory's sign convention.
 
 Values: Schwartz, Rozumalski and Trost 2008 (J Biomech 41:1639), typically developing children; Fourier series of six
 harmonics fitted to the published curves (within 0.6 degrees), and the mean over the cycle of the published
 between-subject SD, all in degrees. y(p) = a0 + sum_h a_h cos(h p) + b_h sin(h p) with p = 2 pi x the fraction of the
 gait cycle since ipsilateral foot strike; a row holds a0, a1, b1, ..., a6, b6 of one speed.
 
-Positive is: pelvis anterior, up and forward on the side of the leg; hip flexed, adducted and turned in; knee flexed;
-ankle dorsiflexed; foot turned in. Trunk curves are relative to the pelvis. Compare a walk with the norm of its own
-speed only: much of what looks like impairment is slowness (van der Linden 2002, J Pediatr Orthop 22:800).
+Positive values mean: pelvis anterior, up and forward on the side of the leg; hip flexed, adducted and internally
+rotated; knee flexed; ankle dorsiflexed; foot turned in. Trunk curves are relative to the pelvis. Compare a walk only
+with the norm at its own speed: much of what looks like impairment is slowness (van der Linden 2002, J Pediatr Orthop
+22:800).
 """
 
 import numpy as np
 
 GRAVITY = 9.81
-# Hip to floor as a share of body height (Drillis and Contini 1966) [memory].
+# Height of the hip above the floor as a share of body height (Drillis and Contini 1966) [memory].
 LEG_SHARE = 0.53
 
 # Middle of each of the five speed bins in v / sqrt(g leg length); their edges are 0.227, 0.363, 0.500 and 0.636
-# [memory], and the first and last are taken as wide as the others.
+# [memory], and the first and last bins are assumed to be as wide as the others.
 SPEED_CENTRES = np.array([0.16, 0.295, 0.43, 0.57, 0.70])
-# Share of the cycle spent in stance that the curves of each bin imply (peak plantarflexion is at toe off).
+# Share of the cycle spent in stance, as the curves of each bin imply (peak plantarflexion is at toe off).
 TOE_OFF_PHASE = np.array([0.68, 0.645, 0.615, 0.60, 0.59])
 
 # The nine variables of the Gait Deviation Index and the Gait Profile Score.
@@ -136,17 +137,17 @@ _TABLE = {name: np.array(rows) for name, rows in _COEFFICIENTS.items()}
 _SD_TABLE = {name: np.array(row) for name, row in _SD.items()}
 _HARMONICS = np.arange(1, 7)
 
-# Between-subject standard deviation at free speed, degrees, of every variable here.
+# Between-subject standard deviation in degrees at free speed of every variable of this module.
 FREE_SPREAD: dict[str, float] = {name: row[2] for name, row in _SD.items()}
 
 
 def normalised_speed(speed: float, height_m: float) -> float:
-    """Speed in m/s over sqrt(g leg length), without unit; the leg's length follows from body height in metres."""
+    """Speed in m/s divided by sqrt(g * leg length), dimensionless; leg length follows from body height in metres."""
     return speed / float(np.sqrt(GRAVITY * LEG_SHARE * height_m))
 
 
 def _interpolate(table: np.ndarray, speed: float) -> np.ndarray:
-    """Rows of a table [5, ...] at a speed between bin centres, held at the ends."""
+    """Interpolate the rows of a table [5, ...] between the bin centres; constant beyond the outer centres."""
     position = np.interp(speed, SPEED_CENTRES, np.arange(len(SPEED_CENTRES)))
     low = min(int(position), len(SPEED_CENTRES) - 2)
     share = position - low
@@ -156,11 +157,11 @@ def _interpolate(table: np.ndarray, speed: float) -> np.ndarray:
 def curve(name: str, speed: float, phase: np.ndarray) -> np.ndarray:
     """Mean waveform of one variable in degrees, in the shape of `phase`.
 
-    Below the slowest bin the shape is kept and the modulation scaled with speed.
+    Below the slowest bin the shape is kept and the modulation is scaled with speed.
 
     Args:
         name: one of `KINEMATIC`, or trunk_obliquity or trunk_rotation.
-        speed: v / sqrt(g leg length), as of `normalised_speed`.
+        speed: v / sqrt(g leg length), see `normalised_speed`.
         phase: [...] fraction of the gait cycle since ipsilateral foot strike; any real number.
     """
     row = _interpolate(_TABLE[name], speed)

@@ -1,4 +1,4 @@
-"""Clinical tests measured on a trajectory by their published rules."""
+"""Clinical tests, measured on a trajectory by their published rules."""
 
 from biomechgpt_jax.biomechanics.scores.assess import Refusal, assess, in_words
 from biomechgpt_jax.biomechanics.scores.balance import held_stance, single_leg_stance, tandem_stance

@@ -1,4 +1,4 @@
-"""Everything that one recording of a known activity supports, and what it does not, with the reason."""
+"""All scores that one recording of a known activity supports, and refusals with the reason for those it does not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,9 +27,9 @@ class Refusal(NamedTuple):
     reason: str
 
 
-Found = Result | Points | Refusal
+Outcome = Result | Points | Refusal
 
-# What is measured on a movement of each activity, by the name of the score.
+# The tests that are measured on a recording of each activity, with the name of their score.
 TESTS: dict[str, tuple[tuple[str, Callable[[Trajectory], Result]], ...]] = {
     "walking": (("ten_metre_walk_time", ten_metre_walk),),
     "timed up and go": (("tug_time", timed_up_and_go),),
@@ -54,99 +54,102 @@ def assess(
     contacts: Contacts | None = None,
     device: bool | None = None,
     rater: np.random.Generator | None = None,
-) -> dict[str, Found]:
-    """Scores of one recording by name: a result, the points of an item, or a refusal with its reason.
+) -> dict[str, Outcome]:
+    """Scores of one recording by name: each is a result, the points of an item, or a refusal with its reason.
 
     Args:
-        activity: one of the labels of `questions.labels.ACTIVITIES`; that of the metadata unless given.
-        contacts: foot contacts; found in the trajectory unless given.
-        device: whether an assistive device is used, where it is known.
-        rater: draws the noise of a human rater and a stopwatch; none by default.
+        activity: one of the labels of `questions.labels.ACTIVITIES`; by default that of the metadata.
+        contacts: foot contacts; by default they are detected in the trajectory.
+        device: whether an assistive device is used; None if unknown.
+        rater: draws the noise of a human rater and a stopwatch; by default there is none.
 
     Raises:
-        InputError: the activity is unknown: what a person was asked to do is not guessed from how they move.
+        InputError: the activity is unknown; what a person was asked to do is not guessed from how they move.
     """
     activity = activity or trajectory.metadata.activity
     if not activity:
-        raise InputError(f"the activity is not known; say which it is: {', '.join(TESTS)}")
-    found: dict[str, Found] = {}
+        raise InputError(f"the activity is unknown; give one of {', '.join(TESTS)}")
+    outcomes: dict[str, Outcome] = {}
     for name, test in TESTS.get(activity, ()):
         try:
-            found[name] = test(trajectory)
+            outcomes[name] = test(trajectory)
         except InputError as error:
-            found[name] = Refusal(name, str(error))
-    found |= {item.name: item for item in _items(activity, found, rater)}
+            outcomes[name] = Refusal(name, str(error))
+    outcomes |= {item.name: item for item in _items(activity, outcomes, rater)}
     if activity == "walking":
-        found |= _walking(trajectory, contacts, device, rater)
+        outcomes |= _walking(trajectory, contacts, device, rater)
     if activity == "tandem walk":
-        found |= _narrow_base(trajectory, contacts, rater)
+        outcomes |= _narrow_base(trajectory, contacts, rater)
     if rater is not None:
-        found = {name: scales.stopwatch(one, rater) if isinstance(one, Result) else one for name, one in found.items()}
-    return found
+        outcomes = {
+            name: scales.stopwatch(outcome, rater) if isinstance(outcome, Result) else outcome
+            for name, outcome in outcomes.items()
+        }
+    return outcomes
 
 
-# The item of a scale that hangs on one test of an activity: the test, and how its value is given to the scale.
+# The scale item that depends on one test of an activity: the name of the test, and the item as a function of its value.
 _ITEMS: dict[str, tuple[str, Callable[[float, np.random.Generator | None], Points]]] = {
     "five times sit to stand": ("five_times_sit_to_stand_time", lambda x, by: scales.sppb(chair_s=x, rater=by)[1]),
     "functional reach": ("functional_reach", lambda x, by: scales.berg_items(reach_cm=x, rater=by)[7]),
     "tandem stance": ("tandem_stance_time", lambda x, by: scales.berg_items(tandem_s=x, rater=by)[12]),
     "single-leg stance": ("single_leg_stance_time", lambda x, by: scales.berg_items(single_leg_s=x, rater=by)[13]),
 }
-# Scales of walking ask for the usual pace; whether this is it, the person was told and the movement does not show.
+# Scales of walking require the usual pace; whether a person was asked for it, the movement does not show.
 _USUAL = "if this is the usual pace"
 
 
-def _items(activity: str, found: dict[str, Found], rater: np.random.Generator | None) -> Sequence[Points]:
-    """Items of the scales that hang on one test; a test that is refused, or cut short, gives no points."""
+def _items(activity: str, outcomes: dict[str, Outcome], rater: np.random.Generator | None) -> Sequence[Points]:
+    """Scale items that depend on one test; a test that is refused or cut short gives no points."""
     if activity == "sit to stand":
         return scales.berg_items()[:1]
     if activity not in _ITEMS:
         return ()
     test, item = _ITEMS[activity]
-    one = found[test]
-    if isinstance(one, Result) and CUT not in one.flags:
-        return (item(one.value, rater),)
+    outcome = outcomes[test]
+    if isinstance(outcome, Result) and CUT not in outcome.flags:
+        return (item(outcome.value, rater),)
     blank = item(0.0, None)
-    return (Points(blank.name, None, blank.most, one.reason if isinstance(one, Refusal) else CUT),)
+    return (Points(blank.name, None, blank.most, outcome.reason if isinstance(outcome, Refusal) else CUT),)
 
 
 def _walking(
     trajectory: Trajectory, contacts: Contacts | None, device: bool | None, rater: np.random.Generator | None
-) -> dict[str, Found]:
-    """The walk of the SPPB, level walking of the FGA, and the proxy of the MDS-UPDRS gait item."""
-    found: dict[str, Found] = {}
+) -> dict[str, Outcome]:
+    """The walk of the SPPB, level walking of the FGA, and the proxy for the MDS-UPDRS gait item."""
+    outcomes: dict[str, Outcome] = {}
     try:
         six_metre_s, deviation_cm = level_walk(trajectory)
         item = scales.fga_items(six_metre_s, deviation_cm, device, rater=rater)[0]
-        found[item.name] = _if_usual(item)
+        outcomes[item.name] = _note_usual_pace(item)
     except InputError as error:
-        found["fga level walking"] = Refusal("fga level walking", str(error))
+        outcomes["fga level walking"] = Refusal("fga level walking", str(error))
     needs = {"sppb walk": "needs a stride with the path of the pelvis"}
     needs["MDS-UPDRS 3.10 proxy"] = needs["sppb walk"]
     measured: dict[str, float] = {}
     if trajectory.observed[[INDEX[name] for name in PATH]].all():
         measured = gait.parameters(gait.detect_contacts(trajectory) if contacts is None else contacts)
     if not measured:
-        return found | {name: Refusal(name, reason) for name, reason in needs.items()}
+        return outcomes | {name: Refusal(name, reason) for name, reason in needs.items()}
     walk = scales.sppb(walk_m_s=measured["walking_speed"], rater=rater)[2]
-    found[walk.name] = _if_usual(walk)
+    outcomes[walk.name] = _note_usual_pace(walk)
     height = trajectory.metadata.height_m
     if device is None or not np.isfinite(height):
         what = "whether a device is used" if device is None else "the height of the person"
         name = "MDS-UPDRS 3.10 proxy"
-        return found | {name: Refusal(name, f"needs {what}, which the recording does not tell")}
+        return outcomes | {name: Refusal(name, f"needs {what}, which the recording does not show")}
     proxy = scales.updrs_gait_proxy(
         measured["walking_speed"], measured["step_length"], height, device, arm_swing(trajectory), rater
     )
-    return found | {proxy.name: _if_usual(proxy)}
+    return outcomes | {proxy.name: _note_usual_pace(proxy)}
 
 
-def _if_usual(item: Points) -> Points:
+def _note_usual_pace(item: Points) -> Points:
     return item if item.points is None else replace(item, reason=_USUAL)
 
 
 def arm_swing(trajectory: Trajectory) -> float | None:
-    """Range of shoulder flexion in radians of the arm that swings less; None where the arms are not recorded."""
+    """Range of shoulder flexion in radians of the arm that swings less; None if the arms are not recorded."""
     columns = [INDEX[name] for name in ARMS if name.startswith("arm_flex")]
     if not trajectory.observed[columns].all():
         return None
@@ -156,30 +159,30 @@ def arm_swing(trajectory: Trajectory) -> float | None:
 
 def _narrow_base(
     trajectory: Trajectory, contacts: Contacts | None, rater: np.random.Generator | None
-) -> dict[str, Found]:
+) -> dict[str, Outcome]:
     name = "tandem_steps"
     try:
         steps = tandem_steps(trajectory, contacts)
     except InputError as error:
         return {name: Refusal(name, str(error))}
-    whole = steps.value >= 10 or CUT not in steps.flags
-    item = scales.fga_items(tandem_steps=int(steps.value) if whole else None, rater=rater)[6]
+    complete = steps.value >= 10 or CUT not in steps.flags
+    item = scales.fga_items(tandem_steps=int(steps.value) if complete else None, rater=rater)[6]
     return {name: steps, item.name: item}
 
 
-def in_words(found: dict[str, Found]) -> dict[str, str]:
-    """What was found, in words for people, by name: "9.8 s, from 0.9 to 10.7 s (rise 1.2 s, ...)"."""
-    return {name: _words(one) for name, one in found.items()}
+def in_words(outcomes: dict[str, Outcome]) -> dict[str, str]:
+    """The outcomes in words for people, by name: "9.8 s, from 0.9 to 10.7 s (rise 1.2 s, ...)"."""
+    return {name: _words(outcome) for name, outcome in outcomes.items()}
 
 
-def _words(one: Found) -> str:
-    if isinstance(one, Refusal):
-        return f"not supported by this recording: {one.reason}"
-    if isinstance(one, Points):
-        if one.points is None:
-            return f"not supported by this recording: {one.reason}"
-        return f"{one.points} of {one.most} points{f', {one.reason}' if one.reason else ''}"
-    parts = ", ".join(f"{phase.name} {phase.end_s - phase.start_s:.1f} s" for phase in one.phases)
-    flags = f" [{', '.join(one.flags)}]" if one.flags else ""
-    text = f"{one.value:.1f} {one.unit}, from {one.start_s:.1f} to {one.end_s:.1f} s"
+def _words(outcome: Outcome) -> str:
+    if isinstance(outcome, Refusal):
+        return f"not supported by this recording: {outcome.reason}"
+    if isinstance(outcome, Points):
+        if outcome.points is None:
+            return f"not supported by this recording: {outcome.reason}"
+        return f"{outcome.points} of {outcome.most} points{f', {outcome.reason}' if outcome.reason else ''}"
+    parts = ", ".join(f"{phase.name} {phase.end_s - phase.start_s:.1f} s" for phase in outcome.phases)
+    flags = f" [{', '.join(outcome.flags)}]" if outcome.flags else ""
+    text = f"{outcome.value:.1f} {outcome.unit}, from {outcome.start_s:.1f} to {outcome.end_s:.1f} s"
     return f"{text} ({parts}){flags}" if parts else f"{text}{flags}"

@@ -1,4 +1,4 @@
-"""What every test reads of a trajectory: points of the body, the course of rising, intervals of frames."""
+"""What every test reads from a trajectory: points of the body, the course of rising, intervals of frames."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-# Positions are smoothed with a Gaussian of this width: below it lies the noise of a markerless recording.
+# Positions are smoothed with a Gaussian of this width, which removes the noise of a markerless recording.
 SMOOTHING_S = 0.08
 # A pelvis that rises less than this share of body height has not left a chair.
 RISE_SHARE = 0.10
-# Parts of the course from sitting (0) to standing (1): a person below is seated, above stands.
+# On the course from sitting (0) to standing (1), a person is seated below the first level and stands above the second.
 SEATED, STANDING = 0.25, 0.85
-# A movement begins and ends where its speed passes this share of its fastest.
+# A movement starts and ends where its speed passes this share of its greatest speed.
 STILL_SHARE = 0.15
-# The trunk comes to rest at most this long after the knees in rising, and twice as long in sitting down.
+# When rising the trunk comes to rest at most this long after the knees, when sitting down at most twice as long after.
 LINGER_S = 0.6
 
 
@@ -36,11 +36,11 @@ class Result:
     """A test measured on a trajectory.
 
     Attributes:
-        name: of its question where there is one.
-        value: in `unit`.
-        start_s, end_s: the part of the trajectory that shows it.
-        phases: its parts, in order.
-        flags: what a reader of the value must know, such as "cut short".
+        name: name of the corresponding question, if there is one.
+        value: the value in `unit`.
+        start_s, end_s: the part of the trajectory that shows the test.
+        phases: parts of the test, in order.
+        flags: what a reader of the value must know, such as "cut short by the recording".
     """
 
     name: str
@@ -54,12 +54,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Body:
-    """What the tests read of a trajectory.
+    """What the tests read from a trajectory.
 
     Attributes:
         points: f32[T, P, 3] smoothed world points.
         rate_hz: frames per second.
-        height_m: of the person.
+        height_m: height of the person.
         knee: f32[T] smoothed mean flexion of both knees, radians.
     """
 
@@ -85,32 +85,32 @@ class Body:
         return np.arange(len(self.points)) / self.rate_hz
 
 
-# What a test reads; the toes, the subtalar joint and the forearm may be missing.
+# Coordinates that tests read; the toes, the subtalar joint and the forearm may be missing.
 LEGS = ("pelvis_ty", *(f"{name}_{side}" for name in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"))
 PATH = ("pelvis_tx", "pelvis_tz")
 ARMS = tuple(f"{name}_{side}" for name in ("arm_flex", "elbow_flex") for side in "rl")
 
 
 def body_of(trajectory: Trajectory, test: str, needs: tuple[str, ...] = LEGS) -> Body:
-    """Points of a trajectory by the jitted forward kinematics; 1.70 m where the height is unknown.
+    """Points of a trajectory by jitted forward kinematics; an unknown body height is taken to be 1.70 m.
 
     Args:
-        test: its name, for the reader of an error.
-        needs: coordinates without which the test says nothing.
+        test: name of the test, for error messages.
+        needs: coordinates that the test requires.
 
     Raises:
-        InputError: a needed coordinate is not in the recording, or it lasts less than half a second.
+        InputError: a required coordinate is not in the recording, or the recording lasts less than half a second.
     """
     missing = [name for name in needs if not trajectory.observed[INDEX[name]]]
     if missing:
-        raise InputError(f"{test}: the recording does not hold {', '.join(missing)}; give one that does")
+        raise InputError(f"{test}: the recording lacks {', '.join(missing)}; give one that has them")
     if trajectory.frames < max(3, 0.5 * trajectory.rate_hz):
         raise InputError(f"{test}: {trajectory.seconds:.2f} s is too short for any test; give the whole recording")
     height = trajectory.metadata.height_m
     height = height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
-    # A few lengths only, so that few are compiled.
-    short = -trajectory.frames % 256
-    padded = np.pad(trajectory.coordinates, ((0, short), (0, 0)), mode="edge")
+    # Padding keeps the number of compiled lengths small.
+    padding = -trajectory.frames % 256
+    padded = np.pad(trajectory.coordinates, ((0, padding), (0, 0)), mode="edge")
     points = np.asarray(kinematics.points_jit(padded, height))[: trajectory.frames]
     smooth = gaussian_filter1d(points, SMOOTHING_S * trajectory.rate_hz, axis=0, mode="nearest")
     knees = trajectory.coordinates[:, [INDEX["knee_angle_r"], INDEX["knee_angle_l"]]].mean(axis=1)
@@ -119,12 +119,12 @@ def body_of(trajectory: Trajectory, test: str, needs: tuple[str, ...] = LEGS) ->
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """First frame and frame past the last of every run of True, in order."""
+    """First frame and the frame past the last of every run of True, in order."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def risen(body: Body, test: str) -> np.ndarray:
+def rising_course(body: Body, test: str) -> np.ndarray:
     """Course from sitting (0) to standing (1), by the height of the hips over the ankles, f64[T].
 
     Raises:
@@ -134,26 +134,26 @@ def risen(body: Body, test: str) -> np.ndarray:
     above = hips - 0.5 * (body.point("ankle_r") + body.point("ankle_l"))[:, 1]
     low, high = np.percentile(above, 2), np.percentile(above, 98)
     if high - low < RISE_SHARE * body.height_m:
-        raise InputError(f"{test}: nobody rises from a chair here (hips move {high - low:.2f} m); give another file")
+        raise InputError(f"{test}: nobody rises from a chair (the hips move {high - low:.2f} m); give another file")
     return (above - low) / (high - low)
 
 
 def crossing(values: np.ndarray, level: float, frame: int) -> float:
-    """Sub-frame place at which `values` passes `level` between `frame` and the next."""
+    """Sub-frame position at which `values` passes `level` between `frame` and the next frame."""
     a, b = float(values[frame]), float(values[frame + 1])
     return frame + (0.0 if a == b else float(np.clip((level - a) / (b - a), 0.0, 1.0)))
 
 
-def begins(values: np.ndarray, fastest: int) -> float:
-    """Frame at which a movement begins that is fastest at frame `fastest`; 0 if it is under way at the first."""
+def start_of_movement(values: np.ndarray, fastest: int) -> float:
+    """Frame at which the movement starts that is fastest at frame `fastest`; 0 if it is under way from the first."""
     speed = np.abs(np.gradient(values))
     level = STILL_SHARE * speed[fastest]
     slow = np.flatnonzero(speed[:fastest] < level)
     return crossing(speed, level, int(slow[-1])) if len(slow) else 0.0
 
 
-def ends(values: np.ndarray, fastest: int) -> float:
-    """Frame at which a movement ends that is fastest at frame `fastest`; the last if it goes on to the end."""
+def end_of_movement(values: np.ndarray, fastest: int) -> float:
+    """Frame at which the movement ends that is fastest at frame `fastest`; the last if it continues to the end."""
     speed = np.abs(np.gradient(values))
     level = STILL_SHARE * speed[fastest]
     slow = np.flatnonzero(speed[fastest:] < level)
@@ -167,26 +167,26 @@ def _fastest(rate: np.ndarray, begin: float, end: float) -> int:
     return low + int(np.argmax(rate[low : high + 1]))
 
 
-def rise_begins(body: Body, left: int) -> float:
-    """Frame at which the trunk begins to lean for the rise whose hips leave the seat at frame `left`."""
+def start_of_rise(body: Body, left: int) -> float:
+    """Frame at which the trunk starts to lean for the rise in which the hips leave the seat at frame `left`."""
     lean = body.lean()
-    # The lean of a rise begins at most this long before the hips leave the seat.
+    # The lean of a rise starts at most this long before the hips leave the seat.
     peak = _fastest(np.gradient(lean), left - 1.5 * body.rate_hz, left)
-    return begins(lean, peak)
+    return start_of_movement(lean, peak)
 
 
-def rise_ends(body: Body, left: int, up: int) -> float:
-    """Frame at which knees and trunk have straightened after a rise that leaves at `left` and stands at `up`."""
+def end_of_rise(body: Body, left: int, up: int) -> float:
+    """Frame at which knees and trunk are straight after a rise that leaves the seat at `left` and stands at `up`."""
     lean = body.lean()
-    knees = ends(body.knee, _fastest(-np.gradient(body.knee), left, up))
-    trunk = ends(lean, _fastest(-np.gradient(lean), left, up + 0.3 * body.rate_hz))
-    # A trunk that is still moving long after is doing something else.
+    knees = end_of_movement(body.knee, _fastest(-np.gradient(body.knee), left, up))
+    trunk = end_of_movement(lean, _fastest(-np.gradient(lean), left, up + 0.3 * body.rate_hz))
+    # A trunk that still moves long afterwards is doing something else.
     return max(knees, trunk) if trunk - knees < LINGER_S * body.rate_hz else knees
 
 
-def sitting_ends(body: Body, down: int) -> float:
-    """Frame at which the person whose hips reach the seat at frame `down` has come to rest, the trunk upright again."""
+def end_of_sitting_down(body: Body, down: int) -> float:
+    """Frame at which a person whose hips reach the seat at frame `down` has come to rest, with the trunk upright."""
     lean = body.lean()
-    knees = ends(body.knee, _fastest(np.gradient(body.knee), down - body.rate_hz, down))
-    trunk = ends(lean, _fastest(-np.gradient(lean), down - 0.3 * body.rate_hz, down + body.rate_hz))
+    knees = end_of_movement(body.knee, _fastest(np.gradient(body.knee), down - body.rate_hz, down))
+    trunk = end_of_movement(lean, _fastest(-np.gradient(lean), down - 0.3 * body.rate_hz, down + body.rate_hz))
     return max(knees, trunk) if trunk - knees < 2 * LINGER_S * body.rate_hz else knees

@@ -1,7 +1,7 @@
-"""Ordinal scales from what the tests measured: SPPB, Berg, FGA and a proxy of MDS-UPDRS 3.10.
+"""Ordinal scales from measured tests: SPPB, Berg, FGA and a proxy for MDS-UPDRS 3.10.
 
-An item that movement does not determine has no points but the reason, never a guess. Points that a test gives are those
-of a person who did it without help, as nobody but the person is in a recording.
+An item that movement does not determine has a reason instead of points, never a guess. Points assume that the person
+did the test without help, because a recording contains nobody but the person.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics.scores.body import Result
 
-# Where the limits of this page come from. Those marked [memory] were not read in a source; correct them here and below.
+# Sources of the limits in this module. Those marked [memory] were not checked in a source; correct them here and below.
 SOURCES: dict[str, str] = {
     "sppb chair 11.2/13.7/16.7 s": "PMC3032402 Table 3; none beyond 60 s [memory]",
     "sppb balance 10 s, tandem 3 s": "PMC3032402 Table 3",
@@ -27,8 +27,8 @@ SOURCES: dict[str, str] = {
 
 CHAIR_S, CHAIR_MOST_S = (11.2, 13.7, 16.7), 60.0
 WALK_S, WALK_M = (4.82, 6.20, 8.70), 4.0
-# Speed over sqrt(g leg length), step length over height, and swing of the arm that swings less, below which the proxy
-# of the gait item counts a point each.
+# Limits of speed / sqrt(g leg length), of step length / height, and of the swing of the arm that swings less; below
+# each, the proxy of the gait item counts a point.
 _PROXY_SPEED, _PROXY_STEP, _PROXY_SWING_RAD = (0.36, 0.24), (0.34, 0.24), np.radians(10.0)
 RATER_CHANCE, STOPWATCH_S = 0.1, 0.15
 
@@ -37,7 +37,7 @@ RATER_CHANCE, STOPWATCH_S = 0.1, 0.15
 class Points:
     """Points of one item, or None with the reason why movement does not determine them.
 
-    Where there are points, `reason` says on what they hang that the movement does not show; empty for nothing.
+    If there are points, `reason` states what they depend on that movement does not show; it may be empty.
     """
 
     name: str
@@ -46,13 +46,14 @@ class Points:
     reason: str = ""
 
 
-def _known(name: str, points: int, most: int, rater: np.random.Generator | None) -> Points:
+def _points(name: str, points: int, most: int, rater: np.random.Generator | None) -> Points:
+    """An item with points, with rater noise if there is a rater."""
     item = Points(name, int(points), most)
     return item if rater is None else rater_noise(item, rater)
 
 
 def rater_noise(item: Points, rng: np.random.Generator, chance: float = RATER_CHANCE) -> Points:
-    """An item as another rater might give it: one point off with the given chance, inside the scale."""
+    """An item as another rater might score it: off by one point with the given probability, within the scale."""
     if item.points is None or rng.random() >= chance:
         return item
     off = 1 if rng.random() < 0.5 else -1
@@ -60,7 +61,7 @@ def rater_noise(item: Points, rng: np.random.Generator, chance: float = RATER_CH
 
 
 def stopwatch(result: Result, rng: np.random.Generator, spread_s: float = STOPWATCH_S) -> Result:
-    """A timed result as a person with a stopwatch might give it; other units stay as they are."""
+    """A timed result as a person with a stopwatch might measure it; results in other units are unchanged."""
     if result.unit != "s":
         return result
     value = max(0.0, result.value + spread_s * float(rng.normal()))
@@ -68,7 +69,7 @@ def stopwatch(result: Result, rng: np.random.Generator, spread_s: float = STOPWA
 
 
 def sppb_balance(side_by_side_s: float, semi_tandem_s: float, tandem_s: float) -> int:
-    """0-4 points; a stance counts only after the easier one was held for 10 s."""
+    """0-4 points; a stance counts only if the easier one is held for 10 s."""
     if side_by_side_s < 10:
         return 0
     if semi_tandem_s < 10:
@@ -77,12 +78,12 @@ def sppb_balance(side_by_side_s: float, semi_tandem_s: float, tandem_s: float) -
 
 
 def sppb_chair(chair_s: float) -> int:
-    """0-4 points of five times sit to stand; infinite seconds where the person could not."""
+    """0-4 points of five times sit to stand; infinite seconds mean that the person could not do it."""
     return 0 if chair_s > CHAIR_MOST_S else 1 + sum(chair_s < limit for limit in CHAIR_S)
 
 
 def sppb_walk(walk_m_s: float) -> int:
-    """0-4 points of the usual walking speed in m/s; 0 where the person could not walk."""
+    """0-4 points of the usual walking speed in m/s; 0 means that the person could not walk."""
     if walk_m_s <= 0:
         return 0
     seconds = WALK_M / walk_m_s
@@ -100,30 +101,30 @@ def sppb(
     """Balance, chair, walk and total points (0-4 each, total 0-12) from several trials of one person.
 
     Args:
-        side_by_side_s, semi_tandem_s, tandem_s: stances held, in seconds.
-        chair_s: five times sit to stand in seconds; infinite where the person could not.
+        side_by_side_s, semi_tandem_s, tandem_s: seconds for which each stance is held.
+        chair_s: five times sit to stand in seconds; infinite if the person could not do it.
         walk_m_s: usual walking speed.
-        rater: draws rater noise; none by default.
+        rater: draws rater noise; by default there is none.
     """
     if side_by_side_s is None or semi_tandem_s is None or tandem_s is None:
         balance = Points("sppb balance", None, 4, "needs three stances: side by side, semi-tandem, tandem")
     else:
-        balance = _known("sppb balance", sppb_balance(side_by_side_s, semi_tandem_s, tandem_s), 4, rater)
+        balance = _points("sppb balance", sppb_balance(side_by_side_s, semi_tandem_s, tandem_s), 4, rater)
     if chair_s is None:
         chair = Points("sppb chair", None, 4, "needs five times sit to stand")
     else:
-        chair = _known("sppb chair", sppb_chair(chair_s), 4, rater)
+        chair = _points("sppb chair", sppb_chair(chair_s), 4, rater)
     if walk_m_s is None:
         walk = Points("sppb walk", None, 4, "needs a walk at usual speed")
     else:
-        walk = _known("sppb walk", sppb_walk(walk_m_s), 4, rater)
+        walk = _points("sppb walk", sppb_walk(walk_m_s), 4, rater)
     parts = (balance, chair, walk)
     missing = "; ".join(part.reason for part in parts if part.points is None)
     total = None if missing else sum(part.points or 0 for part in parts)
     return (*parts, Points("sppb", total, 12, missing))
 
 
-_HANDS, _HELP = "use of the hands is not in the movement", "supervision and help are not in the movement"
+_HANDS, _HELP = "movement does not show use of the hands", "movement does not show supervision and help"
 
 
 def berg_items(
@@ -133,16 +134,16 @@ def berg_items(
     turns_s: dict[str, float] | None = None,
     rater: np.random.Generator | None = None,
 ) -> tuple[Points, ...]:
-    """The fourteen items of the Berg balance scale in their order, 0-4 each.
+    """The fourteen items of the Berg balance scale in order, 0-4 each.
 
-    Movement alone determines reaching forward, turning round, tandem and single-leg stance, and of those not the lowest
-    points, which hang on the help given. A single-leg stance of exactly 10 s is not longer than 10 s: three points.
+    Movement alone determines only reaching forward, turning round, tandem and single-leg stance, and not their lowest
+    points, which depend on the help given. A single-leg stance of exactly 10 s is not longer than 10 s: three points.
 
     Args:
-        tandem_s, single_leg_s: stances held, in seconds.
+        tandem_s, single_leg_s: seconds for which each stance is held.
         reach_cm: functional reach.
-        turns_s: seconds of a full turn by "left" and "right"; what is missing was not done.
-        rater: draws rater noise; none by default.
+        turns_s: seconds of a full turn by "left" and "right"; a missing side was not done.
+        rater: draws rater noise; by default there is none.
     """
     without = {
         "sit to stand": _HANDS,
@@ -151,12 +152,12 @@ def berg_items(
         "stand to sit": _HANDS,
         "transfers": _HANDS,
         "standing with eyes closed": "no coordinate shows the eyes",
-        "standing with feet together": "whether the feet were placed without help is not in the movement",
+        "standing with feet together": "movement does not show whether the feet were placed without help",
         "picking up an object": "no coordinate shows the object",
         "looking behind": _HELP,
         "stool stepping": "no coordinate shows the stool",
     }
-    found = {
+    determined = {
         "reaching forward": _berg_reach(reach_cm),
         "turning round": _berg_turn(turns_s),
         "tandem stance": _berg_tandem(tandem_s),
@@ -165,9 +166,9 @@ def berg_items(
     order = [*list(without)[:7], "reaching forward", *list(without)[7:9], "turning round", "stool stepping"]
     items = []
     for name in [*order, "tandem stance", "single-leg stance"]:
-        points, reason = found.get(name, (None, without.get(name, "")))
+        points, reason = determined.get(name, (None, without.get(name, "")))
         item = Points(f"berg {name}", None, 4, reason)
-        items.append(item if points is None else _known(item.name, points, 4, rater))
+        items.append(item if points is None else _points(item.name, points, 4, rater))
     return tuple(items)
 
 
@@ -191,7 +192,7 @@ def _berg_single_leg(held_s: float | None) -> tuple[int | None, str]:
 def _berg_tandem(held_s: float | None) -> tuple[int | None, str]:
     if held_s is None:
         return None, "needs a tandem stance"
-    return (4, "") if held_s >= 30 else (None, "below 30 s the points hang on other places of the feet and on help")
+    return (4, "") if held_s >= 30 else (None, "below 30 s the points depend on foot placement and assistance")
 
 
 def _berg_turn(turns_s: dict[str, float] | None) -> tuple[int | None, str]:
@@ -207,37 +208,37 @@ def fga_items(
     tandem_steps: int | None = None,
     rater: np.random.Generator | None = None,
 ) -> tuple[Points, ...]:
-    """The ten items of the functional gait assessment in their order, 0-3 each.
+    """The ten items of the functional gait assessment in order, 0-3 each.
 
-    Movement alone determines walking with a narrow base, and level walking once it is known whether a device is used.
+    Movement alone determines walking with a narrow base and, if it is known whether a device is used, level walking.
 
     Args:
         six_metre_s: seconds for 6 m.
-        deviation_cm: how far the walk goes outside the walkway of 30.5 cm.
+        deviation_cm: how far the walk strays outside the walkway of 30.5 cm.
         device: whether an assistive device is used; movement does not show it.
-        tandem_steps: heel-to-toe steps in a row; None also where the recording cuts them short.
-        rater: draws rater noise; none by default.
+        tandem_steps: consecutive heel-to-toe steps; None also if the recording cuts them short.
+        rater: draws rater noise; by default there is none.
     """
-    judged = "how far the gait changes is for a rater to judge"
+    judged = "a rater must judge how much the gait changes"
     if six_metre_s is None or deviation_cm is None or device is None:
         level = Points("fga level walking", None, 3, "needs a walk of 6 m, its deviation and whether a device is used")
     else:
-        level = _known("fga level walking", _fga_level(six_metre_s, deviation_cm, device), 3, rater)
+        level = _points("fga level walking", _fga_level(six_metre_s, deviation_cm, device), 3, rater)
     if tandem_steps is None:
         narrow = Points("fga narrow base", None, 3, "needs a tandem walk of ten steps")
     else:
-        narrow = _known("fga narrow base", sum(tandem_steps >= limit for limit in (4, 7, 10)), 3, rater)
+        narrow = _points("fga narrow base", sum(tandem_steps >= limit for limit in (4, 7, 10)), 3, rater)
     return (
         level,
         Points("fga change of speed", None, 3, judged),
         Points("fga horizontal head turns", None, 3, judged),
         Points("fga vertical head turns", None, 3, judged),
-        Points("fga pivot turn", None, 3, "when the person was told to turn is not in the movement"),
+        Points("fga pivot turn", None, 3, "movement does not show when the person was asked to turn"),
         Points("fga over an obstacle", None, 3, "no coordinate shows the obstacle"),
         narrow,
         Points("fga eyes closed", None, 3, "no coordinate shows the eyes"),
         Points("fga backwards", None, 3, judged),
-        Points("fga steps", None, 3, "use of the rail is not in the movement"),
+        Points("fga steps", None, 3, "movement does not show use of the rail"),
     )
 
 
@@ -257,16 +258,16 @@ def updrs_gait_proxy(
     arm_swing_rad: float | None = None,
     rater: np.random.Generator | None = None,
 ) -> Points:
-    """A PROXY of MDS-UPDRS 3.10 gait, 0-3: speed and step length for the height, arm swing, and a device.
+    """A PROXY for MDS-UPDRS 3.10 gait, 0-3: speed and step length for the height, arm swing, and a device.
 
-    It is not the rating: its limits are this program's own. Four points need help from another person, which movement
-    does not show.
+    It is not the rating: its limits are this program's own. Four points would require help from another person, which
+    movement does not show.
 
     Args:
-        arm_swing_rad: range of shoulder flexion of the arm that swings less; a small one alone is one point.
+        arm_swing_rad: range of shoulder flexion of the arm that swings less; a small range alone is one point.
     """
     slow = walking_speed_m_s / np.sqrt(9.81 * 0.53 * height_m)
     short = step_length_m / height_m
     stiff = arm_swing_rad is not None and arm_swing_rad < _PROXY_SWING_RAD
     worst = max(sum(slow < limit for limit in _PROXY_SPEED), sum(short < limit for limit in _PROXY_STEP), int(stiff))
-    return _known("MDS-UPDRS 3.10 proxy", 3 if device else worst, 4, rater)
+    return _points("MDS-UPDRS 3.10 proxy", 3 if device else worst, 4, rater)

@@ -7,13 +7,13 @@ from biomechgpt_jax.biomechanics.scores.body import LEGS, PATH, Body, Phase, Res
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-# Feet that go less far than this, along or across, have not been in four squares.
+# Feet that cover less than this, forward or sideways, have not been in four squares.
 _SQUARE_M = 0.20
-# A foot is over the middle once it is this far past it, so that noise does not carry it to and fro.
+# A foot has crossed the middle once it is this far past it, so that noise does not carry it back and forth.
 _PAST_M = 0.03
-# A foot that has come into a square is down once it is slower than this.
+# A foot that has entered a square is down once it is slower than this.
 _DOWN_M_S = 0.3
-# Speeds of feet are taken from places smoothed by this width more.
+# Speeds of the feet are computed from positions smoothed further, by a Gaussian of this width.
 _SMOOTHING_S = 0.06
 # People are asked to face forward throughout.
 _TURNED_RAD = np.radians(60.0)
@@ -21,7 +21,7 @@ CROSS_OVERS = 8
 
 
 def _side(place: np.ndarray, middle: float) -> np.ndarray:
-    """On which side of the middle a foot is, bool[T]: it changes where the foot is _PAST_M beyond it."""
+    """On which side of the middle a foot is, bool[T]; the side changes once the foot is _PAST_M beyond the middle."""
     over = place > middle
     sure = np.abs(place - middle) > _PAST_M
     last = np.maximum.accumulate(np.where(sure, np.arange(len(place)), 0))
@@ -29,7 +29,7 @@ def _side(place: np.ndarray, middle: float) -> np.ndarray:
 
 
 def _feet(body: Body) -> np.ndarray:
-    """Ankles on the floor along and across the heading at the start, f64[T, foot, 2] metres; right foot first."""
+    """Floor positions of the ankles along and across the initial heading, f64[T, foot, 2] metres; right foot first."""
     heading = float(np.median(body.facing()[: max(3, round(0.3 * body.rate_hz))]))
     ahead, right = np.array([np.cos(heading), np.sin(heading)]), np.array([-np.sin(heading), np.cos(heading)])
     feet = np.stack([body.point(f"ankle_{side}")[:, [0, 2]] for side in "rl"], axis=1)
@@ -37,18 +37,21 @@ def _feet(body: Body) -> np.ndarray:
 
 
 def cross_overs(place: np.ndarray, rate_hz: float) -> list[float]:
-    """Seconds at which each cross-over ends, after the second at which the first foot is down in the second square.
+    """Time at which the first foot is down in the second square, followed by the end of each cross-over; seconds.
 
     Args:
         place: f[T, foot, 2] metres along and across the squares.
 
     Raises:
-        InputError: the feet do not go round the four squares once and back.
+        InputError: the feet do not go around the four squares once and back.
     """
     centre = place.mean(axis=1)
     span = np.ptp(centre, axis=0)
     if np.min(span) < _SQUARE_M:
-        raise InputError(f"four square step: the feet go {span[0]:.2f} by {span[1]:.2f} m, not round four squares")
+        raise InputError(
+            f"four square step: the feet cover {span[0]:.2f} by {span[1]:.2f} m, too little for four squares; give "
+            "another recording"
+        )
     middle = 0.5 * (centre.max(axis=0) + centre.min(axis=0))
     square = np.stack(
         [2 * _side(place[:, foot, 0], middle[0]) + _side(place[:, foot, 1], middle[1]) for foot in (0, 1)], axis=1
@@ -56,15 +59,17 @@ def cross_overs(place: np.ndarray, rate_hz: float) -> list[float]:
     together = np.flatnonzero(square[:, 0] == square[:, 1])
     visited = square[together, 0]
     entries = together[np.concatenate([[True], visited[1:] != visited[:-1]])]
-    order = [int(one) for one in square[entries, 0]]
+    order = [int(number) for number in square[entries, 0]]
     round_trip = len(order) == CROSS_OVERS + 1 and len(set(order[:4])) == 4 and order[4] == order[0]
     if not (round_trip and order == order[::-1]):
-        raise InputError(f"four square step: {len(order) - 1} cross-overs, not once round and back; give it whole")
+        raise InputError(
+            f"four square step: {len(order) - 1} cross-overs, not once around and back; give the whole test"
+        )
     steady = gaussian_filter1d(place, _SMOOTHING_S * rate_hz, axis=0, mode="nearest")
     speed = np.linalg.norm(np.gradient(steady, axis=0), axis=-1) * rate_hz
 
     def down(feet: tuple[int, ...], frame: int) -> float:
-        """Seconds at which all of these feet, in a square from `frame` on, stand there."""
+        """Time in seconds at which all of these feet, which are in a square from `frame` on, stand still in it."""
         slow = np.flatnonzero((speed[frame:, feet] < _DOWN_M_S).all(axis=1))
         return float(frame + slow[0] if len(slow) else len(speed) - 1) / rate_hz
 
@@ -76,11 +81,11 @@ def cross_overs(place: np.ndarray, rate_hz: float) -> list[float]:
 def four_square_step(trajectory: Trajectory) -> Result:
     """Seconds from the first foot down in the second square until the second foot is down in the first again.
 
-    The squares are the quarters of the ground that the feet cover, along and across the heading at the start. Phases
-    are the eight cross-overs, each until both feet are down in the next square.
+    The squares are the quarters of the area that the feet cover, along and across the initial heading. The phases are
+    the eight cross-overs, each lasting until both feet are down in the next square.
 
     Raises:
-        InputError: the feet do not go round the four squares once and back.
+        InputError: the feet do not go around the four squares once and back.
     """
     body = body_of(trajectory, "four square step", (*LEGS, *PATH))
     edges = cross_overs(_feet(body), body.rate_hz)
