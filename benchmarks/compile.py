@@ -1,9 +1,9 @@
-"""Training steps compiled for accelerators that are not there: do they fit, what do they move, how fast can they be.
+"""Training steps compiled for absent accelerators: whether they fit, what they move, and how fast they can be.
 
     python benchmarks/compile.py [--quick] [--json]
 
-Each compilation is a process of its own (`biomechgpt compile`). The estimates are rooflines: what they assume stands in
-compiling/roofline.py and parallel/chips.py. Compilation times are of this machine.
+Each compilation runs in its own process (`biomechgpt compile`). The estimates are rooflines; compiling/roofline.py and
+parallel/chips.py state their assumptions. Compilation times are those of this machine.
 """
 
 import importlib.util
@@ -26,11 +26,11 @@ QUICK = {"1m on v5e:2x2": ("1m", "v5e:2x2")}
 
 
 # A TPU's compiler may pass shards around a ring and multiply them one by one, each time adding to the whole result in
-# memory, instead of gathering them first. This keeps it from that.
+# memory, instead of gathering them first. This flag prevents that.
 GATHER_FIRST = {"LIBTPU_INIT_ARGS": "--xla_jf_spmd_threshold_for_windowed_einsum_mib=1000000"}
 
 
-def compiled(size: str, topology: str, *words: str, flags: Mapping[str, str] | None = None) -> dict[str, Any]:
+def compile_step(size: str, topology: str, *words: str, flags: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The report of `biomechgpt compile`."""
     environment = {**os.environ, **(flags or {})}
     command = [sys.executable, "-m", "biomechgpt_jax", "compile", f"configs/sizes.py:{size}", "--topology", topology]
@@ -38,17 +38,17 @@ def compiled(size: str, topology: str, *words: str, flags: Mapping[str, str] | N
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise SystemExit(f"compile of {size} for {topology} failed: {done.stderr.strip()[-500:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
 def fit(name: str, size: str, topology: str, flags: Mapping[str, str] | None = None) -> dict[str, Figure]:
     """Figures of one size on one topology."""
-    report = compiled(size, topology, flags=flags)
+    report = compile_step(size, topology, flags=flags)
     memory, estimate = report["memory"], report["estimate"]
     figures = {
         f"{name}: peak memory": Figure(
-            None if memory["peak"] is None else memory["peak"] / GIB, "GiB a device", memory["available"] / GIB
+            None if memory["peak"] is None else memory["peak"] / GIB, "GiB per device", memory["available"] / GIB
         ),
         f"{name}: all-gathers of a whole stack": Figure(len(report["stack_gathers"]), "", 0),
         f"{name}: largest result of an all-gather": Figure(report["largest_gather"] / GIB, "GiB"),
@@ -66,15 +66,15 @@ def fit(name: str, size: str, topology: str, flags: Mapping[str, str] | None = N
             estimate["intensity"], "FLOP/byte", note=f"the ridge is at {estimate['ridge']:.0f}"
         ),
         **{
-            f"{name}: {kind} sent": Figure(total["sent_bytes"] / GIB, "GiB a device")
+            f"{name}: {kind} sent": Figure(total["sent_bytes"] / GIB, "GiB per device")
             for kind, total in report["collectives"].items()
         },
     }
 
 
 def crossing(size: str, topology: str) -> dict[str, Figure]:
-    """Collectives other than reductions that go from one of two slices to the other."""
-    report = compiled(size, topology, "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "-1")
+    """Collectives other than reductions that cross from one of two slices to the other."""
+    report = compile_step(size, topology, "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "-1")
     others = [kind for kind in report["crossing"] if kind not in REDUCTIONS]
     note = f"between them: {', '.join(report['crossing'])}"
     return {f"{size} on 2 x {topology}: kinds that cross and are no reductions": Figure(len(others), "", 0, note=note)}
@@ -88,7 +88,9 @@ def main() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     cases = QUICK if options.quick else FITS
     if importlib.util.find_spec("libtpu") is None:
-        missing = Figure(None, "GiB a device", 0, note="libtpu is not installed: pip install 'biomechgpt-jax[tpu-aot]'")
+        missing = Figure(
+            None, "GiB per device", 0, note="libtpu is not installed: pip install 'biomechgpt-jax[tpu-aot]'"
+        )
         publish("compile", {f"{name}: peak memory": missing for name in cases}, options.json)
         return
     figures: dict[str, Figure] = {}

@@ -1,1 +1,1 @@
-"""Compilation ahead of time for absent accelerators: memory, collectives and roofline."""
+"""Ahead-of-time compilation for absent accelerators: memory, collectives and roofline."""

@@ -1,7 +1,8 @@
-"""Devices that are not there, and programs compiled for them.
+"""Absent devices, and programs compiled for them.
 
-A TPU needs the package libtpu (no TPU), a GPU jax's CUDA plugin; `cpu:8` is this machine's processor in as many parts.
-The process has to run on the CPU (JAX_PLATFORMS=cpu): a library that finds the real device would take it.
+Compiling for a TPU needs the package libtpu (but no TPU), for a GPU jax's CUDA plugin; `cpu:8` is this machine's CPU
+split into eight devices. The process must run on the CPU (JAX_PLATFORMS=cpu), because a library that finds the real
+device would claim it.
 """
 
 import contextlib
@@ -17,8 +18,7 @@ from jax.experimental import topologies
 
 from biomechgpt_jax.errors import InputError
 
-# Unless told otherwise, libtpu asks the cloud's metadata server who it is, logs what it does not find, and lets in
-# one process at a time.
+# By default libtpu queries the cloud's metadata server, logs what it does not find, and admits one process at a time.
 _ALONE = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -30,7 +30,7 @@ _ALONE = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 _EXAMPLES = "give one such as v5e:4x4, v5p:4x4x4, v6e:8x8, h100:1x8 or cpu:8"
-# What the CUDA compiler asks of a GPU that is not there: properties that its driver reports (H100 SXM, 80 GB).
+# Properties that the CUDA compiler needs of an absent GPU, as its driver reports them (H100 SXM, 80 GB).
 _H100 = """
 gpu_device_info {
   cuda_compute_capability { major: 9 }
@@ -51,13 +51,13 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass
 class DoesNotFit(Exception):
-    """The compiler found no place in the device's memory.
+    """The program does not fit into the device's memory.
 
     Attributes:
-        used: bytes that the program would need; None where the compiler did not say.
-        capacity: bytes that a program may use.
-        largest: (bytes, what) of the largest allocations.
-        message: what the compiler said, its first line.
+        used: bytes that the program would need; None if the compiler did not say.
+        capacity: bytes that a program may use; None if the compiler did not say.
+        largest: (bytes, description) of the largest allocations.
+        message: first line of the compiler's message.
     """
 
     used: int | None
@@ -75,10 +75,11 @@ def devices(topology: str, slices: int = 1) -> list[jax.Device]:
     Args:
         topology: kind and shape, such as "v5e:4x4" or "v5p:4x4x4" (TPU), "h100:1x8" (machines x GPUs) or
             "cpu:8".
-        slices: so many of them, joined by the data centre's network; processors only pretend, and GPUs have none.
+        slices: number of slices of this topology, joined by the data centre's network; CPUs only simulate slices, and
+            GPUs have none.
 
     Raises:
-        InputError: a topology that is not known, or a package that is missing.
+        InputError: the topology is unknown, or a package is missing.
     """
     kind, _, shape = topology.partition(":")
     if slices < 1:
@@ -97,14 +98,14 @@ def devices(topology: str, slices: int = 1) -> list[jax.Device]:
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {"num_slices": slices} if slices > 1 else {}
     if kind == "v4":
-        options["chip_config_name"] = "megacore"  # both cores of a chip as one device, as its machines show it
+        options["chip_config_name"] = "megacore"  # both cores of a chip as one device, as real machines show them
     if set(shape.split("x")) == {"1"}:
-        options["chips_per_host_bounds"] = [1, 1, 1]  # else four to a host
+        options["chips_per_host_bounds"] = [1, 1, 1]  # the default is four per host
     try:
         found = topologies.get_topology_desc(topology, platform="tpu", **options).devices
     except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
-        said = re.sub(r"^[A-Z_]+: ", "", str(error).splitlines()[0]).rstrip(".")
-        raise InputError(f"topology '{topology}' is not known ({said}); {_EXAMPLES}") from error
+        reason = re.sub(r"^[A-Z_]+: ", "", str(error).splitlines()[0]).rstrip(".")
+        raise InputError(f"topology '{topology}' is not known ({reason}); {_EXAMPLES}") from error
     return list(found)
 
 
@@ -117,7 +118,7 @@ def _processors(topology: str, shape: str, slices: int) -> list[jax.Device]:
     found = jax.devices("cpu")
     if len(found) < count:
         raise InputError(
-            f"topology '{topology}': jax has started with {len(found)} of {count}; ask for it in a fresh process"
+            f"topology '{topology}': jax has already started with {len(found)} of {count} devices; use a new process"
         )
     return found[:count]
 
@@ -130,33 +131,33 @@ def _gpus(topology: str, shape: str, slices: int) -> list[jax.Device]:
     try:
         found = topologies.get_topology_desc(platform="cuda", topology=f"1x{shape}", target_config=_H100).devices
     except (RuntimeError, NotImplementedError, AssertionError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"topology '{topology}': compiling for a GPU needs jax's CUDA plugin, pip install 'jax[cuda12]' ({said})"
+            f"topology '{topology}': compiling for a GPU needs jax's CUDA plugin, pip install 'jax[cuda12]' ({reason})"
         ) from error
     return list(found)
 
 
-def slice_of(found: Sequence[jax.Device], slices: int) -> dict[jax.Device, int]:
-    """The slice of each device, within which its fast network reaches: of GPUs the machine.
+def slices_by_device(found: Sequence[jax.Device], slices: int) -> dict[jax.Device, int]:
+    """The slice of each device, which is the reach of its fast network; for GPUs it is the machine.
 
-    Those of a processor, which has none, are dealt out in order.
+    CPU devices have no slices and are divided among them in order.
     """
     each = len(found) // slices
 
-    def one(index: int, device: jax.Device) -> int:
+    def slice_index(index: int, device: jax.Device) -> int:
         if device.platform == "cpu":
             return index // each
         return device.process_index if device.platform == "gpu" else getattr(device, "slice_index", None) or 0
 
-    return {device: one(index, device) for index, device in enumerate(found)}
+    return {device: slice_index(index, device) for index, device in enumerate(found)}
 
 
-def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    """Compile.
+def compile_program(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile a lowered program.
 
     Raises:
-        DoesNotFit: the compiler found that the device's memory is too small.
+        DoesNotFit: the device's memory is too small.
     """
     try:
         return lowered.compile()
@@ -167,7 +168,7 @@ def compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 
 
 def _does_not_fit(message: str) -> DoesNotFit:
-    """From the message of a compiler; what it does not say is None."""
+    """Parse the message of a compiler; values that it does not state are None."""
     program = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)", message)
     temporary = re.search(r"temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)", message)
     sizes = program or temporary
@@ -187,5 +188,5 @@ def _bytes(number: str, unit: str) -> int:
 
 def _operation(operator: str) -> str:
     """The traced operation's name, without the source line that follows it."""
-    found = re.search(r'op_name="([^"]*)"', operator)
-    return found.group(1) if found else ""
+    name = re.search(r'op_name="([^"]*)"', operator)
+    return name.group(1) if name else ""

@@ -1,9 +1,8 @@
-"""The language model's training step compiled for devices that are not there: whether it fits, what it moves, and how
-fast it can be at best.
+"""The language model's training step, compiled for absent devices: whether it fits, its traffic, and its best speed.
 
-The step is the one that `language` trains with, on abstract arrays. Memory is the compiler's; operations are counted
-analytically (the compiler counts the body of a loop once); collectives and memory traffic are read from the compiled
-program with the turns of its loops.
+The step is the one that `language` trains with, on abstract arrays. Memory is the compiler's figure; operations are
+counted analytically (the compiler counts the body of a loop once); collectives and memory traffic are read from the
+compiled program with the trip counts of its loops.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ from biomechgpt_jax.parallel import mesh as mesh_lib
 from biomechgpt_jax.tasks import language
 from biomechgpt_jax.tokenizer.vocabulary import Layout
 
-LARGEST = 8  # terms that are named
+LARGEST = 8  # number of memory terms that are listed
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,12 @@ class Memory:
 
     Attributes:
         arguments: the state and the batch.
-        temporary: what lives only within the step.
-        output: the state after it, for the most part in the place of the arguments.
+        temporary: values that live only within the step.
+        output: the state after the step, most of which replaces the arguments in place.
         code: the program.
-        peak: all of them at the worst moment; None where the compiler gave up.
-        available: of the device; None for one that is not in the table.
-        terms: (what, bytes) of the largest, in order.
+        peak: sum of all of them at the worst moment; None if the compiler gave up.
+        available: memory of the device; None for a device that is not in the table.
+        terms: (description, bytes) of the largest terms, in order.
     """
 
     arguments: int | None
@@ -54,7 +53,7 @@ class Memory:
 
     @property
     def fits(self) -> bool | None:
-        """Whether the step fits; None where that cannot be told."""
+        """Whether the step fits; None if that is unknown."""
         if self.peak is None:
             return False
         return None if self.available is None else self.peak <= self.available
@@ -62,25 +61,25 @@ class Memory:
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a step before it has run.
+    """What is known about a step before it has run.
 
     Attributes:
-        topology, slices, device_kind, devices: what it was compiled for.
+        topology, slices, device_kind, devices: what the step is compiled for.
         mesh: sizes of the axes.
-        rows, row_length, vocabulary: of the global batch, and number of ids.
-        compute_dtype: of the activations.
-        parameters: of the model.
+        rows, row_length, vocabulary: shape of the global batch, and number of ids.
+        compute_dtype: data type of the activations.
+        parameters: number of parameters of the model.
         flops: operations of a step on one device, as counted for utilisation.
-        memory: on one device.
-        collectives: totals per kind on one device (see `collectives.by_kind`); None where it does not fit.
-        crossing: kinds of the collectives that go from one slice to another.
+        memory: memory on one device.
+        collectives: totals per kind on one device (see `collectives.by_kind`); None if the step does not fit.
+        crossing: kinds of the collectives that cross from one slice to another.
         stack_gathers: names of all-gathers of the weights of all layers at once.
         largest_gather: bytes of the largest result of an all-gather.
         memory_traffic: bytes read and written in the main memory of one device.
-        kernels: names of the hand-written kernels in it, such as those of attention.
-        flags: what the environment tells the compiler (XLA_FLAGS, LIBTPU_INIT_ARGS).
-        estimate: how long a step takes at best; None on a device that is not in the table.
-        compile_s: how long lowering and compiling took.
+        kernels: names of the hand-written kernels in the program, such as those of attention.
+        flags: flags for the compiler from the environment (XLA_FLAGS, LIBTPU_INIT_ARGS).
+        estimate: how long a step takes at best; None for a device that is not in the table.
+        compile_s: seconds of lowering and compiling.
     """
 
     topology: str
@@ -107,7 +106,7 @@ class Report:
 
 
 def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Report:
-    """Compile the training step of an experiment and say what it takes.
+    """Compile the training step of an experiment and report what it needs.
 
     Args:
         experiment: model, optimizer, train, mesh, tokenizer and pack are read. A `mesh.replica` of 1 becomes the number
@@ -115,7 +114,7 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
         topology, slices: as in `ahead_of_time.devices`.
 
     Raises:
-        InputError: a topology that is not known, or a mesh that does not fit it.
+        InputError: the topology is unknown, or the mesh does not fit it.
     """
     devices = ahead_of_time.devices(topology, slices)
     if experiment.mesh.replica == 1 and slices > 1:
@@ -128,14 +127,14 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
 
     started = time.monotonic()
     step = language.make_step(experiment, ids, mesh, experiment.train.steps, asked, codec.codes)
-    lowered, dtype = _lowered(step, state, batch, experiment, mesh)
+    lowered, dtype = _lower(step, state, batch, experiment, mesh)
     chip = chips.of(devices[0].device_kind)
-    text, memory = _compiled(lowered, chip.memory if chip else None, _state_terms(state, batch))
+    text, memory = _compile(lowered, chip.memory if chip else None, _state_terms(state, batch))
     compile_s = time.monotonic() - started
 
-    in_slice = ahead_of_time.slice_of(devices, slices)
+    in_slice = ahead_of_time.slices_by_device(devices, slices)
     slice_of = [in_slice[device] for device in mesh.devices.flat]
-    program = None if text is None else _read(text, len(devices), slices, _turns(experiment, mesh))
+    program = None if text is None else _read(text, len(devices), slices, _assumed_trips(experiment, mesh))
     found = program.collectives if program else []
     stacks = collectives.whole_stacks(found, model.layers, _largest(model))
     softmax_ids = ids if experiment.train.motion_weight else asked
@@ -167,17 +166,17 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
 
 
 class _Program(NamedTuple):
-    """What was read from a compiled program."""
+    """What is read from a compiled program."""
 
     collectives: list[collectives.Collective]
     traffic: float
     kernels: tuple[str, ...]
 
 
-def _lowered(
+def _lower(
     step: Any, state: Any, batch: Any, experiment: config.Experiment, mesh: jax.sharding.Mesh
 ) -> tuple[jax.stages.Lowered, str]:
-    """The step as it is handed to the compiler, and the name of its compute dtype."""
+    """Lower the step for the compiler; returns it with the name of its compute dtype."""
     try:
         with jax.set_mesh(mesh):
             return step.lower(state, batch), jnp.dtype(decoder.compute_dtype(experiment.model)).name
@@ -185,32 +184,32 @@ def _lowered(
         if "cuDNN not found" not in str(error):
             raise
         raise InputError(
-            "attention by cuDNN needs cuDNN: pip install 'jax[cuda12]', or give --model.attention blockwise"
+            "attention with cuDNN needs cuDNN; pip install 'jax[cuda12]', or give --model.attention blockwise"
         ) from error
 
 
-def _compiled(
+def _compile(
     lowered: jax.stages.Lowered, available: int | None, terms: list[tuple[str, int]]
 ) -> tuple[str | None, Memory]:
-    """The compiled program's text, None where it does not fit, and its memory."""
+    """Compile the step; returns the program's text, None if it does not fit, and its memory."""
     try:
-        program = ahead_of_time.compiled(lowered)
+        program = ahead_of_time.compile_program(lowered)
     except ahead_of_time.DoesNotFit as error:
         named = sorted([*terms, *((what, size) for size, what in error.largest)], key=lambda term: -term[1])
         return None, Memory(None, None, None, None, None, error.capacity or available, tuple(named[:LARGEST]))
     return program.as_text(), _memory(program.memory_analysis(), available, terms)
 
 
-def _read(text: str, devices: int, slices: int, turns: hlo.Turns) -> _Program:
-    """Collectives, memory traffic and kernels of a program."""
+def _read(text: str, devices: int, slices: int, assumed_trips: hlo.AssumedTrips) -> _Program:
+    """Read collectives, memory traffic and kernels from a program."""
     module = hlo.parse(text)
-    per_slice = "_xla_megascale_target" in text  # a program of one slice, which talks to the others through its host
-    found = collectives.find(module, devices // slices if per_slice else devices, turns)
-    return _Program(found, traffic.main_memory_bytes(module, turns), hlo.kernels(module))
+    per_slice = "_xla_megascale_target" in text  # the program of one slice, which reaches the others through its host
+    found = collectives.find(module, devices // slices if per_slice else devices, assumed_trips)
+    return _Program(found, traffic.main_memory_bytes(module, assumed_trips), hlo.kernels(module))
 
 
 def abstract_batch(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """A global batch of packed rows, without values.
+    """The shapes, types and layout of a global batch of packed rows.
 
     Raises:
         InputError: the mesh does not divide the rows or their length.
@@ -225,12 +224,12 @@ def abstract_batch(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> di
 
 
 def _largest(model: config.Model) -> int:
-    """Elements of the largest matrix of a layer."""
+    """Number of elements of the largest matrix of a layer."""
     return model.model_size * max(model.heads * model.head_size, model.hidden_size)
 
 
-def _turns(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> hlo.Turns:
-    """Turns of the loops that depend on the data, for rows that are full, of one trial, and asked everywhere.
+def _assumed_trips(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> hlo.AssumedTrips:
+    """AssumedTrips of the loops that depend on the data, for rows that are full, of one trial, and asked everywhere.
 
     Those are the blocks of keys that a block of queries sees, on average half of them, and the chunks of the
     cross-entropy on one device.
@@ -244,7 +243,7 @@ def _turns(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> hlo.Turns:
 
 
 def _state_terms(state: Any, batch: Any) -> list[tuple[str, int]]:
-    """(what, bytes on one device) of the arguments, the largest first."""
+    """(description, bytes on one device) of the arguments, the largest first."""
 
     def size(tree: Any) -> int:
         return sum(
@@ -256,11 +255,11 @@ def _state_terms(state: Any, batch: Any) -> list[tuple[str, int]]:
     return sorted((term for term in terms if term[1]), key=lambda term: -term[1])
 
 
-def _memory(said: Any, available: int | None, terms: list[tuple[str, int]]) -> Memory:
-    """From the compiler's analysis."""
-    arguments, temporary = said.argument_size_in_bytes, said.temp_size_in_bytes
-    output, code = said.output_size_in_bytes, said.generated_code_size_in_bytes
-    new = output - said.alias_size_in_bytes
+def _memory(analysis: Any, available: int | None, terms: list[tuple[str, int]]) -> Memory:
+    """The memory according to the compiler's analysis."""
+    arguments, temporary = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
+    output, code = analysis.output_size_in_bytes, analysis.generated_code_size_in_bytes
+    new = output - analysis.alias_size_in_bytes
     named = sorted([*terms, ("temporary", temporary), ("program", code), ("new output", new)], key=lambda t: -t[1])
     return Memory(
         arguments=arguments,

@@ -24,20 +24,20 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of one step, by what limits it, and what follows.
+    """Seconds of one step by limiting resource, and derived figures.
 
     Attributes:
-        compute_s: products, recomputed ones included, at the peak.
+        compute_s: matrix products, including recomputed ones, at peak speed.
         memory_s: traffic of the main memory.
-        network_s: collectives within a slice, or a machine of GPUs.
-        slices_s: collectives between slices, or machines.
-        overlapped_s: the longest of them.
+        network_s: collectives within a slice, or within a machine of GPUs.
+        slices_s: collectives between slices, or between machines.
+        overlapped_s: the longest of these times.
         serial_s: their sum.
-        limit: which one is the longest.
+        limit: name of the longest.
         intensity: operations per byte of memory traffic.
-        ridge: operations per byte at which memory stops being the limit.
+        ridge: operations per byte above which memory is not the limit.
         mfu: model FLOPs utilisation if everything overlaps.
-        mfu_serial: and if nothing does.
+        mfu_serial: model FLOPs utilisation if nothing overlaps.
     """
 
     compute_s: float
@@ -82,24 +82,25 @@ def estimate(
     found: Sequence[collectives.Collective],
     slice_of: Sequence[int],
 ) -> Estimate | None:
-    """The estimate for one device; None where the table lacks one of the device's figures.
+    """The estimate for one device; None if the table lacks one of the device's figures.
 
     Args:
         chip: the device.
         flops: operations of a step on one device.
-        recomputed: those that rematerialisation adds.
-        traffic: bytes read and written in its main memory.
+        recomputed: operations that rematerialisation adds.
+        traffic: bytes read and written in the device's main memory.
         found: the collectives of the program.
-        slice_of: slice of each partition; a collective that leaves one goes at the pace of the network between them.
+        slice_of: slice of each partition; a collective that leaves a slice runs at the speed of the network between
+            slices.
     """
     if chip.bandwidth is None or chip.ici is None or chip.dcn is None:
         return None
-    far = {id(one) for one in found if one.crosses(slice_of)}
+    far = {id(item) for item in found if item.crosses(slice_of)}
     times = {
         "compute": (flops + recomputed) / chip.peak,
         "memory": traffic / chip.bandwidth,
-        "network": sum(one.sent for one in found if id(one) not in far) / chip.ici,
-        "slices": sum(one.sent for one in found if id(one) in far) / chip.dcn,
+        "network": sum(item.sent for item in found if id(item) not in far) / chip.ici,
+        "slices": sum(item.sent for item in found if id(item) in far) / chip.dcn,
     }
     longest, total = max(times.values()), sum(times.values())
     return Estimate(

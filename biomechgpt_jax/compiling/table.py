@@ -1,4 +1,4 @@
-"""The report of a compiled step as text."""
+"""The report on a compiled step as text."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ _UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 def text(report: Report) -> str:
-    """Lines for a person to read; sizes are of one device."""
+    """The report in lines for people to read; sizes are per device."""
     return "\n".join([*_subject(report), "", *_memory(report.memory), *_work(report), *_verdict(report)])
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that suits."""
+    """A number of bytes in a suitable unit."""
     return next((f"{count / unit:.2f} {name}" for unit, name in _UNITS if count >= unit), f"{count:.0f} B")
 
 
@@ -33,8 +33,8 @@ def _memory(memory: Memory) -> Iterator[str]:
     yield "memory of one device"
     for name in ("arguments", "temporary", "output", "code", "peak"):
         count = getattr(memory, name)
-        yield f"  {name:<12}{'more than there is' if count is None else size(count)}"
-    yield f"  {'available':<12}{'not known' if memory.available is None else size(memory.available)}"
+        yield f"  {name:<12}{'more than available' if count is None else size(count)}"
+    yield f"  {'available':<12}{'unknown' if memory.available is None else size(memory.available)}"
 
 
 def _work(report: Report) -> Iterator[str]:
@@ -44,7 +44,7 @@ def _work(report: Report) -> Iterator[str]:
     yield f"  operations  {report.flops:.4g}"
     yield f"  memory      {size(report.memory_traffic)} read and written"
     for kind, total in report.collectives.items():
-        yield f"  {kind:<24} {total['runs']:>6.0f} times  brings {size(total['operand_bytes']):>10}, sends " + (
+        yield f"  {kind:<24} {total['runs']:>6.0f} times  operands {size(total['operand_bytes']):>10}, sends " + (
             f"{size(total['sent_bytes']):>10}"
         )
     yield f"  largest result of an all-gather {size(report.largest_gather)}"
@@ -60,25 +60,25 @@ def _work(report: Report) -> Iterator[str]:
     yield from _estimate(report.estimate)
 
 
-def _estimate(found: roofline.Estimate) -> Iterator[str]:
+def _estimate(estimate: roofline.Estimate) -> Iterator[str]:
     yield "time of a step at best"
     for name, seconds in (
-        ("computing", found.compute_s),
-        ("memory", found.memory_s),
-        ("network", found.network_s),
-        ("slices", found.slices_s),
+        ("computing", estimate.compute_s),
+        ("memory", estimate.memory_s),
+        ("network", estimate.network_s),
+        ("slices", estimate.slices_s),
     ):
         yield f"  {name:<12}{1000 * seconds:.1f} ms"
-    yield f"  overlapped  {1000 * found.overlapped_s:.1f} ms, MFU {found.mfu:.1%}; limited by {found.limit}"
-    yield f"  serial      {1000 * found.serial_s:.1f} ms, MFU {found.mfu_serial:.1%}"
-    yield f"  {found.intensity:.0f} operations per byte of memory; memory is no limit above {found.ridge:.0f}"
-    yield "assumed: " + "; ".join(roofline.ASSUMPTIONS)
+    yield f"  overlapped  {1000 * estimate.overlapped_s:.1f} ms, MFU {estimate.mfu:.1%}; limited by {estimate.limit}"
+    yield f"  serial      {1000 * estimate.serial_s:.1f} ms, MFU {estimate.mfu_serial:.1%}"
+    yield f"  {estimate.intensity:.0f} operations per byte of memory; memory is no limit above {estimate.ridge:.0f}"
+    yield "assumptions: " + "; ".join(roofline.ASSUMPTIONS)
 
 
 def _verdict(report: Report) -> Iterator[str]:
     fits, memory = report.memory.fits, report.memory
     if fits is None:
-        yield "fits: cannot be told, the memory of this device is not known"
+        yield "fits: unknown, because the memory of this device is not in the table"
     elif fits:
         yield "fits"
     else:

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""Devices that are not there: what is refused and how, and what a compiler says when memory is short."""
+"""Absent devices: what is refused and how, and how a compiler's message about memory is read."""
 
 import importlib.util
 
@@ -16,23 +16,23 @@ needs_libtpu = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("topology", "slices", "says"),
+    ("topology", "slices", "message"),
     [
         ("cpu:many", 1, "'cpu:many' is not known; give one such as v5e:4x4"),
-        ("cpu:2048", 2, "'cpu:2048': jax has started with .* of 4096; ask for it in a fresh process"),
+        ("cpu:2048", 2, "'cpu:2048': jax has already started with .* of 4096 devices; use a new process"),
         ("h100:8", 1, "'h100:8' is not known; for GPUs give machines x GPUs"),
         ("h100:1x8", 2, "--num-slices 2: GPUs have no slices"),
         ("v5e:4x4", 0, "--num-slices 0: give at least 1"),
     ],
 )
-def test_topologies_that_cannot_be_are_refused_on_one_line(topology, slices, says):
+def test_impossible_topologies_are_refused_on_one_line(topology, slices, message):
     jax.devices()  # jax has started
-    with pytest.raises(InputError, match=says) as refused:
+    with pytest.raises(InputError, match=message) as refused:
         ahead_of_time.devices(topology, slices)
     assert "\n" not in str(refused.value)
 
 
-def test_a_missing_libtpu_is_told_with_what_to_install(monkeypatch):
+def test_a_missing_libtpu_is_reported_with_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs libtpu; pip install 'biomechgpt-jax\[tpu-aot\]'"):
         ahead_of_time.devices("v5e:4x4")
@@ -57,12 +57,12 @@ def test_topologies_of_tpus(monkeypatch):
     assert peaks["v5e:4x4"] == 197e12 and peaks["v5p:4x4x4"] == 459e12 and peaks["tpu7x:2x2x1"] == 2307e12 / 2
     slices = ahead_of_time.devices("v5e:2x2", 2)
     assert [device.slice_index for device in slices] == [0] * 4 + [1] * 4
-    for name, says in {"v9:2x2": "not known .*v9", "v5e:3x5": "not known", "v5e": "not a kind and a shape"}.items():
-        with pytest.raises(InputError, match=says):
+    for name, message in {"v9:2x2": "not known .*v9", "v5e:3x5": "not known", "v5e": "not a kind and a shape"}.items():
+        with pytest.raises(InputError, match=message):
             ahead_of_time.devices(name)
 
 
-def test_what_the_compiler_says_of_memory_is_read():
+def test_the_compilers_message_about_memory_is_read():
     short = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (16.40G) exceeds available HBM (15.75G)."
     found = ahead_of_time._does_not_fit(short)
     assert found.used == round(16.40 * 2**30) and found.capacity == round(15.75 * 2**30)
@@ -90,7 +90,7 @@ def test_what_the_compiler_says_of_memory_is_read():
     ]
 
 
-def test_a_device_that_is_not_in_the_table_has_no_figures():
+def test_a_device_outside_the_table_has_no_figures():
     assert chips.of("cpu") is None
     assert chips.of("NVIDIA H100 80GB HBM3").peak == 989e12
     assert chips.of("TPU v5 lite").memory == 16 * 2**30 and chips.of("TPU v5").memory == 95 * 2**30

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""Collectives: who takes part, how many bytes they bring and send, and which hide behind other names."""
+"""Collectives: which devices take part, operand and sent bytes, and which ones hide behind other names."""
 
 import json
 import os
@@ -36,12 +36,12 @@ def test_replica_groups_in_every_form(text, groups):
 
 
 def test_replica_groups_in_another_form_are_refused():
-    with pytest.raises(ValueError, match=r"form that is not known.*replica_groups=<<"):
+    with pytest.raises(ValueError, match=r"unknown form.*replica_groups=<<"):
         collectives.replica_groups("replica_groups=<<0,1>>", 8)
 
 
-# As TPUs' compilers write them: a chain that carries one all-gather, a reduce-scatter inside a fusion, a pair, a
-# permute, and an all-reduce between slices as messages through the host.
+# Collectives as compilers for TPUs write them: a chain that carries one all-gather, a reduce-scatter inside a fusion,
+# an asynchronous pair, a permute, and an all-reduce between slices as messages through the host.
 HIDDEN = """HloModule jit_step, is_scheduled=true
 
 %start (param_0: bf16[64,512]) -> (bf16[64,512], bf16[256,512], u32[]) {
@@ -102,9 +102,9 @@ ENTRY %main (p: bf16[64,512], g: f32[256,128]) -> f32[64,128] {
 """
 
 
-def test_collectives_that_hide_are_counted_once_and_as_what_they_are():
+def test_hidden_collectives_are_counted_once_and_as_what_they_are():
     found = collectives.find(hlo.parse(HIDDEN), partitions=4)
-    seen = {one.name: (one.kind, one.operand_bytes, one.sent, one.between_slices) for one in found}
+    seen = {item.name: (item.kind, item.operand_bytes, item.sent, item.between_slices) for item in found}
     shard, array = 64 * 512 * 2, 256 * 128 * 4
     assert seen == {
         "all-gather.1": ("all-gather", shard, 3 * shard, False),
@@ -115,16 +115,16 @@ def test_collectives_that_hide_are_counted_once_and_as_what_they_are():
         "gathered.2": ("all-gather", 2 * shard, 2 * 3 * 2 * shard, False),
         "send.1": ("all-reduce", array, array, True),  # two slices: 2 * 1/2
     }
-    results = {one.name: one.result_bytes for one in found}
+    results = {item.name: item.result_bytes for item in found}
     assert results["all-gather.1"] == 4 * shard and results["all-reduce.9"] == array / 4
     totals = collectives.by_kind(found)
     assert totals["all-reduce between slices"] == {"places": 1, "runs": 1, "operand_bytes": array, "sent_bytes": array}
-    crossing = [one.name for one in found if one.crosses([0, 0, 0, 0])]
+    crossing = [item.name for item in found if item.crosses([0, 0, 0, 0])]
     assert crossing == ["send.1"]
-    assert {one.name for one in found if one.crosses([0, 0, 1, 1])} == set(seen)
+    assert {item.name for item in found if item.crosses([0, 0, 1, 1])} == set(seen)
 
 
-def test_a_gather_of_all_layers_is_told_from_one_of_a_layer():
+def test_a_gather_of_all_layers_is_distinguished_from_one_of_a_layer():
     def gather(dims, devices=4):
         array = hlo.Array("bf16", dims, 0)
         return collectives.Collective("all-gather", "g", "", (array,), devices, (), 1, True)
@@ -169,7 +169,7 @@ print(json.dumps({
 
 
 @pytest.mark.multidevice
-def test_bytes_of_compiled_programs_are_those_of_arithmetic():
+def test_bytes_of_compiled_programs_agree_with_arithmetic():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

@@ -1,4 +1,4 @@
-"""Reading HLO text: how often loops turn, and what a program moves through memory."""
+"""HLO text: trip counts of loops, and the memory traffic of a program."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import pytest
 
 from biomechgpt_jax.compiling import hlo, traffic
 
-# The shape of what a TPU's compiler writes: no trip counts, a bound carried in the state, constants behind copies.
+# The form that a TPU's compiler writes: no trip counts, a bound carried in the state, constants behind copies.
 LOOPS = """HloModule jit_step, is_scheduled=true
 
 %turn (state: (s32[], f32[8,128], s32[])) -> (s32[], f32[8,128], s32[]) {
@@ -46,25 +46,25 @@ def loops(limit="seven", direction="LT"):
 
 @pytest.mark.parametrize(("direction", "trips"), [("LT", 3), ("LE", 4), ("NE", 3)])
 def test_a_loop_without_a_written_count_is_counted_by_its_induction_variable(direction, trips):
-    module = loops(direction=direction)  # 1, 3, 5 and, if 7 is let in, 7
+    module = loops(direction=direction)  # 1, 3, 5 and, if the bound is inclusive, 7
     visits = {visit.computation: visit for visit in hlo.visits(module)}
     assert visits["turn"].trips == trips and visits["turn"].known
 
 
 def test_a_loop_whose_bound_depends_on_the_data_is_not_counted_as_known():
-    asked = []
+    names = []
 
-    def turns(name):
-        asked.append(name)
+    def assumed_trips(name):
+        names.append(name)
         return 11
 
-    visit = {visit.computation: visit for visit in hlo.visits(loops(limit="n"), turns)}["turn"]
+    visit = {visit.computation: visit for visit in hlo.visits(loops(limit="n"), assumed_trips)}["turn"]
     assert visit.trips == 11 and not visit.known
-    assert asked == ["jit(step)/while/body/add"]
+    assert names == ["jit(step)/while/body/add"]
 
 
 def test_values_in_another_memory_do_not_count_as_traffic():
-    # A turn reads x twice from main memory (two operands) and writes to S(1): 8 KiB; the scalars 12 bytes.
+    # An iteration reads x twice from main memory (two operands) and writes to S(1): 8 KiB; the scalars are 12 bytes.
     module = loops()
     entry = 2 * 4  # the copied scalar, read and written
     assert traffic.main_memory_bytes(module) == 3 * (2 * 4096 + 12) + entry
@@ -104,7 +104,7 @@ def test_nested_scans_are_counted_in_a_compiled_program():
 
 
 def test_memory_traffic_of_a_scan_counts_the_slices_it_takes():
-    """Layers taken one by one out of a stack are read once each, not the stack once a layer."""
+    """Layers taken one by one from a stack are read once each; the stack is not read once per layer."""
 
     def layer(x, w):
         return jnp.tanh(x @ w), None

@@ -1,4 +1,4 @@
-"""The training step compiled for devices that are not there, in processes of its own."""
+"""The training step compiled for absent devices, in separate processes."""
 
 import importlib.util
 import json
@@ -28,20 +28,20 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def compiled(*words: str, code: int = 0) -> dict:
+def compile_step(*words: str, code: int = 0) -> dict:
     done = run("-m", "biomechgpt_jax", "compile", *words, "--json")
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def on_processors() -> dict:
-    return compiled(*TINY, "--topology", "cpu:4", "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "4")
+def on_cpus() -> dict:
+    return compile_step(*TINY, "--topology", "cpu:4", "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "4")
 
 
 @pytest.mark.multidevice
-def test_memory_and_operations_are_those_of_arithmetic(on_processors):
-    report = on_processors
+def test_memory_and_operations_agree_with_arithmetic(on_cpus):
+    report = on_cpus
     d, f, v, layers = 64, 128, 1536, 3
     matrices = layers * (d * 32 * 2 * (2 + 1) + 3 * d * f)
     norms = layers * (2 * d + 2 * 32) + d
@@ -59,29 +59,29 @@ def test_memory_and_operations_are_those_of_arithmetic(on_processors):
 
 
 @pytest.mark.multidevice
-def test_a_processor_gets_no_figures_that_are_made_up(on_processors):
-    assert on_processors["estimate"] is None
-    assert on_processors["memory"]["available"] is None and on_processors["fits"] is None
+def test_no_figures_are_made_up_for_a_cpu(on_cpus):
+    assert on_cpus["estimate"] is None
+    assert on_cpus["memory"]["available"] is None and on_cpus["fits"] is None
 
 
 @pytest.mark.multidevice
-def test_weights_are_gathered_a_layer_at_a_time(on_processors):
-    assert on_processors["stack_gathers"] == []
-    assert on_processors["collectives"]["all-gather"]["runs"] >= 2 * 3  # forward and backward, per layer
-    assert on_processors["largest_gather"] <= 1536 * 64 * 4  # the embedding is the largest array
+def test_weights_are_gathered_one_layer_at_a_time(on_cpus):
+    assert on_cpus["stack_gathers"] == []
+    assert on_cpus["collectives"]["all-gather"]["runs"] >= 2 * 3  # forward and backward, per layer
+    assert on_cpus["largest_gather"] <= 1536 * 64 * 4  # the embedding is the largest array
 
 
 @pytest.mark.multidevice
-def test_only_reductions_cross_replicas_on_processors(on_processors):
-    """The groups of every collective against the halves that `replica` makes."""
-    assert on_processors["mesh"]["replica"] == 2
-    assert on_processors["crossing"] and set(on_processors["crossing"]) <= set(REDUCTIONS)
+def test_only_reductions_cross_replicas_on_cpus(on_cpus):
+    """The groups of every collective are compared with the halves into which `replica` divides the devices."""
+    assert on_cpus["mesh"]["replica"] == 2
+    assert on_cpus["crossing"] and set(on_cpus["crossing"]) <= set(REDUCTIONS)
 
 
 @pytest.mark.tpu_aot
 @needs_libtpu
 def test_only_reductions_cross_between_two_slices_of_tpus():
-    report = compiled(*TINY, "--topology", "v5e:2x2", "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "4")
+    report = compile_step(*TINY, "--topology", "v5e:2x2", "--num-slices", "2", "--mesh.data", "1", "--mesh.fsdp", "4")
     assert report["mesh"]["replica"] == 2 and report["devices"] == 8
     assert report["crossing"] and set(report["crossing"]) <= set(REDUCTIONS)
     # Every gradient crosses once, each device carrying its part: f32, a quarter of the matrices.
@@ -91,7 +91,7 @@ def test_only_reductions_cross_between_two_slices_of_tpus():
     assert report["compute_dtype"] == "bfloat16"
     assert report["fits"] is True and report["memory"]["available"] == 16 * 2**30
     assert report["stack_gathers"] == []
-    assert any(name.startswith("splash") for name in report["kernels"])  # attention's way on a TPU
+    assert any(name.startswith("splash") for name in report["kernels"])  # the kernel of attention on a TPU
     estimate = report["estimate"]
     assert 0 < estimate["mfu_serial"] < estimate["mfu"] < 1
     assert estimate["serial_s"] >= estimate["overlapped_s"] >= estimate["slices_s"] > 0
@@ -105,7 +105,7 @@ def test_a_mesh_that_does_not_fit_is_refused_on_one_line():
 @pytest.mark.slow
 @pytest.mark.tpu_aot
 @needs_libtpu
-def test_a_step_that_does_not_fit_ends_with_1_and_names_the_largest_terms():
+def test_a_step_that_does_not_fit_exits_with_1_and_names_the_largest_terms():
     words = ("configs/sizes.py:300m", "--model.layers", "3", "--train.batch_size", "1024", "--topology", "v5e:2x2")
     done = run("-m", "biomechgpt_jax", "compile", *words)
     assert done.returncode == 1, done.stderr
@@ -116,7 +116,7 @@ def test_a_step_that_does_not_fit_ends_with_1_and_names_the_largest_terms():
 @pytest.mark.tpu_aot
 @needs_libtpu
 @pytest.mark.parametrize(("size", "topology"), [("1b", "v5e:4x4"), ("8b", "v5p:4x4x4")])
-def test_large_sizes_fit_the_machines_they_are_meant_for(size, topology):
-    report = compiled(f"configs/sizes.py:{size}", "--topology", topology)
+def test_large_sizes_fit_their_intended_machines(size, topology):
+    report = compile_step(f"configs/sizes.py:{size}", "--topology", topology)
     assert report["fits"] is True and report["stack_gathers"] == []
     assert report["compute_dtype"] == "bfloat16" and report["estimate"]["mfu"] > 0

@@ -1,4 +1,4 @@
-"""The time of a step at best, and how a report is told, by arithmetic."""
+"""The best time of a step, checked by arithmetic, and the text of a report."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ def collective(kind: str, groups: tuple[tuple[int, ...], ...], dims: int) -> Col
     return Collective(kind, "c", "", (Array("s8", (dims,), 0),), len(groups[0]), groups, 1, True)
 
 
-def test_the_slowest_unit_sets_the_time():
+def test_the_slowest_unit_determines_the_time():
     near = collective("all-gather", ((0, 1), (2, 3)), 20)  # sends 20 bytes within a slice
     far = collective("all-reduce", ((0, 2), (1, 3)), 3)  # sends 3 bytes between slices
     found = roofline.estimate(CHIP, 600.0, 200.0, 70.0, [near, far], slice_of=[0, 0, 1, 1])
@@ -77,18 +77,18 @@ REPORT = compile.Report(
 )
 
 
-def test_a_report_is_told_in_units_that_suit():
-    told = compile_table.text(REPORT)
-    assert "mesh replica 2 x fsdp 4" in told and "model of 1,234,567 parameters" in told
-    assert "temporary   2.00 GiB" in told and "available   16.00 GiB" in told
-    assert "brings   2.00 KiB, sends   6.00 KiB" in told and "between slices: all-reduce" in told
-    assert told.splitlines()[-1] == "fits"
+def test_a_report_uses_suitable_units():
+    text = compile_table.text(REPORT)
+    assert "mesh replica 2 x fsdp 4" in text and "model of 1,234,567 parameters" in text
+    assert "temporary   2.00 GiB" in text and "available   16.00 GiB" in text
+    assert "operands   2.00 KiB, sends   6.00 KiB" in text and "between slices: all-reduce" in text
+    assert text.splitlines()[-1] == "fits"
 
 
-def test_a_report_of_what_does_not_fit_names_the_largest_terms():
+def test_a_report_on_a_step_that_does_not_fit_names_the_largest_terms():
     memory = compile.Memory(None, None, None, None, None, 2**34, (("temporary", 5 * 2**33), ("parameters", 2**29)))
-    told = compile_table.text(dataclasses.replace(REPORT, memory=memory, collectives=None, memory_traffic=None))
-    assert memory.fits is False and "peak        more than there is" in told
-    assert told.index("DOES NOT FIT") < told.index("40.00 GiB  temporary") < told.index("512.00 MiB  parameters")
+    text = compile_table.text(dataclasses.replace(REPORT, memory=memory, collectives=None, memory_traffic=None))
+    assert memory.fits is False and "peak        more than available" in text
+    assert text.index("DOES NOT FIT") < text.index("40.00 GiB  temporary") < text.index("512.00 MiB  parameters")
     over = dataclasses.replace(REPORT.memory, available=2**31)
     assert over.fits is False and dataclasses.replace(over, available=None).fits is None
