@@ -1,11 +1,11 @@
-"""What checkpoints cost: how long a save keeps the training waiting, and how fast a run starts again.
+"""The cost of checkpoints: how long a save blocks training, and how fast a run resumes.
 
     python benchmarks/checkpoint.py [--quick] [--json] [--only save,start]
 
 `save`: the state of `configs/sizes.py:100m` (batch 8 x 512), saved between steps. The blocking time is that of
-`Checkpoints.save`, after which the next step begins; that step is timed too, as the threads that write and hash take
-their share of the machine. `start`: programs that train `configs/sizes.py:10m`, from their start to the end of their
-first step, fresh and resumed in turns, with what an earlier run has compiled. `--quick` does both with 1m.
+`Checkpoints.save`, after which the next step begins; that step is timed too, because the threads that write and hash
+use part of the machine. `start`: programs that train `configs/sizes.py:10m`, timed from their start to the end of their
+first step, alternately fresh and resumed, with the compilation cache of an earlier run. `--quick` does both with 1m.
 """
 
 import dataclasses
@@ -33,14 +33,14 @@ RESUMED_FROM = 2  # step of the checkpoint that the resumed runs find
 
 
 def experiment(size: str) -> config.Experiment:
-    """A size with one batch and an unremarkable schedule."""
-    found = overrides.load(f"{ROOT / 'configs' / 'sizes.py'}:{size}", [])
+    """The configuration of a size with the batch of this benchmark and an ordinary schedule."""
+    cfg = overrides.load(f"{ROOT / 'configs' / 'sizes.py'}:{size}", [])
     train = config.Train(batch_size=BATCH, log_every=1, checkpoint_every=1000)
-    return dataclasses.replace(found, train=train, mesh=config.Mesh())
+    return dataclasses.replace(cfg, train=train, mesh=config.Mesh())
 
 
 def row(seed: int) -> dict[str, Any]:
-    """A packed row: a trunk of motion and one answer after it."""
+    """A packed row: a trunk of motion followed by one answer."""
     import numpy as np
 
     random, index = np.random.default_rng(seed), np.arange(LENGTH)
@@ -56,7 +56,7 @@ def row(seed: int) -> dict[str, Any]:
 
 
 def saving(size: str, directory: Path) -> dict[str, Figure]:
-    """Blocking time of a save, against a step."""
+    """Blocking time of a save, compared with a step."""
     import jax
     import numpy as np
 
@@ -95,15 +95,15 @@ def saving(size: str, directory: Path) -> dict[str, Figure]:
     return {
         "state": Figure(size_gb, "GB", note=f"{size}: parameters and moments"),
         "step": Figure(usual, "s", note=f"batch {BATCH} x {LENGTH}"),
-        "save_blocks": Figure(max(blocking), "s", note="the longest of three, the first in a run among them"),
+        "save_blocks": Figure(max(blocking), "s", note="the longest of three, including the first of a run"),
         "save_blocks_share": Figure(max(blocking) / usual, "", BLOCKING_BAR, note="of a step"),
-        "step_beside_a_save": Figure(statistics.median(after) / usual, "", note="against a step alone"),
+        "step_beside_a_save": Figure(statistics.median(after) / usual, "", note="relative to a step alone"),
         "save_committed": Figure(max(whole), "s", note="written, hashed and committed, beside one step"),
     }
 
 
 def child(size: str, sequences: Path, workdir: Path, stop_at: int) -> None:
-    """Train until a step has been logged, then end at once; with 0: save step RESUMED_FROM and end."""
+    """Train until step `stop_at` has been logged, then exit immediately; with 0, save step RESUMED_FROM and exit."""
     from biomechgpt_jax.tasks import language
 
     asked = experiment(size)
@@ -123,7 +123,7 @@ def child(size: str, sequences: Path, workdir: Path, stop_at: int) -> None:
 
 
 def starting(size: str, directory: Path, turns: int) -> dict[str, Figure]:
-    """Seconds from the start of a program to its first step, fresh and resumed."""
+    """Seconds from the start of a program to the end of its first step, fresh and resumed."""
     from biomechgpt_jax.data import store
 
     sequences = directory / "sequences"
@@ -156,7 +156,7 @@ def starting(size: str, directory: Path, turns: int) -> dict[str, Figure]:
         fresh.append(seconds(directory / f"fresh-{turn}", 1))
         resumed.append(seconds(resumed_from, RESUMED_FROM + 1))
     return {
-        "first_run": Figure(cold, "s", note="compiles everything, some steps and a save"),
+        "first_run": Figure(cold, "s", note="with compilation, some steps and a save"),
         "fresh_start": Figure(statistics.median(fresh), "s", note=f"{size}: to the end of step 1"),
         "resumed_start": Figure(statistics.median(resumed), "s", note=f"to the end of step {RESUMED_FROM + 1}"),
         "resumed_against_fresh": Figure(statistics.median(resumed) / statistics.median(fresh), "", START_BAR),
@@ -165,7 +165,7 @@ def starting(size: str, directory: Path, turns: int) -> dict[str, Figure]:
 
 def main() -> None:
     options = parser(__doc__.splitlines()[0])
-    options.add_argument("--quick", action="store_true", help="both with the model of 1m, each thing once")
+    options.add_argument("--quick", action="store_true", help="both with the 1m model, each measured once")
     options.add_argument("--only", default="save,start", help="what to measure (%(default)s)")
     options.add_argument("--child", help="used by the script itself")
     given = options.parse_args()

@@ -41,7 +41,7 @@ def run(
     if distributed.several() and until == "evaluate":
         raise InputError("evaluate runs on one process: start it without the launcher, on the same --workdir")
     work = workdirs.open_workdir(cfg, workdir)
-    with records.recorded(workdir, until):
+    with records.record_run(workdir, until):
         return _run_stages(cfg, work, until, show and distributed.first(), beam)
 
 

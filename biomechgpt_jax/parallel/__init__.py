@@ -1,1 +1,1 @@
-"""The device mesh, the one table of sharding rules, several processes as one run, and feeding devices."""
+"""The device mesh, the table of sharding rules, runs of several processes, and feeding the devices."""

@@ -1,12 +1,12 @@
-"""What accelerators can do at most: the one table that estimates and utilisation go by.
+"""Peak performance of accelerators: the table on which estimates and utilisation are based.
 
-All figures are of one DEVICE as jax counts them (TPU v2, v3 and 7x and the MI250X show two per chip or card) and the
+All figures are for one DEVICE as jax counts them (TPU v2, v3 and 7x and the MI250X show two per chip or card) and the
 best case of a data sheet:
   * peak: dense bfloat16 operations per second, without sparsity;
-  * memory and bandwidth: of the device's main memory;
+  * memory and bandwidth: size and bandwidth of the device's main memory;
   * ici: bytes per second that a device can send to its neighbours over all links of its fast network at once, in one
-    direction (half of what is called bidirectional): TPU interconnect, NVLink;
-  * dcn: bytes per second that it can send beyond them, to another slice or machine.
+    direction (half of the bidirectional figure): TPU interconnect, NVLink;
+  * dcn: bytes per second that it can send further, to another slice or machine.
 
 Sources: TPU v5e, v5p, v6e and 7x from Google's TPU documentation (cloud.google.com/tpu/docs/v5e, v5p, v6e and tpu7x,
 2026; v5e's dcn from its 2 x 100 Gbit/s per host of 8 chips). The rest [memory]: the same documentation for older TPUs,
@@ -19,7 +19,7 @@ GIB = 2**30
 
 
 class Chip(NamedTuple):
-    """One device; None: not in the table."""
+    """One device; None marks figures that the table lacks."""
 
     peak: float
     memory: int | None = None
@@ -28,7 +28,7 @@ class Chip(NamedTuple):
     dcn: float | None = None
 
 
-# By the beginning of jax's `device_kind`; the first that fits.
+# Chips by the start of jax's `device_kind`; the first match is used.
 CHIPS = {
     "TPU v2": Chip(22.5e12),
     "TPU v3": Chip(61.5e12, 16 * GIB, 450e9),
@@ -56,11 +56,11 @@ CHIPS = {
 
 
 def of(device_kind: str) -> Chip | None:
-    """The device's entry; None where there is none, as for processors: nothing is made up."""
+    """The device's entry; None if there is none, as for CPUs: figures are never made up."""
     return next((chip for name, chip in CHIPS.items() if device_kind.startswith(name)), None)
 
 
 def utilisation(flops_per_second: float, devices: int, device_kind: str) -> float:
-    """Model FLOPs utilisation, 0 to 1; NaN (null in the log) on a device that is not known."""
+    """Model FLOPs utilisation, 0 to 1; NaN (null in the log) on a device that is not in the table."""
     chip = of(device_kind)
     return float("nan") if chip is None else flops_per_second / (chip.peak * devices)

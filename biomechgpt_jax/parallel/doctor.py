@@ -1,6 +1,6 @@
-"""What this machine and this cluster can do: checks, each with a verdict and how to mend it.
+"""Checks of this machine and this cluster, each with a verdict and how to fix what it finds.
 
-Every process runs all checks, for they meet in some of them; the first one tells what is worst of all.
+Every process runs all checks, because some of them synchronise; process 0 reports the worst finding of all processes.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from biomechgpt_jax.parallel import agreement, distributed
 from biomechgpt_jax.parallel import mesh as meshes
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "array-record", "libtpu")
-SKEW_S = 1.0  # more between two clocks makes logs hard to compare; nothing in the program depends on it
+SKEW_S = 1.0  # a larger difference between clocks makes logs hard to compare; nothing in the program depends on it
 WRITTEN_MIB, SLOW_MIB_S = 64, 50.0
 COLLECTIVE_MIB, REPEATS = 4, 7
 _ORDER = ("ok", "warning", "failed")
@@ -41,39 +41,41 @@ class Check(NamedTuple):
 
 
 def examine(cfg: config.Distributed, workdir: Path) -> list[Check]:
-    """All checks, in order; where the processes do not find each other, those that need them are left out."""
-    found = [_versions()]
+    """All checks, in order; if the processes do not find each other, the checks that need them are left out."""
+    checks = [_versions()]
     try:
         distributed.start(cfg)
     except ClusterError as error:
-        return [*found, Check("coordinator", "failed", f"{error}"), _directory(workdir)]
+        return [*checks, Check("coordinator", "failed", f"{error}"), _directory(workdir)]
     place = distributed.place()
-    met = f"process {place.process} of {place.processes} ({place.found})"
-    found += [
-        Check("coordinator", "ok", met),
-        _guarded("devices", _devices),
-        _guarded("memory", _memory),
-        _guarded("clocks", _clocks),
-        _guarded("working directory", lambda: _directory(workdir)),
-        _guarded("collective", _collective),
+    words = f"process {place.process} of {place.processes} ({place.launcher})"
+    checks += [
+        Check("coordinator", "ok", words),
+        _guard("devices", _devices),
+        _guard("memory", _memory),
+        _guard("clocks", _clocks),
+        _guard("working directory", lambda: _directory(workdir)),
+        _guard("collective", _collective),
     ]
-    return _of_all(found)
+    return _worst_of_all(checks)
 
 
-def _of_all(found: list[Check]) -> list[Check]:
-    """The worst of all processes for each check, with the host it is of; what is as good everywhere, of this one."""
+def _worst_of_all(own_checks: list[Check]) -> list[Check]:
+    """For each check the worst finding of all processes, with its host; this process' own if all are equally good."""
     if not distributed.several():
-        return found
+        return own_checks
     place = distributed.place()
-    distributed.put(f"doctor/{place.process}", json.dumps(found))
+    distributed.put(f"doctor/{place.process}", json.dumps(own_checks))
     try:
         distributed.barrier("doctor", distributed.current().barrier_timeout_s)
     except ClusterError as error:
-        return [*found, Check("processes", "failed", f"{error}; look at that host's own output")]
-    told = distributed.entries("doctor")
-    everywhere = {process: [Check(*check) for check in json.loads(told[str(process)])] for process in range(len(told))}
+        return [*own_checks, Check("processes", "failed", f"{error}; see the output of that host")]
+    reports = distributed.entries("doctor")
+    everywhere = {
+        process: [Check(*check) for check in json.loads(reports[str(process)])] for process in range(len(reports))
+    }
     worst = []
-    for index, own in enumerate(found):
+    for index, own in enumerate(own_checks):
         grade = max(_ORDER.index(checks[index].verdict) for checks in everywhere.values())
         at = [process for process, checks in everywhere.items() if _ORDER.index(checks[index].verdict) == grade]
         if grade == 0 or len(at) == place.processes:
@@ -91,13 +93,13 @@ def passed(checks: list[Check]) -> bool:
 
 
 def _versions() -> Check:
-    known = [f"biomechgpt {__version__}", f"Python {platform.python_version()}"]
+    versions = [f"biomechgpt {__version__}", f"Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
-            known.append(f"{package} {importlib.metadata.version(package)}")
+            versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return Check("versions", "ok", ", ".join(known))
+    return Check("versions", "ok", ", ".join(versions))
 
 
 def _devices() -> Check:
@@ -115,54 +117,54 @@ def _memory() -> Check:
     limits = [
         stats["bytes_limit"] for d in jax.local_devices() if (stats := d.memory_stats()) and "bytes_limit" in stats
     ]
-    device = f", {min(limits) / 2**30:.1f} GiB a device" if limits else ""
+    device = f", {min(limits) / 2**30:.1f} GiB per device" if limits else ""
     return Check("memory", "ok", f"{gib:.1f} GiB on this host{device}")
 
 
 def _clocks() -> Check:
-    """The spread of the hosts' clocks, read right after they have met."""
+    """The spread of the hosts' clocks, read right after a barrier."""
     if not distributed.several():
         return Check("clocks", "ok", "one process: nothing to compare")
     timeout_s = distributed.current().barrier_timeout_s
     distributed.barrier("clocks", timeout_s)
     distributed.put(f"clock/{distributed.place().process}", repr(time.time()))
     distributed.barrier("clocks were read", timeout_s)
-    told = {process: float(value) for process, value in distributed.entries("clock").items()}
-    middle = statistics.median(told.values())
-    far = max(told, key=lambda process: abs(told[process] - middle))
-    spread = max(told.values()) - min(told.values())
+    clocks = {process: float(value) for process, value in distributed.entries("clock").items()}
+    median = statistics.median(clocks.values())
+    far = max(clocks, key=lambda process: abs(clocks[process] - median))
+    spread = max(clocks.values()) - min(clocks.values())
     words = f"within {spread:.3f} s"
     if spread > SKEW_S:
-        mend = "set it by NTP; durations are not affected, times in logs are"
-        return Check("clocks", "warning", f"{words}; farthest off is {distributed.host(int(far))}: {mend}")
+        remedy = "set it by NTP (durations are not affected, but times in logs are)"
+        return Check("clocks", "warning", f"{words}; {distributed.host(int(far))} is farthest off: {remedy}")
     return Check("clocks", "ok", words)
 
 
 def _directory(workdir: Path) -> Check:
-    """Write speed, whole renames, and whether all processes see the same directory; leaves nothing behind."""
-    made: list[Path] = []
+    """Write speed, atomic renames, and whether all processes see the same directory; leaves nothing behind."""
+    missing: list[Path] = []
     try:
-        made = [path for path in (workdir, *workdir.parents) if not path.exists()]
-        found = _written(workdir)
+        missing = [path for path in (workdir, *workdir.parents) if not path.exists()]
+        check = _test_writing(workdir)
     except OSError as error:
         words = f"{workdir}: {error.strerror or error}; give a directory that can be written (--workdir)"
-        found = Check("working directory", "failed", words)
-    same = _same(workdir)
+        check = Check("working directory", "failed", words)
+    same = _sees_shared_file(workdir)
     distributed.barrier("working directory", distributed.current().barrier_timeout_s)
-    for path in made:  # the innermost first
-        with contextlib.suppress(OSError):  # another process removed it, or something else lies there now
+    for path in missing:  # remove what was created, the innermost directory first
+        with contextlib.suppress(OSError):  # another process has removed it, or it is no longer empty
             path.rmdir()
-    if same or found.verdict == "failed":
-        return found
-    words = f"{workdir.resolve()} is not the directory of process 0; give all hosts the same on a shared file system"
+    if same or check.verdict == "failed":
+        return check
+    words = f"{workdir.resolve()} is not the directory of process 0; give all hosts one on a shared file system"
     return Check("working directory", "failed", words)
 
 
-def _written(workdir: Path) -> Check:
-    """Write a file and let it take the place of another in one step.
+def _test_writing(workdir: Path) -> Check:
+    """Write a file and rename it onto another one.
 
     Raises:
-        OSError: the directory cannot be made or written.
+        OSError: the directory cannot be created or written.
     """
     own = f".doctor-{distributed.place().process}-{os.getpid()}"
     first, second = workdir / f"{own}.partial", workdir / own
@@ -178,29 +180,29 @@ def _written(workdir: Path) -> Check:
         second.write_bytes(b"old")
         first.rename(second)
         if second.stat().st_size != len(block) or first.exists():
-            return Check("working directory", "failed", f"{workdir}: a rename is not whole; use another file system")
+            return Check("working directory", "failed", f"{workdir}: renames are not atomic; use another file system")
     finally:
         for path in (first, second):
-            with contextlib.suppress(OSError):  # a read-only file system refuses even what is not there
+            with contextlib.suppress(OSError):  # a read-only file system refuses to remove even a missing file
                 path.unlink()
-    words = f"{workdir}: {speed:,.0f} MiB/s, renames are whole"
+    words = f"{workdir}: {speed:,.0f} MiB/s, renames are atomic"
     if speed < SLOW_MIB_S:
         return Check("working directory", "warning", f"{words}; checkpoints of large models will be slow")
     return Check("working directory", "ok", words)
 
 
-def _same(workdir: Path) -> bool:
-    """Whether this process sees what process 0 puts there; process 0 does, and so does a process that is alone."""
+def _sees_shared_file(workdir: Path) -> bool:
+    """Whether this process sees a file that process 0 creates; True for process 0 and for a process that is alone."""
     if not distributed.several():
         return True
     mark = workdir / f".doctor-{distributed.share('doctor', lambda: secrets.token_hex(8))}"
     timeout_s = distributed.current().barrier_timeout_s
     if distributed.first():
-        with contextlib.suppress(OSError):  # its own finding says so
+        with contextlib.suppress(OSError):  # process 0 reports that in its own finding
             mark.touch()
     distributed.barrier("mark", timeout_s)
-    same = distributed.first() or agreement.seen(mark)
-    distributed.barrier("mark was looked for", timeout_s)
+    same = distributed.first() or agreement.becomes_visible(mark)
+    distributed.barrier("mark was checked", timeout_s)
     if distributed.first():
         with contextlib.suppress(OSError):
             mark.unlink()
@@ -208,7 +210,7 @@ def _same(workdir: Path) -> bool:
 
 
 def _collective() -> Check:
-    """Seconds of a sum over all devices."""
+    """The time of a sum over all devices, and whether its value is correct."""
     mesh = meshes.make(config.Mesh())
     count = mesh.size
     if count == 1:
@@ -219,28 +221,28 @@ def _collective() -> Check:
     add = jax.jit(lambda x: x.sum(axis=0), out_shardings=NamedSharding(mesh, PartitionSpec()))
     x = make()
     total = float(add(x).addressable_data(0)[0])
-    taken = []
+    seconds = []
     for _ in range(REPEATS):
         begin = time.perf_counter()
         add(x).block_until_ready()
-        taken.append(time.perf_counter() - begin)
-    median = statistics.median(taken)
+        seconds.append(time.perf_counter() - begin)
+    median = statistics.median(seconds)
     words = f"a sum of {COLLECTIVE_MIB} MiB over {count} devices takes {1000 * median:.1f} ms"
     if total != count:
         return Check(
-            "collective", "failed", f"{words} but gives {total:g} instead of {count}: a device computes wrongly"
+            "collective", "failed", f"{words} but gives {total:g} instead of {count}: a device computes wrong results"
         )
     return Check("collective", "ok", words)
 
 
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
-    """A check whose failure is a finding and not the end."""
+def _guard(name: str, check: Callable[[], Check]) -> Check:
+    """Run a check and report its failure as a finding, so that the other checks still run."""
     try:
         return check()
-    except Exception as error:  # whatever a broken driver or network raises
+    except Exception as error:  # a broken driver or network may raise anything
         return Check(name, "failed", " ".join(f"{type(error).__name__}: {error}".split())[:300])
 
 
 def as_json(checks: list[Check]) -> dict[str, Any]:
-    """For `--json`."""
+    """The checks as an object for `--json`."""
     return {"passed": passed(checks), "checks": [check._asdict() for check in checks]}

@@ -8,17 +8,17 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-PREFETCHED = 2  # batches ready on the devices ahead of the step
+PREFETCHED = 2  # number of batches that are ready on the devices ahead of the step
 
 
 def needed_rows(indices: Iterable[tuple[slice, ...] | None], global_batch: int) -> np.ndarray:
-    """Sorted global rows that the devices with these indices of a batch array [B, L] hold."""
+    """Sorted global rows that devices hold which have these indices of a batch array [B, L]."""
     spans = [np.arange(*index[0].indices(global_batch)) for index in indices if index is not None]
     return np.unique(np.concatenate(spans))
 
 
 def piece(array: np.ndarray, rows: np.ndarray, index: tuple[slice, ...] | None, shape: tuple[int, ...]) -> np.ndarray:
-    """What a device with this index of an array of this shape holds, from the given rows of it (`needed_rows`)."""
+    """The part of an array of this shape that a device with this index holds, cut from the rows of `needed_rows`."""
     assert index is not None  # arrays have at least one dimension
     here = np.searchsorted(rows, np.arange(*index[0].indices(shape[0])))
     return array[here][(slice(None), *index[1:])]
@@ -27,7 +27,7 @@ def piece(array: np.ndarray, rows: np.ndarray, index: tuple[slice, ...] | None, 
 def from_rows(
     array: np.ndarray, rows: np.ndarray, shape: tuple[int, ...], sharding: jax.sharding.Sharding
 ) -> jax.Array:
-    """A global array of this shape and layout, of which this process holds the given rows (`needed_rows`)."""
+    """A global array of this shape and layout, from the rows that this process holds (`needed_rows`)."""
     return jax.make_array_from_callback(shape, sharding, lambda index: piece(array, rows, index, shape))
 
 
@@ -38,7 +38,7 @@ class Source(Protocol):
 
 
 class Prefetch:
-    """Iterator over device batches with a thread that stays `PREFETCHED` ahead; a context manager."""
+    """Iterator over device batches, which a thread prepares `PREFETCHED` ahead; a context manager."""
 
     def __init__(self, source: Source, start: int, stop: int) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=PREFETCHED)
@@ -52,7 +52,7 @@ class Prefetch:
                 if not self._put(source.device_batch(step)):
                     return
             self._put(StopIteration())
-        except BaseException as error:  # handed over to the thread that trains
+        except BaseException as error:  # raised in the training thread
             self._put(error)
 
     def _put(self, item: Any) -> bool:

@@ -1,4 +1,4 @@
-"""runs.jsonl of a working directory: every start and every end, so that restarts can be seen."""
+"""runs.jsonl of a working directory: a line for every start and every end, so that restarts are visible."""
 
 import contextlib
 import datetime
@@ -16,12 +16,12 @@ RUNS = "runs.jsonl"
 
 
 @contextlib.contextmanager
-def recorded(workdir: Path, until: str) -> Iterator[None]:
-    """Write a line at the start and one at the end, with the exit code; a start without an end was killed.
+def record_run(workdir: Path, until: str) -> Iterator[None]:
+    """Write a line at the start and one at the end, with the exit code; a run without an end was killed.
 
     Args:
-        workdir: where runs.jsonl lies; only process 0 writes.
-        until: the stage that the run goes to.
+        workdir: directory of runs.jsonl; only process 0 writes.
+        until: the last stage of the run.
     """
     started, clock = time.monotonic(), datetime.datetime.now(datetime.UTC)
     place, run = distributed.place(), clock.strftime("%Y%m%dT%H%M%S.%f")
@@ -32,7 +32,9 @@ def recorded(workdir: Path, until: str) -> Iterator[None]:
                 file.write(json.dumps({"run": run} | entry) + "\n")
 
     host = socket.gethostname()
-    write({"until": until, "host": host, "processes": place.processes, "launched": place.found, "started": f"{clock}"})
+    write(
+        {"until": until, "host": host, "processes": place.processes, "launched": place.launcher, "started": f"{clock}"}
+    )
     code = 1
     try:
         yield

@@ -1,8 +1,8 @@
-"""Roll call before the start: process 0 waits until all have come, and can say who has not.
+"""Roll call before the start: process 0 waits until all processes have arrived, and can name those that have not.
 
-`jax.distributed.initialize` aborts the program when a process is missing, and does not say which. So process 0
+`jax.distributed.initialize` aborts the program when a process is missing, without saying which. Therefore process 0
 first listens on the coordinator's port itself; the others report their number and host name there and are held until
-all are in. Then the port is given to jax.
+all have arrived. Then the port is handed to jax.
 """
 
 import contextlib
@@ -12,22 +12,22 @@ import time
 from biomechgpt_jax.errors import ClusterError
 
 _WORD, _GO = "biomechgpt", b"go\n"
-_ANSWER_S = 5.0  # for a caller to say who it is
+_ANSWER_S = 5.0  # time limit for a caller to identify itself
 
 
 def hold(port: int, processes: int, timeout_s: float) -> None:
-    """On process 0: wait for all the others, then let them go.
+    """On process 0: wait for all other processes, then release them.
 
     Args:
-        port: of the coordinator.
-        processes: how many there are, this one included.
+        port: port of the coordinator.
+        processes: number of processes, including this one.
         timeout_s: how long to wait.
 
     Raises:
-        ClusterError: the port is taken, somebody did not come, or two came as the same process.
+        ClusterError: the port is taken, a process did not arrive, or two arrived with the same number.
     """
     deadline = time.monotonic() + timeout_s
-    came: dict[int, tuple[str, socket.socket]] = {}
+    arrived: dict[int, tuple[str, socket.socket]] = {}
     try:
         listener = _listen(port, deadline)
     except OSError as error:
@@ -36,45 +36,45 @@ def hold(port: int, processes: int, timeout_s: float) -> None:
             "run that holds it, or choose another port"
         ) from error
     with listener, contextlib.ExitStack() as open_calls:
-        while len(came) < processes - 1:
+        while len(arrived) < processes - 1:
             listener.settimeout(max(0.01, deadline - time.monotonic()))
             try:
                 call = open_calls.enter_context(listener.accept()[0])
             except TimeoutError as error:
-                missing = [str(process) for process in range(1, processes) if process not in came]
-                heard = ", ".join(f"{process} ({came[process][0]})" for process in sorted(came)) or "none"
+                missing = [str(process) for process in range(1, processes) if process not in arrived]
+                heard = ", ".join(f"{process} ({arrived[process][0]})" for process in sorted(arrived)) or "none"
                 raise ClusterError(
-                    f"not all {processes} processes have come within {timeout_s:g} s: process {', '.join(missing)} "
-                    f"is missing; heard of: {heard}"
+                    f"not all {processes} processes arrived within {timeout_s:g} s: process {', '.join(missing)} "
+                    f"is missing; heard from: {heard}; see its log, or raise distributed.start_timeout_s"
                 ) from error
-            who = _who(call)
-            if who is None or not 0 < who[0] < processes:
-                continue  # a stranger, or of a run of another size
-            process, host = who
-            if process in came and _connected(came[process][1]):
+            caller = _identify(call)
+            if caller is None or not 0 < caller[0] < processes:
+                continue  # a stranger, or a process of a run of another size
+            process, host = caller
+            if process in arrived and _connected(arrived[process][1]):
                 raise ClusterError(
-                    f"two processes came as process {process}: on {came[process][0]} and on {host}; give every process "
-                    "its own number, and end what is left of an earlier run"
+                    f"two processes arrived as process {process}: on {arrived[process][0]} and on {host}; give every "
+                    "process its own number, and end what is left of an earlier run"
                 )
-            came[process] = (host, call)
-        listener.close()  # before they go: the port is jax's now
-        for _, call in came.values():
+            arrived[process] = (host, call)
+        listener.close()  # before releasing them, because the port is jax's now
+        for _, call in arrived.values():
             with contextlib.suppress(OSError):
                 call.sendall(_GO)
 
 
 def report(coordinator: str, process: int, timeout_s: float) -> None:
-    """On the others: tell process 0 that this one is here, and wait until all are.
+    """On the other processes: report to process 0 and wait until all processes have arrived.
 
     Raises:
-        ClusterError: the coordinator cannot be reached, or did not let go in time.
+        ClusterError: the coordinator cannot be reached, or did not release this process in time.
     """
     deadline = time.monotonic() + timeout_s
     host, _, port = coordinator.rpartition(":")
     reason = "it does not answer"
-    while (left := deadline - time.monotonic()) > 0:
+    while (remaining := deadline - time.monotonic()) > 0:
         try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=min(left, _ANSWER_S)) as call:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=min(remaining, _ANSWER_S)) as call:
                 call.sendall(f"{_WORD} {process} {socket.gethostname()}\n".encode())
                 reason = "it waits for other processes"
                 call.settimeout(max(0.01, deadline - time.monotonic()))
@@ -84,17 +84,17 @@ def report(coordinator: str, process: int, timeout_s: float) -> None:
             reason = reason if isinstance(error, TimeoutError) else str(error)
         time.sleep(0.2)
     raise ClusterError(
-        f"process {process} ({socket.gethostname()}) could not start with the coordinator {coordinator} within "
+        f"process {process} ({socket.gethostname()}) could not join the coordinator {coordinator} within "
         f"{timeout_s:g} s ({reason}); is process 0 running, and is the port open between the hosts?"
     )
 
 
 def _listen(port: int, deadline: float) -> socket.socket:
-    """A listening socket; an earlier run of the same job may hold the port a little longer."""
-    both = socket.has_dualstack_ipv6()
+    """Open a listening socket, retrying because an earlier run of the same job may still hold the port."""
+    dual_stack = socket.has_dualstack_ipv6()
     while True:
         try:
-            if both:
+            if dual_stack:
                 return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
             return socket.create_server(("", port), backlog=1024)
         except OSError:
@@ -103,8 +103,8 @@ def _listen(port: int, deadline: float) -> socket.socket:
             time.sleep(0.5)
 
 
-def _who(call: socket.socket) -> tuple[int, str] | None:
-    """Number and host name of a caller; None: it is none of ours."""
+def _identify(call: socket.socket) -> tuple[int, str] | None:
+    """Number and host name of a caller; None if it is not one of our processes."""
     call.settimeout(_ANSWER_S)
     try:
         words = call.makefile("rb").readline(1024).decode().split()
@@ -114,7 +114,7 @@ def _who(call: socket.socket) -> tuple[int, str] | None:
 
 
 def _connected(call: socket.socket) -> bool:
-    """Whether the other end still waits."""
+    """Whether the other end is still waiting."""
     call.setblocking(False)
     try:
         return call.recv(1) != b""

@@ -1,7 +1,7 @@
-"""One table from logical axis names to mesh axes, for parameters and activations alike.
+"""One table that maps logical axis names to mesh axes, for parameters and activations alike.
 
-Flax's own rules replicate silently when a name is unknown, an axis is used twice or a size does not divide.
-These refuse, and name the axis.
+Flax's own rules silently replicate if a name is unknown, an axis is used twice or a size is indivisible. These rules
+refuse instead, and name the axis.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ LogicalAxes = tuple[str | None, ...]
 RULES: Mapping[str, tuple[str, ...]] = {
     "batch": ("replica", "data", "fsdp"),
     "length": ("sequence",),
-    "embed": ("fsdp",),  # the model dimension of parameters; that of activations is None
+    "embed": ("fsdp",),  # the model dimension of parameters; activations use None for it
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "head_size": (),
@@ -36,13 +36,13 @@ def partition_spec(
 
     Args:
         mesh: a mesh whose axes include those of the rules.
-        axes: one logical name per dimension; None: not sharded.
+        axes: one logical name per dimension, or None for a dimension that is not sharded.
         shape: the array's shape.
-        what: how the message names the array.
+        what: name of the array for the message.
 
     Raises:
-        InputError: an unknown logical name, a mesh axis used by two dimensions, a size that its mesh axes do
-            not divide, or a wrong number of names; the message names the axis.
+        InputError: an unknown logical name, a mesh axis used by two dimensions, a size that its mesh axes do not
+            divide, or a wrong number of names; the message names the axis.
     """
     if len(axes) != len(shape):
         raise InputError(
@@ -55,7 +55,7 @@ def partition_spec(
             entries.append(None)
             continue
         if name not in RULES:
-            raise InputError(f"sharding of {what}: unknown logical axis '{name}'; known are {', '.join(RULES)}")
+            raise InputError(f"sharding of {what}: unknown logical axis '{name}'; use one of {', '.join(RULES)}")
         for mesh_axis in RULES[name]:
             if mesh_axis in used:
                 raise InputError(
@@ -64,22 +64,22 @@ def partition_spec(
                 )
             used[mesh_axis] = name
         # Axes of size 1 are left out, so that equal layouts compare equal.
-        carried = tuple(axis for axis in RULES[name] if mesh.shape[axis] > 1)
+        mesh_axes = tuple(axis for axis in RULES[name] if mesh.shape[axis] > 1)
         parts = 1
-        for mesh_axis in carried:
+        for mesh_axis in mesh_axes:
             parts *= mesh.shape[mesh_axis]
             if size % parts:
                 raise InputError(
                     f"sharding of {what}: '{name}' has size {size}, which mesh axis '{mesh_axis}' does not "
-                    f"divide ({' x '.join(f'{a} {mesh.shape[a]}' for a in carried)}); "
+                    f"divide ({' x '.join(f'{a} {mesh.shape[a]}' for a in mesh_axes)}); "
                     f"change mesh.{mesh_axis} or the size"
                 )
-        entries.append(carried or None)
+        entries.append(mesh_axes or None)
     return PartitionSpec(*entries)
 
 
 def named_sharding(mesh: Mesh, axes: LogicalAxes, shape: Sequence[int], what: str = "array") -> NamedSharding:
-    """The sharding of one array; arguments and errors as `partition_spec`."""
+    """The sharding of one array; arguments and errors are those of `partition_spec`."""
     return NamedSharding(mesh, partition_spec(mesh, axes, shape, what))
 
 
@@ -92,13 +92,13 @@ def tree_shardings(mesh: Mesh, axes: Any, abstract: Any) -> Any:
         abstract: the same nested dict with leaves that have a `shape`.
 
     Raises:
-        InputError: as `partition_spec`; the message names the parameter.
+        InputError: as in `partition_spec`; the message names the parameter.
     """
 
-    def one(path: tuple[Any, ...], leaf: Any, names: LogicalAxes) -> NamedSharding:
+    def leaf_sharding(path: tuple[Any, ...], leaf: Any, names: LogicalAxes) -> NamedSharding:
         return named_sharding(mesh, names, leaf.shape, "/".join(str(key.key) for key in path))
 
-    return jax.tree_util.tree_map_with_path(one, abstract, axes)
+    return jax.tree_util.tree_map_with_path(leaf_sharding, abstract, axes)
 
 
 def batch_sharding(mesh: Mesh, shape: Sequence[int]) -> NamedSharding:
@@ -111,15 +111,15 @@ def batch_sharding(mesh: Mesh, shape: Sequence[int]) -> NamedSharding:
 
 
 def active_mesh() -> AbstractMesh | None:
-    """The mesh entered by `jax.set_mesh`, or None. It is part of jit's cache key."""
+    """The mesh set by `jax.set_mesh`, or None; it is part of jit's cache key."""
     mesh = jax.sharding.get_abstract_mesh()
     return None if mesh.empty else mesh
 
 
 def platform() -> str:
-    """What the computation is for, such as "cpu" or "tpu": the active mesh's devices, else the default backend.
+    """The platform to compute for, such as "cpu" or "tpu": that of the active mesh, otherwise the default backend.
 
-    The two differ where a program is compiled for devices that are not there.
+    The two differ when a program is compiled for absent devices.
     """
     mesh = active_mesh()
     device = None if mesh is None else mesh.abstract_device
@@ -127,14 +127,14 @@ def platform() -> str:
 
 
 def constrain(x: jax.Array, axes: LogicalAxes) -> jax.Array:
-    """Pin the layout of an activation under the active mesh; without one, return it unchanged.
+    """Pin the layout of an activation under the active mesh; without a mesh, return it unchanged.
 
     Args:
         x: an activation.
-        axes: one logical name per dimension; None: not sharded.
+        axes: one logical name per dimension, or None for a dimension that is not sharded.
 
     Raises:
-        InputError: as `partition_spec`.
+        InputError: as in `partition_spec`.
     """
     mesh = active_mesh()
     if mesh is None:

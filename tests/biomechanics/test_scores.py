@@ -90,7 +90,7 @@ def test_ten_metres_at_a_steady_speed(speed) -> None:
 
 
 def test_a_static_start_is_slower_than_a_flying_one() -> None:
-    """At rest for 1 s, then at 1 m/s after a second of uniform acceleration: 10.5 s for ten metres, or 10 s at speed."""
+    """At rest for 1 s, then at 1 m/s after a second of uniform acceleration: ten metres in 10.5 s, or 10 s at speed."""
 
     def course(t):
         moving = np.maximum(t - 1, 0)

@@ -1,4 +1,4 @@
-"""Never a lost step: killed at any moment, damaged on disk, or moved to another number of processes."""
+"""No step is lost when a run is killed at any moment, damaged on disk, or continued with other process counts."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ STEPS = 10  # checkpoints at 4, 8 and 10
 
 
 def losses(workdir: Path) -> list[tuple[int, float]]:
-    """The loss of every step, as exactly as JSON holds it, and the validation losses."""
+    """The loss of every step, exactly as JSON holds it, and the validation losses."""
     return [
         (entry["step"], entry.get("loss", entry.get("validation_loss")))
         for entry in metrics.read(workdir / "metrics.jsonl")
@@ -38,22 +38,22 @@ def parameters(checkpoints: Path) -> list[np.ndarray]:
     newest = next(path for path in manifest.steps(checkpoints) if manifest.committed(path))
     arrays = json.loads((newest / manifest.METADATA).read_text())["arrays"]
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    asked: dict = {}
+    abstract: dict = {}
     for name, text in arrays.items():
         if name.startswith("params/"):
             kind, _, extent = text.rstrip("]").partition("[")
-            inner = asked
+            inner = abstract
             *parents, last = name.split("/")
             for part in parents:
                 inner = inner.setdefault(part, {})
             inner[last] = jax.ShapeDtypeStruct(tuple(map(int, extent.split(","))), kind, sharding=here)
-    found = checkpoint.restore(checkpoints, asked, {})
-    assert found is not None
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(found[1])]
+    restored = checkpoint.restore(checkpoints, abstract, {})
+    assert restored is not None
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(restored[1])]
 
 
 def digest(arrays: list[np.ndarray]) -> str:
-    """As the worker tells it of what it trained."""
+    """The digest of parameters that the worker reports."""
     return hashlib.sha256(b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in arrays)).hexdigest()
 
 
@@ -68,18 +68,20 @@ def same(a: Path, b: Path) -> bool:
     return Ground.result(a)["params"] == Ground.result(b)["params"] and losses(a) == losses(b)
 
 
-def test_killed_at_a_step_and_in_a_save_it_ends_as_if_undisturbed(ground: Ground, undisturbed: Path, tmp_path) -> None:
+def test_a_run_killed_at_a_step_and_in_a_save_ends_as_if_undisturbed(
+    ground: Ground, undisturbed: Path, tmp_path
+) -> None:
     faults = [Fault(0, 6, "kill in save"), Fault(0, 9, "kill")]
     assert run(ground, tmp_path, faults=faults) == [-9]
-    assert not manifest.committed(tmp_path / "checkpoints" / "step_00000008")  # it was cut off in the middle
+    assert not manifest.committed(tmp_path / "checkpoints" / "step_00000008")  # the save was interrupted
     assert run(ground, tmp_path, faults=faults) == [-9]
     assert run(ground, tmp_path, faults=faults) == [0]
     assert [step for step, _ in losses(tmp_path)] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 10]
     assert same(tmp_path, undisturbed)
 
 
-def test_damage_is_agreed_on_and_another_number_of_processes_goes_on(ground: Ground, undisturbed, tmp_path) -> None:
-    """1 -> 2: as it is; then with the newest step damaged in a file that process 1 hashes."""
+def test_processes_agree_on_damage_and_another_number_of_processes_resumes(ground: Ground, undisturbed, tmp_path):
+    """1 -> 2: unchanged, then with the newest step damaged in a file that process 1 hashes."""
     whole, damaged = tmp_path / "whole", tmp_path / "damaged"
     for workdir in (whole, damaged):
         workdir.mkdir()
@@ -99,7 +101,7 @@ def test_damage_is_agreed_on_and_another_number_of_processes_goes_on(ground: Gro
     assert "is damaged" in started.log(0) and "step 9\n" in started.log(0) and "step 8\n" not in started.log(0)
     names = sorted(path.name for path in (damaged / "checkpoints").iterdir())
     assert names == ["damaged-step_00000010", "step_00000008", "step_00000010"]
-    # 2 -> 1: what two processes saved, one reads.
+    # 2 -> 1: one process reads what two have saved.
     assert digest(parameters(damaged / "checkpoints")) == Ground.result(damaged)["params"]
     written = json.loads((damaged / "checkpoints" / "step_00000010" / manifest.METADATA).read_text())
     assert written["written_by"]["processes"] == 2

@@ -1,4 +1,4 @@
-"""What `biomechgpt doctor` tells of two processes."""
+"""What `biomechgpt doctor` reports about two processes."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from ground import Ground
 
 pytestmark = pytest.mark.multiprocess
 
-# Every process may be given a directory of its own; a missing file is not waited for as on a network file system.
+# Each process may get its own directory; the delay of network file systems is shortened.
 PROGRAM = """
 import os, sys
 from biomechgpt_jax import cli
@@ -19,34 +19,34 @@ sys.exit(cli.main(words))
 """
 
 
-def doctored(ground: Ground, logs: Path, first: Path, second: Path) -> tuple[list[int], dict[str, list[str]]]:
+def run_doctor(ground: Ground, logs: Path, first: Path, second: Path) -> tuple[list[int], dict[str, list[str]]]:
     run = ground.start(logs, command=("-c", PROGRAM, str(first), str(second)))
     codes = run.wait(60)
-    assert run.output(1) == "", "only process 0 tells"
+    assert run.output(1) == "", "only process 0 reports"
     assert "Traceback" not in run.log(0) + run.log(1), run.log(1)[-2000:]
-    said = json.loads(run.output(0))
-    assert said["passed"] == (codes[0] == 0)
-    return codes, {check["name"]: [check["verdict"], check["words"]] for check in said["checks"]}
+    report = json.loads(run.output(0))
+    assert report["passed"] == (codes[0] == 0)
+    return codes, {check["name"]: [check["verdict"], check["words"]] for check in report["checks"]}
 
 
 def test_two_processes_with_one_directory_are_ready(ground: Ground, tmp_path: Path) -> None:
     shared = tmp_path / "a" / "shared"
-    codes, found = doctored(ground, tmp_path / "logs", shared, shared)
+    codes, found = run_doctor(ground, tmp_path / "logs", shared, shared)
     assert codes == [0, 0], found
     assert "of 2" in found["coordinator"][1] and "within" in found["clocks"][1]
     assert "over 2 devices" in found["collective"][1]
-    assert not (tmp_path / "a").exists(), "what was made for the test of writing is gone"
+    assert not (tmp_path / "a").exists(), "directories created for the test of writing are removed"
 
 
-def test_a_failure_on_the_other_process_is_told_by_the_first(ground: Ground, tmp_path: Path) -> None:
-    codes, found = doctored(ground, tmp_path / "logs", tmp_path / "one", tmp_path / "other")
+def test_a_failure_on_another_process_is_reported_by_the_first(ground: Ground, tmp_path: Path) -> None:
+    codes, found = run_doctor(ground, tmp_path / "logs", tmp_path / "one", tmp_path / "other")
     assert codes == [1, 1]
     verdict, words = found["working directory"]
     assert verdict == "failed" and words.startswith("process 1 (") and "not the directory of process 0" in words
 
     (tmp_path / "file").write_text("")
-    codes, found = doctored(ground, tmp_path / "logs", tmp_path / "one", tmp_path / "file")
+    codes, found = run_doctor(ground, tmp_path / "logs", tmp_path / "one", tmp_path / "file")
     assert codes == [1, 1]
     verdict, words = found["working directory"]
     assert verdict == "failed" and words.startswith("process 1 (") and "--workdir" in words
-    assert found["collective"][0] == "ok", "the other checks are made all the same"
+    assert found["collective"][0] == "ok", "the other checks still run"

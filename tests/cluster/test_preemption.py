@@ -1,4 +1,4 @@
-"""SIGTERM to one of four processes: all stop at one step, and two go on with the same global batches."""
+"""After SIGTERM to one of four processes all stop at the same step, and two resume with the same global batches."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ground import Fault, Ground
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
 
-def test_four_stop_at_one_step_and_two_go_on_with_the_same_batches(ground: Ground, tmp_path: Path) -> None:
+def test_four_stop_at_the_same_step_and_two_resume_with_the_same_batches(ground: Ground, tmp_path: Path) -> None:
     steps, train = 300, {"checkpoint_every": 1000, "log_every": 1}
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     run = ground.start(stopped, 4, steps, faults=[Fault(2, 10, "term")], train=train)

@@ -1,4 +1,4 @@
-"""How processes find each other, who is missed, and what is refused at the start."""
+"""How processes find each other, how missing ones are reported, and what is refused at the start."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
 
 
-def test_by_hand_by_environment_and_by_detection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_place_is_given_by_hand_by_environment_or_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distributed.find(config.Distributed()).processes == 1
     by_hand = config.Distributed(coordinator="node1:8476", processes=4, process_id=2)
     assert distributed.find(by_hand)[:4] == ("by hand", "node1:8476", 4, 2)
@@ -33,21 +33,21 @@ def test_by_hand_by_environment_and_by_detection(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "1(x4)")
     found = distributed.find(config.Distributed())
-    assert (found.found, found.processes, found.process) == ("slurm", 4, 3)
+    assert (found.launcher, found.processes, found.process) == ("slurm", 4, 3)
     assert found.coordinator.startswith("node03:")
-    assert found.local_devices is None, "one task a node has all devices of the node"
+    assert found.local_devices is None, "a single task per node has all devices of the node"
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "4")
     assert distributed.find(config.Distributed()).local_devices == (0,)
 
     for name, value in {"COORDINATOR": "other:1", "PROCESSES": "2", "PROCESS_ID": "1"}.items():
         monkeypatch.setenv(f"BIOMECHGPT_{name}", value)
     assert distributed.find(config.Distributed())[:4] == ("by hand", "other:1", 2, 1)
-    assert distributed.find(by_hand)[1] == "node1:8476", "the configuration goes before the environment"
+    assert distributed.find(by_hand)[1] == "node1:8476", "the configuration takes precedence over the environment"
     monkeypatch.setenv("BIOMECHGPT_HEARTBEAT_TIMEOUT_S", "10")
     assert distributed.settings(config.Distributed()).heartbeat_timeout_s == 10
 
 
-def test_half_of_it_by_hand_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"distributed\.process_id must be given"):
         distributed.find(config.Distributed(coordinator="node1:8476", processes=4))
     with pytest.raises(InputError, match="give 0 to 3"):
@@ -71,7 +71,7 @@ def _report(port: int, process: int, errors: list[Exception]) -> threading.Threa
     return thread
 
 
-def test_roll_call_lets_all_go_and_heeds_no_stranger() -> None:
+def test_roll_call_releases_all_and_ignores_strangers() -> None:
     port, errors = free_port(), []
     threads = [_report(port, process, errors) for process in (1, 2)]
     strangers = threading.Thread(target=_stranger, args=(port,))
@@ -94,16 +94,16 @@ def _stranger(port: int) -> None:
                 continue
 
 
-def test_roll_call_names_who_is_missing_and_who_came_twice() -> None:
+def test_roll_call_names_missing_and_duplicate_processes() -> None:
     port, errors = free_port(), []
     thread = _report(port, 2, errors)
-    with pytest.raises(ClusterError, match=rf"process 1, 3 is missing; heard of: 2 \({socket.gethostname()}\)"):
+    with pytest.raises(ClusterError, match=rf"process 1, 3 is missing; heard from: 2 \({socket.gethostname()}\)"):
         rendezvous.hold(port, 4, 2)
     twice = _report(port, 2, errors)
-    with pytest.raises(ClusterError, match="two processes came as process 2"):
+    with pytest.raises(ClusterError, match="two processes arrived as process 2"):
         rendezvous.hold(port, 4, 10)
-    for one in (thread, twice):
-        one.join()
+    for caller in (thread, twice):
+        caller.join()
     with pytest.raises(ClusterError, match="refused"):
         rendezvous.report(f"localhost:{port}", 1, 1)
 
@@ -160,9 +160,9 @@ def test_processes_that_differ_are_refused_and_the_difference_is_named(ground: G
     assert said[0]["data"].startswith(f"{differs}data: sequences is abc, not abd")
     assert said[0]["code"].startswith(f"{differs}code: training/loop.py is 0, not ")
     assert said[0]["shared"] == said[1]["shared"] == "made by 0"
-    assert f"ClusterError: barrier late: not here after 1 s: process 1 ({host})" == said[0].pop("missing")
+    assert f"ClusterError: barrier late: missing after 1 s: process 1 ({host})" == said[0].pop("missing")
     said[1].pop("missing")
-    assert said[0] == said[1], "all say the same"
+    assert said[0] == said[1], "all processes report the same"
     assert not list((tmp_path / "shared").glob(".start-*"))
 
 
@@ -196,7 +196,7 @@ def test_the_command_line_on_two_processes(ground: Ground, tmp_path: Path) -> No
     runs = [json.loads(line) for line in (workdir / "runs.jsonl").read_text().splitlines()]
     assert runs[0]["processes"] == 2 and runs[1]["code"] == 0
 
-    # The same again, on one host with another configuration and on one with other code.
+    # The same command again, with another configuration and then with other code on one of the hosts.
     refused = ground.start(tmp_path, processes=2, command=command, each={1: {"STEPS": "5"}})
     assert refused.wait(300) == [2, 2]
     assert "train.steps is 5, not 4" in refused.log(0)
@@ -216,5 +216,5 @@ def test_the_command_line_on_two_processes(ground: Ground, tmp_path: Path) -> No
 
 def test_code_and_configuration_in_facts() -> None:
     assert "parallel/agreement.py" in agreement.code()
-    facts = agreement.flat(config.Experiment())
+    facts = agreement.flatten(config.Experiment())
     assert facts["train.steps"] == "700" and not any(name.startswith("distributed") for name in facts)

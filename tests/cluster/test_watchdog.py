@@ -1,4 +1,4 @@
-"""A process that hangs is named within a minute and shows its stacks; clocks that jump change nothing."""
+"""A process that hangs is named within a minute and dumps its stacks; clocks that jump have no effect."""
 
 import json
 import threading
@@ -21,14 +21,14 @@ def _until(condition, timeout_s: float = 10) -> bool:
     return condition()
 
 
-def test_a_thread_that_is_stuck_is_seen_and_its_stack_written(tmp_path: Path, capfd) -> None:
+def test_a_thread_that_is_stuck_is_noticed_and_its_stack_is_written(tmp_path: Path, capfd) -> None:
     said: list[str] = []
     with watchdog.Watchdog(tmp_path, said.append, FAST) as dog:
         dog.step(6)
         dog.step(7)
         assert _until(lambda: bool(said))
         time.sleep(0.3)
-        assert len(said) == 1, "said once for a step"
+        assert len(said) == 1, "reported once per step"
         dog.step(8)
         assert _until(lambda: len(said) == 2)
     assert said[0].startswith("no step for ") and "the last was 7; its main thread is in" in said[0]
@@ -39,7 +39,7 @@ def test_a_thread_that_is_stuck_is_seen_and_its_stack_written(tmp_path: Path, ca
     assert written["step"] in (7, 8) and written["where"]
 
 
-def test_steps_that_go_on_are_no_stall_and_the_first_may_be_slow(tmp_path: Path) -> None:
+def test_regular_steps_are_not_a_stall_and_the_first_may_be_slow(tmp_path: Path) -> None:
     said: list[str] = []
     patient = config.Distributed(stall_s=0.5, first_step_stall_s=60)
     with watchdog.Watchdog(None, said.append, patient) as dog:
@@ -56,7 +56,7 @@ def test_steps_that_go_on_are_no_stall_and_the_first_may_be_slow(tmp_path: Path)
     assert threading.active_count() < 50
 
 
-def test_a_clock_that_is_moved_back_makes_no_stall_and_no_negative_time(tmp_path: Path, monkeypatch) -> None:
+def test_a_clock_that_is_set_back_causes_neither_a_stall_nor_negative_times(tmp_path: Path, monkeypatch) -> None:
     from biomechgpt_jax.training import metrics
 
     real, said = time.time, []
@@ -76,9 +76,12 @@ def test_a_clock_that_is_moved_back_makes_no_stall_and_no_negative_time(tmp_path
 
 @pytest.mark.multiprocess
 @pytest.mark.slow
-def test_training_goes_on_when_the_clock_of_the_machine_is_moved_back(ground: Ground, tmp_path: Path) -> None:
-    """By libfaketime: the wall clock jumps, the monotonic one does not. One process: jax's coordination service waits
-    by the kernel's clock, which libfaketime does not move, and would take that for lost heartbeats."""
+def test_training_continues_when_the_clock_of_the_machine_is_set_back(ground: Ground, tmp_path: Path) -> None:
+    """With libfaketime the wall clock jumps and the monotonic one does not.
+
+    There is only one process, because jax's coordination service waits by the kernel's clock, which libfaketime does
+    not move, and would take the jump for lost heartbeats.
+    """
     from biomechgpt_jax.training import metrics
 
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -111,36 +114,36 @@ def _others(beats: dict[int, tuple[int, int, bool]]) -> watchdog._Others:
 
 
 @pytest.mark.parametrize(
-    ("beats", "guilty"),
+    ("beats", "culprits"),
     [
-        ({0: (1, 5, True), 1: (1, 5, False), 2: (1, 5, True)}, [1]),  # its own code at the same step
-        ({0: (1, 5, True), 1: (1, 4, True), 2: (1, 5, True)}, [1]),  # in jax as all are, a step behind
+        ({0: (1, 5, True), 1: (1, 5, False), 2: (1, 5, True)}, [1]),  # in its own code at the same step
+        ({0: (1, 5, True), 1: (1, 4, True), 2: (1, 5, True)}, [1]),  # in jax like all others, but a step behind
         ({0: (1, 5, False), 1: (1, 5, True)}, [0]),  # process 0 itself
         ({0: (1, 5, True), 1: (1, 5, True)}, []),  # a collective that hangs everywhere
     ],
 )
-def test_who_is_behind(beats, guilty) -> None:
-    assert _others(beats).guilty(30) == guilty
+def test_the_process_that_is_behind_is_determined(beats, culprits) -> None:
+    assert _others(beats).culprits(30) == culprits
 
 
-def test_the_silent_one_is_behind(monkeypatch) -> None:
+def test_a_silent_process_counts_as_behind(monkeypatch) -> None:
     others = _others({0: (1, 5, True), 1: (1, 5, True)})
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 20)
     others.hear({0: watchdog.Beat(9, 5, "x", True), 1: watchdog.Beat(1, 5, "x", True)})
-    assert others.guilty(30) == [1]
+    assert others.culprits(30) == [1]
     assert "process 1 (b) is behind: at step 5 for 20 s" in others.words(1, "process 1 (b)")
 
 
 @pytest.mark.multiprocess
-def test_a_stuck_process_of_two_is_named_and_shows_its_stack(ground: Ground, tmp_path: Path) -> None:
+def test_a_stuck_process_of_two_is_named_and_dumps_its_stack(ground: Ground, tmp_path: Path) -> None:
     limit = {"BIOMECHGPT_STALL_S": "8"}
     run = ground.start(tmp_path, steps=200, faults=[Fault(1, 6, "stick")], each={0: limit, 1: limit})
     try:
         run.wait_for("fault: stick", process=1, timeout_s=400)
         run.wait_for("watchdog: process 1 (", timeout_s=60)
         assert "is behind: at step 7" in run.log(0) and "worker.py" in run.log(0)
-        run.wait_for("holds the others up", process=1)
+        run.wait_for("is holding up the others", process=1)
         run.wait_for("in befall", process=1, timeout_s=5)
         assert "Current thread" in run.log(1) and "Thread 0x" not in run.log(0), "only the one that hangs is dumped"
     finally:
@@ -155,6 +158,6 @@ def test_a_stopped_process_is_named_within_a_minute_with_the_usual_limits(ground
     try:
         run.wait_for("fault: stop", process=1, timeout_s=400)
         assert run.wait_for("watchdog: process 1 (", timeout_s=80) <= 60
-        assert "last heard of" in run.log(0)
+        assert "last heard from" in run.log(0)
     finally:
         run.kill()

@@ -1,4 +1,4 @@
-"""One process of a toy training: python worker.py PLAN, a JSON object; see `ground.Ground.start`."""
+"""One process of a toy training run: python worker.py PLAN, a JSON object; see `ground.Ground.start`."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ WORKDIR = Path(PLAN["workdir"])
 
 
 def experiment() -> config.Experiment:
-    """Two layers of 32, four rows a step, everything logged, a checkpoint every fourth step."""
+    """Two layers of 32, four rows per step, every step logged, a checkpoint every fourth step."""
     return config.Experiment(
         model=config.Model(layers=2, model_size=32, heads=2, kv_heads=2, head_size=16, hidden_size=64),
         optimizer=config.Optimizer(warmup_steps=3, peak_learning_rate=1e-2),
@@ -38,7 +38,7 @@ def experiment() -> config.Experiment:
 
 
 def befall(step: int, process: int) -> None:
-    """Do what the plan has for this process at this step, once."""
+    """Cause, once, the fault that the plan holds for this process at this step."""
     for number, fault in enumerate(PLAN["faults"]):
         done = WORKDIR / f"fault-{number}.done"
         if fault["process"] != process or step < fault["step"] or done.exists():
@@ -59,7 +59,7 @@ def befall(step: int, process: int) -> None:
 
 
 def kill_in_save(delay_s: float) -> None:
-    """SIGKILL this process while the next checkpoint is there but not committed, so long after it appeared."""
+    """Kill this process `delay_s` after the next checkpoint appears, while it is not yet committed."""
     while True:
         open_saves = [path for path in WORKDIR.glob("checkpoints/step_*") if not (path / "manifest.json").exists()]
         if open_saves:
@@ -69,7 +69,7 @@ def kill_in_save(delay_s: float) -> None:
 
 
 def main() -> int:
-    """Train; the exit code as the command line would give it."""
+    """Train and return the exit code that the command line would return."""
     cfg = experiment()
     try:
         place = distributed.start(cfg.distributed)
@@ -87,7 +87,7 @@ def train(cfg: config.Experiment, place: distributed.Place) -> int:
     from biomechgpt_jax.training import loop
 
     class Recorded(language.Language):
-        """Writes down the rows that this process was given."""
+        """Records the rows that this process receives."""
 
         @contextlib.contextmanager
         def batches(self, mesh: Any, start: int, stop: int) -> Iterator[Any]:

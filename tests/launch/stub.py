@@ -1,7 +1,7 @@
-"""Stands for the training program: says who it is, then behaves as the script in STUB says, one word per start.
+"""A stand-in for the training program: it prints its place, then follows the script in STUB, one word per start.
 
-Words: an exit code; `wait`, which takes three seconds to save and ends with 75 at SIGTERM; `lost`, where process 0 is
-killed and the others end with 134.
+Words: an exit code; `wait`, which on SIGTERM takes three seconds to save and exits with 75; `lost`, at which process 0
+is killed and the others exit with 134.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""local_cluster.py with a small program in place of training."""
+"""local_cluster.py with a small program instead of training."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def starts(workdir: Path, process: int) -> int:
     return len((workdir / f"starts.{process}").read_text().splitlines())
 
 
-def test_every_process_knows_its_place_and_every_line_its_process(tmp_path: Path) -> None:
+def test_every_process_knows_its_place_and_every_line_names_its_process(tmp_path: Path) -> None:
     run = start(tmp_path, "0", "--devices", "3")
     out, _ = run.communicate(timeout=30)
     assert run.returncode == 0
@@ -36,15 +36,15 @@ def test_every_process_knows_its_place_and_every_line_its_process(tmp_path: Path
     assert all(line.endswith("2 --xla_force_host_platform_device_count=3") for line in lines)
 
 
-def test_preempted_and_lost_processes_start_again(tmp_path: Path) -> None:
+def test_preempted_and_lost_processes_are_restarted(tmp_path: Path) -> None:
     run = start(tmp_path, "75 lost 75 0", "--restarts", "1")
-    _, said = run.communicate(timeout=30)
+    _, errors = run.communicate(timeout=30)
     assert run.returncode == 0
     assert starts(tmp_path, 0) == starts(tmp_path, 1) == 4
-    assert "restart 1 of 1" in said and "[-9, 134]" in said
+    assert "restart 1 of 1" in errors and "[-9, 134]" in errors
 
 
-def test_wrong_input_ends_at_once_and_failures_at_the_limit(tmp_path: Path) -> None:
+def test_wrong_input_ends_immediately_and_failures_end_at_the_limit(tmp_path: Path) -> None:
     run = start(tmp_path / "wrong", "2")
     assert run.wait(timeout=30) == 2 and starts(tmp_path / "wrong", 0) == 1
     run = start(tmp_path / "failing", "1 1 1", "--restarts", "2")
@@ -52,7 +52,7 @@ def test_wrong_input_ends_at_once_and_failures_at_the_limit(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_reaches_all_and_nothing_starts_again(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_reaches_all_processes_and_nothing_is_restarted(tmp_path: Path, number: signal.Signals) -> None:
     run = start(tmp_path, "wait 0")
     assert run.stdout is not None
     waiting = 0

@@ -1,4 +1,4 @@
-"""The restart policy, against the issue's table of exit codes."""
+"""The restart policy, against the table of exit codes."""
 
 import shutil
 from pathlib import Path
@@ -30,7 +30,7 @@ def commit(workdir: Path, step: int, name: str = "checkpoints", whole: bool = Tr
         ([75, 134], True),
     ],
 )
-def test_what_each_code_leads_to(codes: list[int], restart: bool) -> None:
+def test_each_combination_of_codes_leads_to_its_decision(codes: list[int], restart: bool) -> None:
     assert decide(codes, 0, History()).restart is restart
 
 
@@ -43,25 +43,25 @@ def test_preemption_is_never_counted() -> None:
     assert history.idle == 0
 
 
-def test_failures_without_progress_end_at_the_limit_and_progress_starts_the_count_anew() -> None:
+def test_failures_without_progress_end_at_the_limit_and_progress_resets_the_count() -> None:
     history, restarted = History(), []
     for step in [0, 0, 5, 5, 5, 4, 5]:
         decision = decide([134], step, history, limit=3)
         restarted.append(decision.restart)
         history = decision.history
-    # Two at 0; the new step 5 allows three more; falling back to 4 and reaching 5 again is no progress.
+    # Two restarts at 0; the new step 5 allows three more; falling back to 4 and reaching 5 again is not progress.
     assert restarted == [True, True, True, True, True, False, False]
     assert "134" in decision.why and "3 restarts" in decision.why
 
 
-def test_progress_is_what_was_committed_in_any_stage(tmp_path: Path) -> None:
+def test_progress_is_any_committed_step_of_any_stage(tmp_path: Path) -> None:
     assert restarts.newest_step(tmp_path) == 0
     commit(tmp_path, 40, "tokenizer/checkpoints")
     commit(tmp_path, 10)
     commit(tmp_path, 20)
     commit(tmp_path, 30, whole=False)
     assert restarts.newest_step(tmp_path) == 60
-    # The codec is done and its checkpoints are removed: that is progress, and so is each step after it.
+    # The codec is done and its checkpoints are removed: that counts as progress, and so does each step after it.
     shutil.rmtree(tmp_path / "tokenizer")
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "tokenizer.json").write_text("{}")
@@ -70,11 +70,11 @@ def test_progress_is_what_was_committed_in_any_stage(tmp_path: Path) -> None:
     assert 60 < done < restarts.newest_step(tmp_path)
 
 
-def test_the_shell_is_told_by_the_exit_code_and_the_count_is_kept(
+def test_the_exit_code_informs_the_shell_and_the_count_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = [restarts.main(["--workdir", str(tmp_path), "--limit", "2", "134"]) for _ in range(3)]
-    assert asked == [0, 0, 1]
+    codes = [restarts.main(["--workdir", str(tmp_path), "--limit", "2", "134"]) for _ in range(3)]
+    assert codes == [0, 0, 1]
     commit(tmp_path, 5)
     assert restarts.main(["--workdir", str(tmp_path), "--limit", "2", "134"]) == 0
     assert restarts.main(["--workdir", str(tmp_path), "0"]) == 1

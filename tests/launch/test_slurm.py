@@ -1,4 +1,4 @@
-"""slurm.sbatch on a real SLURM, with a small program in place of training.
+"""slurm.sbatch on a real SLURM, with a small program instead of training.
 
 SLURM_CONF names the configuration of a SLURM with two CPUs on this machine; without it the tests are skipped.
 """
@@ -27,7 +27,7 @@ pytestmark = [
 
 
 def submit(workdir: Path, words: str) -> str:
-    """Two tasks on the one node there is; returns the number of the job."""
+    """Submit two tasks to the only node; returns the number of the job."""
     environment = os.environ | {
         "BIOMECHGPT_COMMAND": STUB,
         "STUB": words,
@@ -59,7 +59,7 @@ def ended(job: str) -> bool:
 
 
 def again(job: str, restarts: int) -> None:
-    """Wait until the job is back in the queue, and let it begin without the two minutes that SLURM waits then."""
+    """Wait until the job is requeued, and start it without the two minutes that SLURM would wait."""
     wait(lambda: facts(job)["Restarts"] == str(restarts) and facts(job)["JobState"] == "PENDING", "requeued")
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
 
@@ -74,7 +74,7 @@ def starts(workdir: Path) -> int:
 
 
 def term(job: str) -> None:
-    """What SLURM sends before the time is up: SIGTERM to the script alone."""
+    """Send what SLURM sends before the time limit: SIGTERM to the script alone."""
     subprocess.run(["scancel", "--batch", "--signal=TERM", job], check=True)
 
 
@@ -96,11 +96,11 @@ def test_sigterm_is_forwarded_and_the_job_requeued_then_a_failure_then_done(tmp_
 def test_wrong_input_is_not_requeued(tmp_path: Path) -> None:
     job = submit(tmp_path / "run", "2")
     wait(lambda: ended(job), "the job")
-    found = facts(job)
-    assert (found["JobState"], found["ExitCode"], found["Restarts"]) == ("FAILED", "2:0", "0")
+    state = facts(job)
+    assert (state["JobState"], state["ExitCode"], state["Restarts"]) == ("FAILED", "2:0", "0")
 
 
-def test_a_job_that_is_told_to_stay_away_saves_and_ends_with_75(tmp_path: Path) -> None:
+def test_a_job_that_must_not_be_requeued_saves_and_exits_with_75(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     job = submit(workdir, "wait 0")
     wait(lambda: waiting(workdir), "two tasks that wait")
@@ -111,7 +111,7 @@ def test_a_job_that_is_told_to_stay_away_saves_and_ends_with_75(tmp_path: Path) 
     assert facts(job)["ExitCode"] == "75:0" and starts(workdir) == 1
 
 
-def test_a_cancelled_job_stays_away(tmp_path: Path) -> None:
+def test_a_cancelled_job_is_not_requeued(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     job = submit(workdir, "wait 0")
     wait(lambda: waiting(workdir), "two tasks that wait")

@@ -1,4 +1,4 @@
-"""The mesh refuses sizes that do not fit, by the axis's name, and keeps slices apart."""
+"""The mesh refuses sizes that do not fit, naming the axis, and keeps slices apart."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from biomechgpt_jax.parallel import mesh
 
 @dataclasses.dataclass(frozen=True)
 class FakeDevice:
-    """As much of a device as the layout looks at."""
+    """The attributes of a device that the layout reads."""
 
     id: int
     slice_index: int
@@ -22,7 +22,7 @@ class FakeDevice:
     process_index: int = 0
 
 
-def test_minus_one_takes_the_devices_left():
+def test_minus_one_takes_the_remaining_devices():
     assert mesh.sizes(Mesh(data=-1, tensor=2), 8) == {
         "replica": 1,
         "data": 4,
@@ -35,7 +35,7 @@ def test_minus_one_takes_the_devices_left():
 
 
 @pytest.mark.parametrize(
-    ("cfg", "says"),
+    ("cfg", "message"),
     [
         (Mesh(data=3), "mesh.data is 3"),
         (Mesh(data=1, tensor=16), "mesh.tensor is 16"),
@@ -45,19 +45,19 @@ def test_minus_one_takes_the_devices_left():
         (Mesh(data=2, tensor=2), "mesh.data is 2.*multiply to 4.*8 devices"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused_by_name(cfg, says):
-    with pytest.raises(InputError, match=says) as refused:
+def test_sizes_that_do_not_fit_are_refused_by_name(cfg, message):
+    with pytest.raises(InputError, match=message) as refused:
         mesh.sizes(cfg, 8)
     assert "\n" not in str(refused.value)
 
 
 def test_the_mesh_covers_the_devices_of_this_machine():
-    made = mesh.make(Mesh())
-    assert made.axis_names == mesh.AXES
-    assert made.size == len(jax.devices())
+    whole = mesh.make(Mesh())
+    assert whole.axis_names == mesh.AXES
+    assert whole.size == len(jax.devices())
 
 
-def test_replica_lies_across_slices(monkeypatch):
+def test_replica_is_laid_across_slices(monkeypatch):
     devices = [FakeDevice(id=i, slice_index=i // 4) for i in range(8)]
     captured = {}
     monkeypatch.setattr(jax.sharding, "Mesh", lambda grid, names, axis_types: captured.update(grid=grid, names=names))

@@ -114,23 +114,23 @@ def test_a_mesh_changes_neither_loss_nor_gradients(result, name):
 
 
 @pytest.mark.parametrize("name", ["data", "fsdp", "tensor", "sequence", "replica", "all"])
-def test_every_axis_carries_work(result, name):
+def test_every_axis_divides_the_work(result, name):
     # One device of eight does about an eighth of the work (the compiler's count, per device).
     assert result["meshes"][name]["flops"] < 0.25
 
 
 def test_a_divided_row_divides_the_work_of_attention(result):
-    # Two axes of 2 and 4 divide rows and queries over 8 devices. Later queries see more, so that the shares differ.
+    # Two axes of 2 and 4 divide rows and queries over 8 devices. Later queries see more keys, so the shares differ.
     assert result["meshes"]["data"]["visits"] <= 1 / 8 + 1e-6
     assert result["meshes"]["sequence"]["visits"] <= 0.25
     assert result["meshes"]["all"]["visits"] <= 0.4  # two axes of 2 divide; the third divides the heads
 
 
 @pytest.mark.parametrize("name", ["data", "fsdp", "tensor", "sequence", "replica", "all"])
-def test_no_device_holds_an_array_of_queries_by_keys(result, name):
+def test_no_device_holds_a_full_array_of_queries_by_keys(result, name):
     assert result["meshes"][name]["square"] == []
 
 
-def test_parameters_are_born_split_and_equal(result):
+def test_parameters_are_initialised_sharded_and_equal(result):
     assert result["born_split"]
     assert result["init"] <= 1e-6

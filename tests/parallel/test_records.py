@@ -1,4 +1,4 @@
-"""runs.jsonl: a line for every start and every end."""
+"""runs.jsonl holds a line for every start and every end."""
 
 import json
 import shutil
@@ -11,20 +11,20 @@ from biomechgpt_jax.parallel import records
 
 
 def test_the_end_of_a_run_is_written_with_its_exit_code(tmp_path: Path) -> None:
-    with records.recorded(tmp_path, "train"):
+    with records.record_run(tmp_path, "train"):
         pass
-    with pytest.raises(InputError), records.recorded(tmp_path, "pack"):
+    with pytest.raises(InputError), records.record_run(tmp_path, "pack"):
         raise InputError("wrong")
     lines = [json.loads(line) for line in (tmp_path / records.RUNS).read_text().splitlines()]
     assert [line.get("until", line.get("code")) for line in lines] == ["train", 0, "pack", 2]
 
 
-def test_a_line_that_cannot_be_written_does_not_hide_how_the_run_ended(tmp_path: Path) -> None:
+def test_an_unwritable_line_does_not_hide_how_the_run_ended(tmp_path: Path) -> None:
     workdir = tmp_path / "run"
     workdir.mkdir()
 
     def run() -> None:
-        with records.recorded(workdir, "train"):
+        with records.record_run(workdir, "train"):
             shutil.rmtree(workdir)
             raise SystemExit(75)
 

@@ -1,4 +1,4 @@
-"""The rules table maps names to mesh axes and refuses what it cannot lay out."""
+"""The table of rules maps names to mesh axes and refuses arrays that cannot be laid out."""
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,14 @@ from biomechgpt_jax.parallel import mesh, sharding
 WIDE = AbstractMesh((1, 2, 2, 2, 4), mesh.AXES)
 
 
-def test_names_become_mesh_axes():
+def test_names_are_mapped_to_mesh_axes():
     assert sharding.partition_spec(WIDE, ("batch", "length"), (8, 6)) == PartitionSpec(("data", "fsdp"), "sequence")
     assert sharding.partition_spec(WIDE, ("embed", "hidden"), (4, 8)) == PartitionSpec("fsdp", "tensor")
     assert sharding.partition_spec(WIDE, ("layers", None), (3, 5)) == PartitionSpec(None, None)
 
 
 @pytest.mark.parametrize(
-    ("axes", "shape", "says"),
+    ("axes", "shape", "message"),
     [
         (("batch", "widht"), (8, 8), "unknown logical axis 'widht'"),
         (("batch", "embed"), (8, 8), "mesh axis 'fsdp' is used by both 'batch' and 'embed'"),
@@ -31,8 +31,8 @@ def test_names_become_mesh_axes():
         (("batch",), (8, 8), "one per dimension"),
     ],
 )
-def test_refusals_name_the_axis(axes, shape, says):
-    with pytest.raises(InputError, match=says) as refused:
+def test_refusals_name_the_axis(axes, shape, message):
+    with pytest.raises(InputError, match=message) as refused:
         sharding.partition_spec(WIDE, axes, shape)
     assert "\n" not in str(refused.value)
 
@@ -40,12 +40,12 @@ def test_refusals_name_the_axis(axes, shape, says):
 def test_fewer_kv_heads_than_the_tensor_axis_are_refused():
     cfg = config.Model(kv_heads=2)
     axes, abstract = decoder.logical_axes(cfg, 256), decoder.abstract(cfg, 256)
-    says = "key/kernel: 'kv_heads' has size 2, which mesh axis 'tensor' does not divide"
-    with pytest.raises(InputError, match=says):
+    message = "key/kernel: 'kv_heads' has size 2, which mesh axis 'tensor' does not divide"
+    with pytest.raises(InputError, match=message):
         sharding.tree_shardings(WIDE, axes, abstract)
 
 
-def test_constrain_is_nothing_without_a_mesh_and_refuses_under_one():
+def test_constrain_does_nothing_without_a_mesh_and_refuses_under_one():
     x = jnp.ones((4, 6))
     assert sharding.constrain(x, ("batch", "no such name")) is x
     with jax.set_mesh(mesh.make(config.Mesh())):
