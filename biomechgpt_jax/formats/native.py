@@ -38,7 +38,7 @@ def load(library: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         NativeError: the library failed, crashed, or did not finish in time.
     """
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "found.npz"
+        out = Path(folder) / "result.npz"
         command = [sys.executable, "-m", __name__, library, str(path.resolve()), str(out)]
         limit_s = LIMIT_S + LIMIT_S_PER_MB * path.stat().st_size / 2**20
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
