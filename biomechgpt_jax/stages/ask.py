@@ -9,7 +9,8 @@ from biomechgpt_jax.answering import predict
 from biomechgpt_jax.biomechanics import preprocess
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.packing import crops
-from biomechgpt_jax.questions.registry import QUESTIONS, match
+from biomechgpt_jax.questions.registry import QUESTIONS
+from biomechgpt_jax.questions.understanding import understand
 from biomechgpt_jax.tasks import language
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
@@ -26,10 +27,8 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
         InputError: the file cannot be read, the question is not understood, or nothing is trained here.
     """
 
-    question = match(text)
-    if question is None:
-        known = "; ".join(one.templates[0] for one in QUESTIONS.values())
-        raise InputError(f"the question {text!r} is not understood; ask one of: {known}")
+    understood = understand(text)
+    question = understood.question
     trajectory = preprocess.canonical(formats.read(file))
     if question.name in crops.unanswerable(trajectory.observed):
         what = question.name.replace("_", " ")
@@ -38,14 +37,13 @@ def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
     cfg = workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
     model = predict.LanguageModel(language.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
-    exact = text if text in question.templates else question.templates[0]
     said = predict.ask(
         model,
         codec.encode,
         trajectory.coordinates,
         trajectory.observed,
         question.name,
-        exact,
+        understood.phrasing,
         QUESTIONS,
         crops.longest_frames(cfg, trajectory.rate_hz) / trajectory.rate_hz,
     )
