@@ -247,14 +247,19 @@ def answers(workdir: Path | None, data: Path) -> Figures:
     if workdir is None:
         return {"6 trained on synthetic, asked of real": Figure(None, note="not measured: give --workdir")}
     from biomechgpt_jax.questions.registry import QUESTIONS
+    from biomechgpt_jax.questions.understanding import understand
     from biomechgpt_jax.stages import ask as asking
 
-    def ask(name: str, question: str) -> str | float | None:
-        """The model's answer; None if it refuses because the file lacks what the question needs."""
+    answerer = asking.load(workdir)
+
+    def ask(trajectory: Trajectory, question: str) -> str | float | None:
+        """None if the model refuses: the file lacks what the question needs."""
+        wanted = [understand(QUESTIONS[question].templates[0])]
         try:
-            return asking.ask(workdir, data / name, QUESTIONS[question].templates[0])["answer"]
+            found = asking.answer(answerer, trajectory, wanted)
         except InputError:
             return None
+        return found.answers[0]["answer"] if found.answers else None
 
     right, asked, refused = 0, 0, 0
     errors: dict[str, list[float]] = {"walking_speed": [], "cadence": []}
@@ -263,10 +268,10 @@ def answers(workdir: Path | None, data: Path) -> Figures:
         if read is None:
             refused += 1
             continue
-        right, asked = right + (ask(name, "activity") == activity), asked + 1
+        right, asked = right + (ask(read, "activity") == activity), asked + 1
         truth = gait.analyse(read).parameters if activity == "walking" else {}
         for question in truth.keys() & errors.keys():
-            answer = ask(name, question)
+            answer = ask(read, question)
             if isinstance(answer, int | float):
                 errors[question].append(abs(answer - truth[question]))
     note = f"{asked} files, {refused} could not be read; the truth is the file's name"

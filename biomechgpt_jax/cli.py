@@ -27,12 +27,16 @@ _EPILOG = """examples:
   biomechgpt run configs/quickstart.py --workdir runs/quickstart
   biomechgpt run configs/quickstart.py --workdir runs/small --train.steps 100
   biomechgpt ask walking.mot "How fast is this person walking?" --workdir runs/quickstart
+  biomechgpt ask recordings --all --csv answers.csv
   biomechgpt inspect walking.mot --plot walking.png
   biomechgpt import recordings --out runs/mine/movements --labels labels.csv
   biomechgpt compile configs/sizes.py:8b --topology v5p:4x4x4
 
 exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run again.
 Research software, not a medical device."""
+
+_ASK_EPILOG = """--all leaves out what needs coordinates that the file lacks, clinical tests longer than the model sees
+at once, and what the activity that the model names does not show, such as the step length of a chair rise."""
 
 # Options of a verb with a configuration that are not fields of it.
 _STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner", "--report", "--people", "--topology", "--num-slices")
@@ -47,6 +51,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    from biomechgpt_jax.questions.catalogue import listing
+
     parser = _Parser(
         prog="biomechgpt",
         description="A language model that answers clinical questions about human movement.",
@@ -86,11 +92,21 @@ def _parser() -> argparse.ArgumentParser:
                 "cohort (configs/development.py)",
             )
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
-    ask = verbs.add_parser("ask", help="answer a question about a motion file", allow_abbrev=False)
-    ask.add_argument("file", help="motion file")
-    ask.add_argument("question", help='such as "How fast is this person walking?"')
+    ask = verbs.add_parser(
+        "ask",
+        help="answer questions about a motion file, or about every file of a folder",
+        description="Answers questions with a trained model, and prints beside each answer the question that was "
+        "understood. A question in other words is understood too; what would be another question is refused.",
+        epilog=f"questions:\n{listing()}\n\n{_ASK_EPILOG}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    ask.add_argument("file", help="motion file, or a folder of them")
+    ask.add_argument("question", nargs="*", help='any number of them, such as "How fast is this person walking?"')
+    ask.add_argument("--all", action="store_true", help="every question that the movement supports (see below)")
+    ask.add_argument("--csv", metavar="OUT", help="write a table with a row for each file")
     ask.add_argument("--workdir", default="runs/quickstart", help="a finished run (%(default)s)")
-    ask.add_argument("--json", action="store_true")
+    ask.add_argument("--json", action="store_true", help="print the answers as JSON on standard output")
     inspect = verbs.add_parser("inspect", help="what a file, dataset or checkpoint holds", allow_abbrev=False)
     inspect.add_argument("file", help="motion file, or the directory of a dataset or of checkpoints")
     inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
@@ -303,19 +319,14 @@ def _closing(found: dict[str, Any], workdir: Path) -> None:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    from biomechgpt_jax.stages.ask import ask
-
-    workdir = Path(options.workdir)
+    if bool(options.question) == options.all:
+        raise InputError("ask: give either questions or --all; see biomechgpt ask --help")
+    workdir, table = Path(options.workdir), Path(options.csv) if options.csv else None
     if workdir.is_dir():
         _keep_compilations(workdir)
-    said = ask(workdir, Path(options.file), options.question)
-    if options.json:
-        _print_json({name: said[name] for name in ("question", "answer", "probability", "unit")})
-        return 0
-    answer = said["text"] or "no answer that is a number"
-    chance = f"  (probability {said['probability']:.2f})" if said["probability"] is not None else ""
-    print(f"{answer}{chance}")
-    return 0
+    from biomechgpt_jax.stages import ask
+
+    return ask.run(Path(options.file), options.question, table, workdir, options.json)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -56,7 +56,8 @@ def test_help_needs_no_heavy_import() -> None:
         (("run", "configs/quickstart.py", "--train.steps", "0"), "train.steps is 0"),
         (("run", "configs/quickstart.py", "--workdir", "pyproject.toml"), "is a file"),
         (("ask", "nowhere.mot", "How fast is this person walking?"), "no such file"),
-        (("ask", "nowhere.mot", "What did they have for lunch?"), "not understood"),
+        (("ask", "nowhere.mot", "What did they have for lunch?"), "not understood because of 'lunch'"),
+        (("ask", "nowhere.mot"), "give either questions or --all"),
     ],
 )
 def test_wrong_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: str) -> None:
@@ -67,6 +68,17 @@ def test_wrong_input_is_one_line_and_code_2(arguments: tuple[str, ...], words: s
     assert lines[0].startswith("biomechgpt: ")
     assert words in lines[0]
     assert said.stdout == ""
+
+
+def test_the_help_of_ask_lists_the_questions() -> None:
+    said = _run("ask", "--help")
+    assert said.returncode == 0 and "--all" in said.stdout and "--csv" in said.stdout
+    for line in (
+        "  How fast is this person walking? (m/s)",
+        "  Is this movement impaired?",
+        "  What is the fall risk?",
+    ):
+        assert line in said.stdout.splitlines()
 
 
 def _inspected(tmp_path: Path, *arguments: str) -> str:

@@ -20,6 +20,7 @@ from biomechgpt_jax.model import constraints, generation
 from biomechgpt_jax.model.requests import Request, Settings
 from biomechgpt_jax.packing.rows import Branch, Item, assign_rows, lay_out_row, make_branch
 from biomechgpt_jax.questions.question import Question
+from biomechgpt_jax.questions.scope import NEEDS_WHOLE_TEST
 from biomechgpt_jax.tokenizer import prompt
 from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
@@ -221,7 +222,10 @@ def answers(
 
 
 def combine(parts: Sequence[Prediction]) -> Prediction:
-    """One answer from answers about windows of one movement: mean probabilities, or the median number."""
+    """One answer from answers about windows of one movement: mean probabilities, or the median number.
+
+    This is right for what every window shows (who moves, how they walk), not for the time of a test (see `ask`).
+    """
     if len(parts) == 1:
         return parts[0]
     if parts[0]["kind"] == "closed":
@@ -240,32 +244,50 @@ def windows(frames: int, longest: int) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
+def model_windows(frames: int, longest_s: float) -> list[slice]:
+    """The windows in which a model that sees `longest_s` at once is shown a movement at the canonical 30 Hz."""
+    return windows(frames, max(1, int(longest_s * config.CANONICAL_RATE_HZ)))
+
+
+def too_long_for_tests(frames: int, longest_s: float) -> str:
+    """Why a clinical test in a movement cannot be judged, which its parts do not show; empty where it can."""
+    if len(model_windows(frames, longest_s)) == 1:
+        return ""
+    return (
+        f"the movement lasts {frames / config.CANONICAL_RATE_HZ:.1f} s, more than the {longest_s:.1f} s that the model "
+        "sees at once, and a test must be judged as a whole; cut the file to the test"
+    )
+
+
 def ask(
     model: LanguageModel,
     encode: Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]],
     coordinates: np.ndarray,
     observed: np.ndarray,
-    name: str,
-    phrasing: str,
+    wanted: Sequence[tuple[str, str]],
     questions: Mapping[str, Any],
     longest_s: float,
-) -> dict[str, Any]:
-    """Answer one question about one movement.
+) -> list[Prediction]:
+    """Answer questions about one movement, all of them over one trunk.
 
     Args:
         encode: the codec's, from lists of f32[T, 40] and bool[40] to lists of i32[m, Q].
         coordinates: f32[T, 40] at the canonical 30 Hz.
-        name: of the question in the registry.
-        phrasing: the question in words; one the model was trained on is answered best.
+        wanted: name of each question in the registry, and the question in words; one the model was trained on is
+            answered best.
         longest_s: the longest movement the model was trained on. A longer one is cut into equal windows
             whose answers are combined (see `combine`).
 
     Returns:
-        {"question", "answer", "probability", "unit"}: the probability of an option among all of them, or of
-        the decoded number; the answer is null where none could be parsed.
+        A prediction for each question, in their order, without a truth.
+
+    Raises:
+        InputError: the movement is shorter than a motion token, or it is cut and a question needs a whole test.
     """
-    question = questions[name]
-    parts = windows(len(coordinates), max(1, int(longest_s * config.CANONICAL_RATE_HZ)))
+    too_long = too_long_for_tests(len(coordinates), longest_s)
+    if too_long and any(name in NEEDS_WHOLE_TEST for name, _ in wanted):
+        raise InputError(too_long)
+    parts = model_windows(len(coordinates), longest_s)
     crops = [np.ascontiguousarray(coordinates[part]) for part in parts]
     codes = encode(crops, [observed] * len(crops))
     if min(len(code) for code in codes) == 0:
@@ -281,19 +303,15 @@ def ask(
             observed=observed,
             rate_hz=config.CANONICAL_RATE_HZ,
             start_s=part.start / config.CANONICAL_RATE_HZ,
-            family=question.family,
+            family=questions[name].family,
             question=name,
-            kind=question.kind,
-            unit=question.unit,
+            kind=questions[name].kind,
+            unit=questions[name].unit,
             phrasing=phrasing,
             truth="",
         )
+        for name, phrasing in wanted
         for part, crop in zip(parts, crops, strict=True)
     ]
-    best = combine(answers(model, asked, codes, questions))
-    return {
-        "question": phrasing,
-        "answer": best["answer"],
-        "probability": best["probability"],
-        "unit": question.unit,
-    }
+    said = answers(model, asked, codes * len(wanted), questions)
+    return [combine(said[first : first + len(parts)]) for first in range(0, len(said), len(parts))]

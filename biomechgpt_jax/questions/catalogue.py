@@ -8,10 +8,8 @@ from biomechgpt_jax.questions.labels import ACTIVITIES, DEVICES, DIAGNOSES, FALL
 from biomechgpt_jax.questions.question import Question
 
 
-def _closed(
-    name: str, family: str, options: tuple[str, ...], templates: tuple[str, ...], also: tuple[str, ...] = ()
-) -> Question:
-    return Question(name, family, "closed", templates, options, also=also)
+def _closed(name: str, family: str, options: tuple[str, ...], templates: tuple[str, ...]) -> Question:
+    return Question(name, family, "closed", templates, options)
 
 
 def _number(
@@ -21,9 +19,8 @@ def _number(
     decimals: int,
     plausible: tuple[float, float],
     templates: tuple[str, ...],
-    also: tuple[str, ...] = (),
 ) -> Question:
-    return Question(name, family, "number", templates, (), unit, decimals, *plausible, also)
+    return Question(name, family, "number", templates, (), unit, decimals, *plausible)
 
 
 ALL: tuple[Question, ...] = (
@@ -32,14 +29,12 @@ ALL: tuple[Question, ...] = (
         "activity",
         ACTIVITIES,
         ("What is this person doing?", "Which activity is this?", "Activity?", "What movement is shown?"),
-        ("which task or test or exercise is performed",),
     ),
     _closed(
         "impairment",
         "impairment",
         ("yes", "no"),
         ("Is this movement impaired?", "Does this person have an impairment?", "Impaired?", "Is there an impairment?"),
-        ("is the movement or gait normal or abnormal", "is this person healthy", "disability"),
     ),
     _closed(
         "diagnosis",
@@ -50,11 +45,6 @@ ALL: tuple[Question, ...] = (
             "Which diagnosis fits this movement?",
             "Diagnosis?",
             "What is the likely diagnosis?",
-        ),
-        (
-            "which condition or disease or etiology does this person have",
-            "what disease is it",
-            "what is wrong with this person",
         ),
     ),
     _closed(
@@ -67,7 +57,6 @@ ALL: tuple[Question, ...] = (
             "Assistive device?",
             "Which walking aid is used?",
         ),
-        ("is a walking aid or device used", "does this person use a cane or walker or prosthesis"),
     ),
     _number(
         "tug_time",
@@ -81,7 +70,6 @@ ALL: tuple[Question, ...] = (
             "TUG time?",
             "Time of the timed up and go?",
         ),
-        ("timed up and go score", "tug duration"),
     ),
     _number(
         "five_times_sit_to_stand_time",
@@ -95,7 +83,6 @@ ALL: tuple[Question, ...] = (
             "Five times sit to stand time?",
             "Time of five chair stands?",
         ),
-        ("5xsts time", "5 times sit to stand duration", "chair rise time"),
     ),
     _number(
         "ten_metre_walk_time",
@@ -109,7 +96,6 @@ ALL: tuple[Question, ...] = (
             "Ten metre walk time?",
             "Time to walk ten metres?",
         ),
-        ("10mwt time", "10 metre walk test", "ten meter walk duration"),
     ),
     _number(
         "four_square_step_time",
@@ -123,7 +109,6 @@ ALL: tuple[Question, ...] = (
             "Four square step time?",
             "Time of the four square step test?",
         ),
-        ("fsst score", "four square step duration"),
     ),
     _number(
         "single_leg_stance_time",
@@ -137,7 +122,6 @@ ALL: tuple[Question, ...] = (
             "Single-leg stance time?",
             "Time on one leg?",
         ),
-        ("how long did this person stand on one leg", "one leg balance time", "unipedal stance"),
     ),
     _number(
         "tandem_stance_time",
@@ -151,7 +135,6 @@ ALL: tuple[Question, ...] = (
             "Tandem stance time?",
             "Time in tandem stance?",
         ),
-        ("tandem stand hold", "sharpened romberg time"),
     ),
     _number(
         "functional_reach",
@@ -165,7 +148,6 @@ ALL: tuple[Question, ...] = (
             "Functional reach?",
             "How far was the functional reach?",
         ),
-        ("reach distance", "forward reach"),
     ),
     _number(
         "box_and_block",
@@ -179,7 +161,6 @@ ALL: tuple[Question, ...] = (
             "Box and block score?",
             "Blocks per minute?",
         ),
-        ("bbt", "blocks moved each minute"),
     ),
     _closed(
         "falls_history",
@@ -191,14 +172,12 @@ ALL: tuple[Question, ...] = (
             "Fallen in the past year?",
             "Is there a history of falls?",
         ),
-        ("did this person fall last year", "previous falls"),
     ),
     _closed(
         "fall_risk",
         "outcome_scores",
         FALL_RISKS,
         ("What is the fall risk?", "How great is the risk of falling?", "Fall risk?", "Which band of fall risk?"),
-        ("is this person likely to fall", "fall risk low or moderate or high"),
     ),
     _number(
         "walking_speed",
@@ -207,7 +186,6 @@ ALL: tuple[Question, ...] = (
         2,
         (0.05, 3.5),
         ("How fast is this person walking?", "What is the walking speed?", "Walking speed?", "Gait speed?"),
-        ("how fast does the person walk", "gait velocity", "at what speed is the walk"),
     ),
     _number(
         "cadence",
@@ -216,7 +194,6 @@ ALL: tuple[Question, ...] = (
         0,
         (20.0, 300.0),
         ("What is the cadence?", "How many steps per minute?", "Cadence?", "Steps per minute?"),
-        ("step rate", "step frequency"),
     ),
     _number(
         "step_length",
@@ -225,7 +202,6 @@ ALL: tuple[Question, ...] = (
         2,
         (0.02, 1.5),
         ("How long are the steps?", "What is the step length?", "Step length?", "Mean step length?"),
-        ("how long is a step", "length of a step in metres"),
     ),
     _number(
         "stride_time",
@@ -234,7 +210,6 @@ ALL: tuple[Question, ...] = (
         2,
         (0.4, 3.5),
         ("How long does a stride take?", "What is the stride time?", "Stride time?", "Mean stride time?"),
-        ("stride duration", "duration of the gait cycle", "how many seconds is one stride"),
     ),
     _number(
         "double_support",
@@ -248,7 +223,6 @@ ALL: tuple[Question, ...] = (
             "Double support?",
             "Double support share of the stride?",
         ),
-        ("double support percentage of the gait cycle", "double stance"),
     ),
     _number(
         "step_time_asymmetry",
@@ -262,7 +236,6 @@ ALL: tuple[Question, ...] = (
             "Step time asymmetry?",
             "Asymmetry of step times?",
         ),
-        ("how much do left and right step times differ", "is the gait symmetric", "symmetry of the steps"),
     ),
     _number(
         "stride_length",
@@ -271,7 +244,6 @@ ALL: tuple[Question, ...] = (
         2,
         (0.05, 3.0),
         ("How long is a stride?", "What is the stride length?", "Stride length?", "Mean stride length?"),
-        ("length of a stride in metres",),
     ),
     _number(
         "step_width",
@@ -280,7 +252,6 @@ ALL: tuple[Question, ...] = (
         2,
         (0.0, 0.6),
         ("How wide are the steps?", "What is the step width?", "Step width?", "Mean step width?"),
-        ("width of the base of support", "how wide is the walking base"),
     ),
     _number(
         "stance",
@@ -294,7 +265,6 @@ ALL: tuple[Question, ...] = (
             "Stance phase?",
             "Stance share of the stride?",
         ),
-        ("stance phase percentage of the gait cycle",),
     ),
     _number(
         "stride_time_cv",
@@ -308,6 +278,10 @@ ALL: tuple[Question, ...] = (
             "Stride time variability?",
             "Variability of stride times?",
         ),
-        ("coefficient of variation of stride times", "how regular are the strides"),
     ),
 )
+
+
+def listing() -> str:
+    """Every question on a line of its own, with the unit of its answer."""
+    return "\n".join(f"  {one.templates[0]}{f' ({one.unit})' if one.unit else ''}" for one in ALL)

@@ -15,12 +15,11 @@ class Question:
         name: unique; also the key of its truth.
         family: the family it is reported under.
         kind: "closed" (one of `options`) or "number".
-        templates: phrasings used in training; the first is the canonical one.
+        templates: phrasings used in training; the first is the canonical one, the third the shortest.
         options: the answers of a closed question.
         unit: of a number.
         decimals: of a number, as it is written.
         low, high: plausible range of a number.
-        also: further words that people ask it with; understood by `match`, never trained on.
     """
 
     name: str
@@ -32,7 +31,11 @@ class Question:
     decimals: int = 0
     low: float = 0.0
     high: float = 0.0
-    also: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> str:
+        """The question in a few words, such as "Walking speed?"."""
+        return self.templates[2]
 
     def answer_text(self, value: str | float) -> str:
         """The answer as it is trained on, such as "1.29 m/s" or "yes"."""

@@ -1,52 +1,226 @@
-"""A question about a motion file, answered by a trained model."""
+"""Questions about motion files, answered by a trained model: of one file or of a folder, some or all of them."""
 
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from biomechgpt_jax import formats
+import numpy as np
+
+from biomechgpt_jax import config, formats
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import predict
+from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
 from biomechgpt_jax.biomechanics import preprocess
+from biomechgpt_jax.biomechanics.scores.walks import TIMED_M
+from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.trajectory import Trajectory
+from biomechgpt_jax.data.importing import files_in
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.files import to_json
 from biomechgpt_jax.packing import crops
-from biomechgpt_jax.questions.registry import QUESTIONS, match
+from biomechgpt_jax.progress import Progress
+from biomechgpt_jax.questions import scope
+from biomechgpt_jax.questions.registry import QUESTIONS
+from biomechgpt_jax.questions.understanding import Understood, understand
+from biomechgpt_jax.reports import answers as rendering
 from biomechgpt_jax.tasks import language
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
+Report = Callable[[int, int, str], None]
 
-def ask(workdir: Path, file: Path, text: str) -> dict[str, Any]:
-    """Answer a question about a motion file with a trained model.
 
-    Returns:
-        "question", "answer", "probability", "unit", "text" (the answer in words, empty if it is no number), and
-        "options" for a closed question.
+@dataclass(frozen=True)
+class Answerer:
+    """A trained model with what it needs to answer.
 
-    Raises:
-        InputError: the file cannot be read, the question is not understood, or nothing is trained here.
+    Attributes:
+        encode: the codec's, from coordinates and which of them are observed to motion codes.
+        longest_s: the longest movement that it sees at once.
     """
 
-    question = match(text)
-    if question is None:
-        known = "; ".join(one.templates[0] for one in QUESTIONS.values())
-        raise InputError(f"the question {text!r} is not understood; ask one of: {known}")
-    trajectory = preprocess.canonical(formats.read(file))
-    if question.name in crops.unanswerable(trajectory.observed):
-        what = question.name.replace("_", " ")
-        raise InputError(f"{file} has no pelvis_tx or pelvis_tz: {what} cannot be asked of it")
-    work = Workdir(workdir)
-    cfg = workdirs.load_experiment(workdir)
+    model: predict.LanguageModel
+    encode: Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]]
+    longest_s: float
+
+
+def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_json: bool) -> int:
+    """Answer questions about a motion file or a folder, print the answers, and return the exit code.
+
+    Args:
+        texts: the questions; none for every question that a movement supports.
+        table: where a CSV of the answers goes, if anywhere.
+        as_json: print one JSON object. One question about a file is its own object; several are under "answers", with
+            "left_out" where all were asked; a folder has them for each file under "files".
+
+    Raises:
+        InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file of a folder has an answer.
+    """
+    if table is not None and (table.is_dir() or not table.parent.is_dir()):
+        raise InputError(f"--csv {table}: give the path of a file in a folder that exists")
+    names = list(dict.fromkeys(understand(text).question.name for text in texts)) or list(QUESTIONS)
+    if path.is_dir():
+        with Progress("ask") as progress:
+            files = ask_folder(workdir, path, texts, progress.update)
+    else:
+        files = [FileAnswers(path.name, ask(workdir, path, texts))]
+    if table is not None:
+        rendering.write_table(table, files, names)
+    answered = [file for file in files if file.found.answers]
+    for file in files:
+        if file not in answered:
+            why = file.error or "; ".join(file.found.left_out.values())
+            print(f"biomechgpt: {file.file}: {why}", file=sys.stderr)
+    if as_json:
+        print(to_json(_as_json(path, files, texts)))
+    elif table is not None:
+        print(f"{len(answered)} of {len(files)} files answered, in {table}")
+    else:
+        for file in answered:
+            indent = "  " if path.is_dir() else ""
+            print(
+                "\n".join([*([file.file] if indent else []), *(indent + line for line in rendering.lines(file.found))])
+            )
+    if not answered:
+        raise InputError(f"{path}: none of its {len(files)} files could be answered; the reasons are above")
+    return 0
+
+
+def _as_json(path: Path, files: Sequence[FileAnswers], texts: Sequence[str]) -> dict[str, Any]:
+    if path.is_dir():
+        return {"files": [file.as_json() for file in files]}
+    if len(texts) == 1:
+        return files[0].found.answers[0]
+    return files[0].found.as_json()
+
+
+def load(workdir: Path) -> Answerer:
+    """Load the newest model of a run.
+
+    Raises:
+        InputError: nothing is trained here.
+    """
+    work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
     model = predict.LanguageModel(language.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
-    exact = text if text in question.templates else question.templates[0]
-    said = predict.ask(
-        model,
-        codec.encode,
+    rate = config.CANONICAL_RATE_HZ
+    return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)
+
+
+def read(file: Path) -> Trajectory:
+    """Read a motion file as a model sees it."""
+    return preprocess.canonical(formats.read(file))
+
+
+def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understood]) -> Answers:
+    """Answer questions about a movement, save those that it cannot show."""
+    impossible = _impossible(answerer, trajectory)
+    possible = [one for one in wanted if one.question.name not in impossible]
+    left_out = {one.question.name: impossible[one.question.name] for one in wanted if one not in possible}
+    if not possible:
+        return Answers([], left_out)
+    predictions = predict.ask(
+        answerer.model,
+        answerer.encode,
         trajectory.coordinates,
         trajectory.observed,
-        question.name,
-        exact,
+        [(one.question.name, one.phrasing) for one in possible],
         QUESTIONS,
-        crops.longest_frames(cfg, trajectory.rate_hz) / trajectory.rate_hz,
+        answerer.longest_s,
     )
-    return said | {"text": "" if said["answer"] is None else question.answer_text(said["answer"])}
+    return Answers([describe(*pair) for pair in zip(possible, predictions, strict=True)], left_out)
+
+
+def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
+    """Answer every question that a movement supports.
+
+    A question is left out where the activity that the model names does not show it (a chair rise has no step length),
+    where it needs coordinates that are missing, and where it needs a whole test, longer than the model sees at once.
+    """
+    everything = [Understood(question.templates[0], question, question.templates[0]) for question in QUESTIONS.values()]
+    found = answer(answerer, trajectory, everything)
+    named = next(one for one in found.answers if one["name"] == "activity")
+    unsuited = f"the movement is taken for {named['answer']} (probability {named['probability']:.2f})"
+    left_out = found.left_out | {name: unsuited for name in QUESTIONS if not scope.shows(named["answer"], name)}
+    walked_m = _walked_m(trajectory)
+    if walked_m < TIMED_M:
+        short = f"only {walked_m:.1f} m are walked, and at least {TIMED_M:.0f} m are needed"
+        left_out.setdefault("ten_metre_walk_time", short)
+    kept = [one for one in found.answers if one["name"] not in left_out]
+    return Answers(kept, {name: left_out[name] for name in QUESTIONS if name in left_out})
+
+
+def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
+    """Answer questions about a motion file; every one that it supports, where no text is given.
+
+    Raises:
+        InputError: the file cannot be read or cannot show what is asked, a question is not understood, or nothing is
+            trained here.
+    """
+    wanted = [understand(text) for text in texts]
+    trajectory = read(file)
+    answerer = load(workdir)
+    if not wanted:
+        return answer_all(answerer, trajectory)
+    found = answer(answerer, trajectory, wanted)
+    for name, reason in found.left_out.items():
+        raise InputError(f"{file}: {QUESTIONS[name].short} cannot be answered: {reason}")
+    return found
+
+
+def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Report) -> list[FileAnswers]:
+    """Answer the same questions about every motion file below a directory, or all that each file supports.
+
+    Args:
+        report: called with (files done, files in all, the name of the next one) before each file.
+
+    Returns:
+        One entry a file, in the order of their names. A file that cannot be read or answered has its reason.
+
+    Raises:
+        InputError: the directory holds no motion file, a question is not understood, or nothing is trained here.
+    """
+    wanted = [understand(text) for text in texts]
+    files = files_in(directory)
+    answerer = load(workdir)
+    entries = []
+    for number, file in enumerate(files):
+        name = file.relative_to(directory).as_posix()
+        report(number, len(files), name)
+        try:
+            trajectory = _read_any(file)
+            found = answer(answerer, trajectory, wanted) if wanted else answer_all(answerer, trajectory)
+            entries.append(FileAnswers(name, found))
+        except InputError as error:
+            entries.append(FileAnswers(name, error=str(error).removeprefix(str(file)).lstrip(": ")))
+    return entries
+
+
+def _impossible(answerer: Answerer, trajectory: Trajectory) -> dict[str, str]:
+    """Why the movement cannot answer a question, by the name of the question."""
+    hidden = "the file has no pelvis_tx or pelvis_tz"
+    reasons = dict.fromkeys(crops.unanswerable(trajectory.observed) & set(QUESTIONS), hidden)
+    too_long = predict.too_long_for_tests(trajectory.frames, answerer.longest_s)
+    if too_long:
+        reasons |= dict.fromkeys(scope.NEEDS_WHOLE_TEST, too_long)
+    return reasons
+
+
+def _walked_m(trajectory: Trajectory) -> float:
+    """How far the pelvis travels over the floor; infinite where its path is not known."""
+    root = [INDEX[name] for name in HORIZONTAL_ROOT]
+    if not np.asarray(trajectory.observed)[root].all():
+        return float("inf")
+    return float(np.linalg.norm(np.diff(trajectory.coordinates[:, root], axis=0), axis=1).sum())
+
+
+def _read_any(file: Path) -> Trajectory:
+    """Read one file of a folder; whatever its reader did not foresee must not end the folder."""
+    try:
+        return read(file)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{file}: reading failed: {type(error).__name__}: {error}") from error

@@ -140,22 +140,55 @@ def test_every_number_is_one_that_its_question_can_have():
         assert answer["text"] == question.answer_text(answer["answer"])
 
 
+def encode(coordinates, observed):
+    return [np.arange(len(c) // 4, dtype=np.int32)[:, None] % 60 for c in coordinates]
+
+
+def ask(model, frames, *names):
+    coordinates, observed = np.zeros((frames, COORDINATE_COUNT), np.float32), np.ones(COORDINATE_COUNT, bool)
+    wanted = [(name, "what is it?") for name in names]
+    return predict.ask(model, encode, coordinates, observed, wanted, QUESTIONS, longest_s=4.0)
+
+
 def test_asking_about_one_movement(model):
-    def encode(coordinates, observed):
-        return [np.arange(len(c) // 4, dtype=np.int32)[:, None] % 60 for c in coordinates]
-
-    def ask(frames, name="diagnosis"):
-        coordinates = np.zeros((frames, COORDINATE_COUNT), np.float32)
-        observed = np.ones(COORDINATE_COUNT, bool)
-        return predict.ask(model, encode, coordinates, observed, name, "what is it?", QUESTIONS, longest_s=4.0)
-
-    found = ask(100)
-    assert set(found) == {"question", "answer", "probability", "unit"}
-    assert found["answer"] in QUESTIONS["diagnosis"].options and 1 / 3 <= found["probability"] <= 1
-    assert ask(200)["probability"] == pytest.approx(found["probability"], abs=1e-4)  # two windows of 100 frames
-    assert ask(100, "speed")["unit"] == "m"
+    (found,) = ask(model, 100, "diagnosis")
+    assert found["question"] == "diagnosis" and found["answer"] in QUESTIONS["diagnosis"].options
+    assert 1 / 3 <= found["probability"] <= 1
+    (longer,) = ask(model, 200, "diagnosis")  # two windows of 100 frames
+    assert longer["probability"] == pytest.approx(found["probability"], abs=1e-4)
+    assert ask(model, 100, "speed")[0]["unit"] == "m"
     with pytest.raises(InputError, match="longer"):
-        ask(3)
+        ask(model, 3, "diagnosis")
+
+
+def test_questions_asked_together_are_answered_as_if_each_were_asked_alone(model):
+    names = ("speed", "impairment", "diagnosis", "impairment")
+    for frames in (100, 200):
+        together = ask(model, frames, *names)
+        assert [found["question"] for found in together] == list(names)
+        for name, found in zip(names, together, strict=True):
+            (alone,) = ask(model, frames, name)
+            assert found["answer"] == alone["answer"]
+            assert found["probability"] == pytest.approx(alone["probability"], abs=1e-4)
+
+
+def test_questions_asked_together_share_one_call_and_one_trunk(model, monkeypatch):
+    calls = []
+    real = predict.answers
+    monkeypatch.setattr(predict, "answers", lambda *arguments: calls.append(arguments) or real(*arguments))
+    ask(model, 100, "speed", "impairment", "diagnosis")
+    ((_, asked, codes, _),) = calls
+    assert len({(item.trial, item.start_s) for item in asked}) == 1 and len({id(code) for code in codes}) == 1
+
+
+def test_a_clinical_test_is_not_combined_from_parts(model):
+    """Its time is that of the whole: the median over parts of it is the time of nothing."""
+    questions = QUESTIONS | {"tug_time": QUESTIONS["speed"]}
+    coordinates, observed = np.zeros((200, COORDINATE_COUNT), np.float32), np.ones(COORDINATE_COUNT, bool)
+    wanted = [("impairment", "is it so?"), ("tug_time", "how long?")]
+    with pytest.raises(InputError, match=r"6\.7 s, more than the 4\.0 s"):
+        predict.ask(model, encode, coordinates, observed, wanted, questions, longest_s=4.0)
+    assert len(predict.ask(model, encode, coordinates, observed, wanted, questions, longest_s=7.0)) == 2
 
 
 def test_windows_cover_a_movement_and_their_answers_are_combined():

@@ -11,6 +11,7 @@ from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajec
 from biomechgpt_jax.cohort import realism
 from biomechgpt_jax.cohort.people import personal, waveforms
 from biomechgpt_jax.cohort.simulate import _rotate_and_shift
+from biomechgpt_jax.questions.understanding import Understood
 
 SPEED, STRIDE_S, RATE_HZ = 0.43, 1.1, 100.0
 
@@ -107,18 +108,19 @@ def test_row_six_asks_a_model_about_real_files(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "realism", raising=False)
     import realism as benchmark
 
+    from biomechgpt_jax.answering.answers import Answers
     from biomechgpt_jax.errors import InputError
-    from biomechgpt_jax.questions.registry import match
-    from biomechgpt_jax.stages import ask as asking
+    from biomechgpt_jax.stages import ask
 
-    def ask(workdir: Path, file: Path, text: str) -> dict[str, object]:
-        question = match(text)
-        assert question is not None
-        if question.name == "cadence":
+    def answer(answerer: str, trajectory: Trajectory, wanted: list[Understood]) -> Answers:
+        assert answerer == "model of run" and trajectory.rate_hz == 30
+        (name,) = (one.question.name for one in wanted)
+        if name == "cadence":
             raise InputError("refused")
-        return {"answer": "walking" if question.name == "activity" else 1.2}
+        return Answers([{"answer": "walking" if name == "activity" else 1.2}])
 
-    monkeypatch.setattr(asking, "ask", ask)
+    monkeypatch.setattr(ask, "load", lambda workdir: f"model of {workdir}")
+    monkeypatch.setattr(ask, "answer", answer)
     two = ("opencap_subject4/walkingTO1_ik.mot", "opencap_subject4/static1_ik.mot")
     monkeypatch.setattr(benchmark, "ACTIVITY_OF", {name: benchmark.ACTIVITY_OF[name] for name in two})
     by_name = {key.rpartition(": ")[2]: figure for key, figure in benchmark.answers(Path("run"), data).items()}

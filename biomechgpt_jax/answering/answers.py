@@ -1,0 +1,65 @@
+"""Answers about one movement or a folder of them, as `ask` gives them back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from biomechgpt_jax.answering.predictions import Prediction
+from biomechgpt_jax.questions.understanding import Understood
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers about one movement (see `describe`), and why other questions have none, by the question's name."""
+
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        left_out = [{"question": name, "reason": reason} for name, reason in self.left_out.items()]
+        return {"answers": self.answers, "left_out": left_out}
+
+    def by_reason(self) -> list[tuple[str, list[str]]]:
+        """Each reason with the names of the questions that were left out for it."""
+        groups: dict[str, list[str]] = {}
+        for name, reason in self.left_out.items():
+            groups.setdefault(reason, []).append(name)
+        return list(groups.items())
+
+
+@dataclass(frozen=True)
+class FileAnswers:
+    """The answers about one file of a folder; `error` says why there are none, and is empty where there are."""
+
+    file: str
+    found: Answers = field(default_factory=Answers)
+    error: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"file": self.file, **self.found.as_json(), "error": self.error}
+
+
+def describe(asked: Understood, prediction: Prediction) -> dict[str, Any]:
+    """One answer with the question that was understood, as `ask --json` prints it.
+
+    Returns:
+        "question" (as it was put to the model), "answer" (to that question; null where none could be parsed),
+        "probability" (of the option among all, or of the decoded number) and "unit"; "name" of the question, "asked"
+        (the user's words), "understood" (the question in short), "polarity" of the words (see `Understood`),
+        "answer_as_asked" (to the user's words), "explanation" (in plain words where the polarity is not "same"), "text"
+        (the answer with its unit), and "options" with their probabilities for a closed question.
+    """
+    question, answer = asked.question, prediction["answer"]
+    described: dict[str, Any] = {
+        "question": asked.phrasing,
+        "answer": answer,
+        "probability": prediction["probability"],
+        "unit": question.unit,
+        "name": question.name,
+        "asked": asked.asked,
+        "understood": question.short,
+        "polarity": asked.polarity,
+        "answer_as_asked": asked.answer_as_asked(answer),
+        "explanation": asked.explain(answer),
+        "text": "" if answer is None else question.answer_text(answer),
+    }
+    return described | ({"options": prediction["options"]} if "options" in prediction else {})

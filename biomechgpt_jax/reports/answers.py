@@ -1,0 +1,58 @@
+"""Answers as people read them: lines on a terminal, and a table of a folder."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from biomechgpt_jax.answering.answers import Answers, FileAnswers
+from biomechgpt_jax.files import write_atomically
+from biomechgpt_jax.questions.registry import QUESTIONS
+
+
+def lines(found: Answers) -> list[str]:
+    """Each answer beside the question that was understood, and what was left out with the reason."""
+    said = [one["text"] or "no answer that is a number" for one in found.answers]
+    several = len(said) > 1
+    question_width = max(len(one["understood"]) for one in found.answers) if several else 0
+    answer_width = max(map(len, said)) if several else 0
+    rows = []
+    for one, text in zip(found.answers, said, strict=True):
+        chance = f"(probability {one['probability']:.2f})" if one["probability"] is not None else ""
+        rows.append(f"{one['understood']:<{question_width}} {text:<{answer_width}}  {chance}".rstrip())
+        if one["explanation"]:
+            rows.append(f'  "{one["asked"]}" {_explained(one)}')
+    for reason, names in found.by_reason():
+        rows.append(f"left out: {', '.join(QUESTIONS[name].short.rstrip('?') for name in names)}: {reason}")
+    return rows
+
+
+def _explained(one: dict[str, Any]) -> str:
+    """The answer to words that ask the other way round: "yes: impairment is unlikely (probability 0.17)"."""
+    turned = f"{one['answer_as_asked']}: " if one["answer_as_asked"] is not None else ""
+    share = f" (probability {one['options']['yes']:.2f})" if "options" in one else ""
+    return f"{turned}{one['explanation']}{share}"
+
+
+def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) -> None:
+    """Write a CSV with a row for each file: the answers and their probabilities, what was left out, and errors.
+
+    Args:
+        path: of the CSV, written whole or not at all.
+        names: of the questions that were asked; each has its columns, whatever the files hold.
+    """
+    columns = {name: f"{name} ({QUESTIONS[name].unit})" if QUESTIONS[name].unit else name for name in names}
+    header = ["file", *(part for name in names for part in (columns[name], f"{name} probability")), "left out", "error"]
+    text = io.StringIO()
+    table = csv.DictWriter(text, header, restval="", lineterminator="\n")
+    table.writeheader()
+    for file in files:
+        row: dict[str, Any] = {"file": file.file, "error": file.error}
+        for one in file.found.answers:
+            row[columns[one["name"]]] = "" if one["answer"] is None else one["answer"]
+            row[f"{one['name']} probability"] = "" if one["probability"] is None else round(one["probability"], 4)
+        row["left out"] = "; ".join(f"{', '.join(group)}: {reason}" for reason, group in file.found.by_reason())
+        table.writerow(row)
+    with write_atomically(path) as out:
+        out.write(text.getvalue().encode())
