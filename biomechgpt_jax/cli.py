@@ -396,12 +396,8 @@ def _import(options: argparse.Namespace) -> int:
     said = importing.import_folder(Path(options.directory), Path(options.out), labels, options.workers)
     if options.json:
         _print_json(said)
-        return 0
-    facts = said["dataset"]
-    print(
-        f"{facts['trials']} of {len(said['files'])} files: {facts['participants']} participants, "
-        f"{facts['hours']:.2f} h, in {options.out}"
-    )
+    else:
+        print(importing.summary(said, Path(options.out)))
     return 0
 
 

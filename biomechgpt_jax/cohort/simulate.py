@@ -186,9 +186,9 @@ def _trial(
         seen = artefacts.markerless(clean, RATE_HZ, rng, sizes)
         observed = artefacts.observed(rng, sizes)
         seen[:, ~observed] = 0.0
-        known = {"clean": _clipped(clean)}
+        noiseless = _clipped(clean)
     else:
-        seen, known = _clipped(clean), {}
+        seen, noiseless = _clipped(clean), np.zeros((0, COORDINATE_COUNT), np.float32)
     metadata = Metadata(
         participant=person.participant,
         activity=performance.activity,
@@ -209,7 +209,7 @@ def _trial(
         defining=np.array(performance.defining, np.float32).reshape(-1, 2),
         scores=scores,
         falls=float(person.falls),
-        **known,
+        clean=noiseless,
     )
 
 

@@ -1,6 +1,7 @@
 """The `movements` dataset: one record per trial, with its labels and measured truth."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ FEATURES: dict[str, Any] = {
     "off_time": ((None,), np.float32),
     "off_foot": ((None,), np.int32),
     "defining": ((None, 2), np.float32),
+    "throughout": ((), np.bool_),
     "score_names": "text",
     "scores": ((None, 3), np.float64),  # value, start, end in seconds
 }
@@ -60,12 +62,16 @@ def record(trial: Trial) -> store.Record:
         "off_time": np.asarray(contacts.off_time, np.float32),
         "off_foot": np.asarray(contacts.off_foot, np.int32),
         "defining": np.asarray(trial.defining, np.float32).reshape(-1, 2),
+        "throughout": np.bool_(trial.throughout),
         "score_names": json.dumps(list(trial.scores)),
         "scores": np.array([[s.value, s.start_s, s.end_s] for s in trial.scores.values()], np.float64).reshape(-1, 3),
     }
 
 
 def _trial(record: store.Record) -> Trial:
+    # Datasets written before this field was there: of those, only imported recordings have no severity.
+    if "throughout" not in record:
+        record = {**record, "throughout": not math.isfinite(record.get("severity", math.nan))}
     missing = sorted(FEATURES.keys() - record.keys())
     if missing:
         raise InputError(f"the movements dataset has no {', '.join(missing)}: an older version wrote it; make it again")
@@ -93,6 +99,7 @@ def _trial(record: store.Record) -> Trial:
             *(record[name] for name in ("strike_time", "strike_foot", "strike_xz", "off_time", "off_foot"))
         ),
         defining=record["defining"],
+        throughout=bool(record["throughout"]),
         scores={name: Score(*map(float, row)) for name, row in zip(names, record["scores"], strict=True)},
         falls=float(record["falls"]),
         clean=record["clean"],

@@ -15,6 +15,7 @@ from biomechgpt_jax.answering.asked import Asked
 from biomechgpt_jax.answering.predictions import Prediction, clean, name_of, write_json, write_lines
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.data import movements
+from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.data.splits import SPLITS
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation import bars, baselines, metrics
@@ -23,7 +24,6 @@ from biomechgpt_jax.packing import crops
 from biomechgpt_jax.progress import Progress as ProgressBar
 from biomechgpt_jax.provenance import versions
 from biomechgpt_jax.questions.registry import QUESTIONS
-from biomechgpt_jax.questions.truth import truths
 from biomechgpt_jax.reports import report, stick
 from biomechgpt_jax.reports.sections import Material
 from biomechgpt_jax.tasks import language
@@ -67,10 +67,7 @@ def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]
         rate = trial.trajectory.rate_hz
         for crop in crops.evaluation(trial, cfg):
             coordinates = np.asarray(crop.coordinates(trial), np.float32)
-            true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate)
-            hidden = crops.unanswerable(crop.observed)
-            true = {name: truth for name, truth in true.items() if name not in hidden}
-            for name, truth in true.items():
+            for name, truth in crops.answerable(trial, crop, cfg).items():
                 question = QUESTIONS[name]
                 found.append(
                     Asked(
@@ -89,6 +86,17 @@ def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]
                     )
                 )
     return found
+
+
+def label_use(trials: Iterable[Trial], asked: Sequence[Asked], cfg: config.Experiment) -> LabelUse:
+    """Which labels of trials are asked."""
+    names: dict[str, set[str]] = {}
+    for item in asked:
+        names.setdefault(item.trial, set()).add(item.question)
+    use = LabelUse()
+    for trial in trials:
+        crops.count_labels(use, trial, names.get(trial.trial_id, ()), cfg)
+    return use
 
 
 def _codes(codec: Any, asked: Sequence[Asked]) -> list[np.ndarray]:
@@ -203,6 +211,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         "bars": bars.check(families, predictions, resamples, seed),
         "text_only_check": bars.text_only(families, predictions, resamples, seed),
         "codec": _measure_codec(inputs.codec, test),
+        "labels": label_use(inputs.trials["test"], test, cfg).report(),
     }
     write_lines(directory / "predictions.jsonl", predictions)
     heights = {trial.trial_id: trial.trajectory.metadata.height_m for trial in inputs.trials["test"]}
@@ -247,5 +256,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[st
         made={"git revision": workdirs.git_revision()[:12]},
     )
     found = evaluate(cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what))
-    progress.done(f"{found['test_participants']} held-out participants")
+    use = LabelUse(**found["labels"])
+    said = (f"{found['test_participants']} held-out participants", use.words())
+    progress.done("; ".join(filter(None, said)), use.lines())
     return {"digest": workdirs.digest(found["families"])}

@@ -43,7 +43,7 @@ def trials(first, count):
 
 @pytest.fixture
 def inputs(monkeypatch):
-    def truths(trial, start_s, end_s):
+    def answerable(trial, crop, cfg):
         sick = trial.diagnosis != "healthy"
         speed = 0.6 + 0.4 * (int(trial.trial_id[1:]) % 3)
         return {"diagnosis": trial.diagnosis, "impairment": "yes" if sick else "no", "speed": speed}
@@ -52,7 +52,7 @@ def inputs(monkeypatch):
         return [crops.Crop(4, trial.trajectory.frames, False, OBSERVED)]
 
     monkeypatch.setattr(run, "QUESTIONS", QUESTIONS)
-    monkeypatch.setattr(run, "truths", truths)
+    monkeypatch.setattr(run.crops, "answerable", answerable)
     monkeypatch.setattr(run.crops, "evaluation", evaluation)
     params = decoder.init(jax.random.key(0), CFG, Vocabulary.size)
     model = predict.LanguageModel(params, CFG, Vocabulary(), batch_size=8)
