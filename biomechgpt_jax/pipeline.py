@@ -103,11 +103,11 @@ def _intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
 
     digest = marker.get("outcome", {}).get("digest", "")
     if stage == "simulate":
-        return work.movements.is_dir() and store.metadata(work.movements)["digest"] == digest
+        return store.is_dataset(work.movements) and store.metadata(work.movements)["digest"] == digest
     if stage == "tokenizer":
         return work.tokenizer.is_dir() and vocabulary.load(work.tokenizer)[1].digest == digest
     if stage == "pack":
-        return work.sequences.is_dir() and store.metadata(work.sequences)["digest"] == digest
+        return store.is_dataset(work.sequences) and store.metadata(work.sequences)["digest"] == digest
     if stage == "train":
         return work.checkpoints.is_dir() and work.checkpoints_text_only.is_dir()
     return (work.evaluation / "metrics.json").is_file() and (work.evaluation / "report.html").is_file()
