@@ -242,7 +242,9 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
         if options.json:
             _print_json(found)
         else:
-            _closing(found, workdir)
+            from biomechgpt_jax.reports.tables import print_closing
+
+            print_closing(found, workdir)
     elif options.json:
         _print_json(outcome)
     return 0
@@ -291,23 +293,6 @@ def _print_json(value: Any) -> None:
         return None if isinstance(part, float) and not math.isfinite(part) else part
 
     print(json.dumps(finite(value), allow_nan=False))
-
-
-def _closing(found: dict[str, Any], workdir: Path) -> None:
-    from rich.console import Console
-
-    from biomechgpt_jax.reports.tables import results_table
-
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(results_table(found))
-    console.print("Synthetic cohort; not a medical device.\n\nTry next:", highlight=False)
-    for line in (
-        f"open {workdir}/evaluation/report.html",
-        f'biomechgpt ask FILE.mot "How fast is this person walking?" --workdir {workdir}',
-        f'biomechgpt ask FILE.mot "Is there an impairment?" --workdir {workdir} --json',
-        "biomechgpt inspect FILE.mot",
-    ):
-        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _ask(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from biomechgpt_jax.answering.predictions import Prediction, by_question
 from biomechgpt_jax.evaluation import metrics, naming
 from biomechgpt_jax.reports import plots, stick
+from biomechgpt_jax.reports.origin import Origin
 
 _CONFUSIONS = ("activity", "diagnosis", "assistive_device", "fall_risk")
 
@@ -20,7 +21,7 @@ class Material:
     """Everything a report is made of.
 
     Attributes:
-        name: of the experiment.
+        origin: where the data is from.
         metrics: the content of metrics.json.
         predictions: by source, "model" and the controls.
         curves: logged training steps by run, such as "main" and "text only".
@@ -31,7 +32,7 @@ class Material:
         made: what the run was made with, for the last line: versions, devices, revision.
     """
 
-    name: str
+    origin: Origin
     metrics: Mapping[str, Any]
     predictions: Mapping[str, Sequence[Prediction]]
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -356,9 +357,9 @@ def fidelity(material: Material) -> str:
     bars = "".join(bar(name, [value], whole, f"{value:.2f}°") for name, value in groups.items())
     names = ("median_deg", "p95_deg", "healthy_median_deg", "impaired_median_deg")
     half, tail, healthy, impaired = (f"{naming.value_text(found[name])}°" for name in names)
+    given = "the movement that was encoded" + ", measurement noise included," * material.origin.noisy
     lead = (
-        "<p>After encoding and decoding, a moving joint angle of a held-out participant differs from what was "
-        "recorded, measurement noise included, by up to "
+        f"<p>After encoding and decoding, a moving joint angle of a held-out participant differs from {given} by up to "
         f"{half} in half of its frames and by more than {tail} in one of twenty. The median is {healthy} "
         f"for healthy participants and {impaired} for the others. {found['codes_used']} of {found['codes']} "
         f"codes are in use, with a perplexity of {found['perplexity']:.0f}; "

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax import config
+from biomechgpt_jax import config, provenance
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import Asked
 from biomechgpt_jax.answering.predictions import Prediction, clean, name_of, write_json, write_lines
 from biomechgpt_jax.biomechanics.trajectory import Trial
-from biomechgpt_jax.data import movements
+from biomechgpt_jax.data import movements, store
 from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.data.splits import SPLITS
 from biomechgpt_jax.errors import InputError
@@ -22,9 +22,10 @@ from biomechgpt_jax.evaluation import bars, baselines, metrics
 from biomechgpt_jax.evaluation.codec import reconstruction
 from biomechgpt_jax.packing import crops
 from biomechgpt_jax.progress import Progress as ProgressBar
-from biomechgpt_jax.provenance import versions
 from biomechgpt_jax.questions.registry import QUESTIONS
+from biomechgpt_jax.reports import origin as origins
 from biomechgpt_jax.reports import report, stick
+from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.reports.sections import Material
 from biomechgpt_jax.tasks import language
 from biomechgpt_jax.tokenizer import vocabulary
@@ -48,7 +49,8 @@ class Inputs:
         codec: with encode, decode and codes.
         logs: metrics.jsonl by run, for the training curves.
         wall_seconds: of the stages before this one.
-        made: what the run was made with, beyond the versions of packages.
+        origin: where the data is from.
+        programs: by stage, version and revision of the program that made it (`workdir.programs`).
     """
 
     trials: Mapping[str, Iterable[Trial]]
@@ -57,7 +59,8 @@ class Inputs:
     codec: Any
     logs: Mapping[str, Path]
     wall_seconds: Mapping[str, float]
-    made: Mapping[str, str]
+    origin: Origin
+    programs: Mapping[str, Mapping[str, str]]
 
 
 def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]:
@@ -215,13 +218,14 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
     }
     write_lines(directory / "predictions.jsonl", predictions)
     heights = {trial.trial_id: trial.trajectory.metadata.height_m for trial in inputs.trials["test"]}
+    found["made"] = {**inputs.programs, "evaluate": provenance.program()}
     found["wall_seconds"] = {**inputs.wall_seconds, "evaluate": round(time.monotonic() - started, 1)}
     found = clean(found)
     progress("report", 0, 1)
     report.write(
         directory / "report.html",
         Material(
-            name=cfg.name,
+            origin=inputs.origin,
             metrics=found,
             predictions=predictions,
             curves={name: read_log(path) for name, path in inputs.logs.items()},
@@ -229,7 +233,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
             fidelity=found["codec"],
             clips=_clips(test, predictions["model"], heights, cfg.evaluation.stick_figures),
             orders={name_of(row): QUESTIONS[row["question"]].options for row in predictions["model"]},
-            made=versions(inputs.made),
+            made=provenance.versions({"git revision": provenance.git_revision()[:12]}),
         ),
     )
     found["wall_seconds"]["evaluate"] = round(time.monotonic() - started, 1)
@@ -253,7 +257,8 @@ def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[st
         codec=codec,
         logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
         wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
-        made={"git revision": workdirs.git_revision()[:12]},
+        origin=origins.from_facts(cfg.name, cfg.cohort.noise, store.metadata(work.movements)),
+        programs=workdirs.programs(work),
     )
     found = evaluate(cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what))
     use = LabelUse(**found["labels"])

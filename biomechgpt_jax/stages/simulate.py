@@ -25,7 +25,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress, beam: Sequenc
     def report(trials: int, hours: float) -> None:
         progress.update(min(hours, cfg.cohort.hours), cfg.cohort.hours, f"{trials} trials, {hours:.1f} h")
 
-    made = {"synthetic": True, "seed": cfg.cohort.seed}
+    made = {"synthetic": True, "seed": cfg.cohort.seed, "noise": cfg.cohort.noise}
     if beam:
         from biomechgpt_jax.data import beam as pipelines
 

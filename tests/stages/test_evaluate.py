@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from toy_language import CFG, QUESTIONS, Vocabulary
 
-from biomechgpt_jax import config
+from biomechgpt_jax import config, provenance
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory, Trial
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.packing import crops
+from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.stages import evaluate as run
 
 OBSERVED = np.ones(COORDINATE_COUNT, bool)
+ORIGIN = Origin("toy", True, "none", 35, 69)
 EXPERIMENT = dataclasses.replace(config.Experiment(name="toy"), evaluation=config.Evaluation(bootstrap=50))
 
 
@@ -57,7 +59,7 @@ def inputs(monkeypatch):
     params = decoder.init(jax.random.key(0), CFG, Vocabulary.size)
     model = predict.LanguageModel(params, CFG, Vocabulary(), batch_size=8)
     split = {"train": trials(0, 60), "validation": [], "test": trials(60, 9)}
-    return run.Inputs(split, model, model, Codec(), {}, {"train": 1.5}, {})
+    return run.Inputs(split, model, model, Codec(), {}, {"train": 1.5}, ORIGIN, {"pack": {"version": "0"}})
 
 
 def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
@@ -75,6 +77,7 @@ def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
         metrics["controls"]
     )
     assert metrics["families"]["diagnosis"]["n"] == 9 and metrics["families"]["gait"]["speed"]["n"] == 9
+    assert metrics["made"]["pack"] == {"version": "0"} and metrics["made"]["evaluate"] == provenance.program()
     assert metrics["wall_seconds"]["train"] == 1.5 and metrics["wall_seconds"]["evaluate"] > 0
 
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
