@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from biomechgpt_jax.answering.predictions import Prediction, by_question
-from biomechgpt_jax.evaluation import metrics, naming
+from biomechgpt_jax.evaluation import bars, metrics, naming
 from biomechgpt_jax.reports import plots, stick
 from biomechgpt_jax.reports.origin import Origin
 
@@ -177,19 +177,19 @@ def text_only(material: Material) -> str:
     rows = material.metrics.get("text_only_check", ())
     if not rows:
         return ""
-    failed = [naming.question_title(row["question"]).lower() for row in rows if not row["meets"]]
-    verdict = (
-        f"It passes for all {len(rows)} questions."
-        if not failed
-        else f"It fails for {len(failed)} of {len(rows)}: {escape(', '.join(failed))}."
-    )
+    by_verdict: dict[str, list[str]] = {}
+    for row in rows:
+        by_verdict.setdefault(row["verdict"], []).append(naming.question_title(row["question"]).lower())
+    said = [f"It passes for {len(by_verdict.get('passes', ()))} of {len(rows)} questions."]
+    if "gives away" in by_verdict:
+        said.append(f"The words give answers away for {escape(', '.join(by_verdict['gives away']))}.")
+    if "undecided" in by_verdict:
+        said.append(f"Too few people to tell for {escape(', '.join(by_verdict['undecided']))}.")
     return (
-        "<p>The text-only control is a model of the same size, trained on the same questions without the "
-        "movement. "
-        "It passes where its accuracy (AUROC for yes or no) lies within 3 points of the prior or their "
-        "paired 95 % "
-        f"interval includes 0, and where its numbers have r at most 0.15 or an interval that includes 0. "
-        f"{verdict}</p>"
+        "<p>The text-only control is a model of the same size, trained on the same questions without the movement. "
+        "It passes where the 95 % interval of what it is better by than the prior, in accuracy (AUROC for yes or no), "
+        f"ends at or below {bars.TEXT_ONLY_HIGHEST:.2f}, and that of the r of its numbers at or below "
+        f"{bars.TEXT_ONLY_HIGHEST_R:.2f}. {' '.join(said)}</p>"
     )
 
 

@@ -43,7 +43,8 @@ def results_table(found: Mapping[str, Any]) -> Table:
     table.add_column("model", justify="right", style="bold", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(naming.SOURCES[name].lower(), justify="right")
-    table.add_column("bar")
+    if found.get("bars"):
+        table.add_column("bar")
     for question, summary in naming.questions(dict(found["families"])):
         shown = naming.headline(summary, question)
         for metric in shown:
@@ -54,7 +55,7 @@ def results_table(found: Mapping[str, Any]) -> Table:
                 naming.short_metric_title(metric, summary.get("unit", "")),
                 _value(summary, metric, interval=True),
                 *(_value(control, metric, interval=False) for control in controls),
-                _verdict(found, question, metric),
+                *([_verdict(found, question, metric)] if found.get("bars") else []),
                 end_section=metric == shown[-1],
             )
     return table

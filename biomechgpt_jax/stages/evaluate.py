@@ -211,7 +211,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         "test_participants": len({item.participant for item in test}),
         "families": families["model"],
         "controls": {name: summary for name, summary in families.items() if name != "model"},
-        "bars": bars.check(families, predictions, resamples, seed),
+        "bars": bars.check(families, predictions, resamples, seed) if cfg.evaluation.bars == "quickstart" else [],
         "text_only_check": bars.text_only(families, predictions, resamples, seed),
         "codec": _measure_codec(inputs.codec, test),
         "labels": label_use(inputs.trials["test"], test, cfg).report(),

@@ -182,7 +182,42 @@ def test_the_text_only_check_catches_questions_that_give_answers_away(material):
     said["text_only"] = said["model"]
     families["text_only"] = families["model"]
     leaking = bars.text_only(families, said, 300, 0)
-    assert not any(row["meets"] for row in leaking)
+    assert {row["verdict"] for row in leaking} == {"gives away"} and not any(row["meets"] for row in leaking)
+
+
+def _of_people(material, people, trials=4):
+    """Predictions about so many people and trials of each, and their summaries."""
+    said = {
+        name: [
+            row
+            for row in material.predictions[name]
+            if int(row["participant"][1:]) < people and int(row["trial"][-1]) < trials
+        ]
+        for name in ("model", "text_only", "constant")
+    }
+    families = {name: metrics.summarise(rows, 300, 0) for name, rows in said.items()}
+    return said, families
+
+
+@pytest.mark.parametrize("people", [1, 3, 9])
+def test_few_people_do_not_pass_the_text_only_check(material, people):
+    """An interval that is as wide as the scale holds 0 whatever the control does."""
+    said, families = _of_people(material, people)
+    assert {row["verdict"] for row in bars.text_only(families, said, 300, 0)} == {"undecided"}
+    # A number that is always the same gives nothing away, however few people there are.
+    said["text_only"] = [row | {"answer": 1.0} if row["kind"] == "number" else row for row in said["text_only"]]
+    families["text_only"] = metrics.summarise(said["text_only"], 300, 0)
+    rows = bars.text_only(families, said, 300, 0)
+    assert all(row["meets"] == (row["metric"] == "r") for row in rows)
+    text = report.html(dataclasses.replace(material, metrics={**material.metrics, "text_only_check": rows}))
+    assert "Too few people to tell for activity" in text
+
+
+def test_a_dozen_people_do_not_prove_that_numbers_are_not_given_away(material):
+    said, families = _of_people(material, 12, trials=1)
+    numbers = [row for row in bars.text_only(families, said, 300, 0) if row["metric"] == "r"]
+    undecided = [row for row in numbers if row["verdict"] == "undecided"]
+    assert undecided and all(row["ci95"][0] <= 0 < row["highest"] < row["ci95"][1] for row in undecided)
 
 
 def test_the_table_at_the_end_of_a_run(material):

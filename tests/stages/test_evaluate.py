@@ -97,6 +97,15 @@ def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
     )
 
 
+def test_bars_are_judged_where_the_experiment_says_so(inputs, tmp_path):
+    nothing = run.evaluate(EXPERIMENT, inputs, tmp_path, lambda *what: None)
+    assert nothing["bars"] == [] and "not reached" not in (tmp_path / "report.html").read_text()
+    asked = dataclasses.replace(EXPERIMENT, evaluation=config.Evaluation(bootstrap=50, bars="quickstart"))
+    found = run.evaluate(asked, inputs, tmp_path, lambda *what: None)
+    assert not next(row for row in found["bars"] if row["question"] == "activity")["meets"]
+    assert "not reached" in (tmp_path / "report.html").read_text()
+
+
 def test_nobody_held_out_is_refused(inputs, tmp_path):
     nobody = dataclasses.replace(inputs, trials={**inputs.trials, "test": []})
     with pytest.raises(InputError, match="simulate more"):
