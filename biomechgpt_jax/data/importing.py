@@ -18,7 +18,7 @@ import numpy as np
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trial
 from biomechgpt_jax.config import Pack
-from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.data.labels import Labels
 from biomechgpt_jax.data.labels import read as read_labels
@@ -85,16 +85,19 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
     for outcome in outcomes:
         given = known.get(outcome.file, Labels()).questions
         use.add(outcome.file, given, _can_be_asked(outcome.trial), partial(_why_not_asked, outcome))
-    print("\n".join(use.lines()), end="\n" if use.lost else "", file=sys.stderr, flush=True)
-    return {"files": files, "labels": use.report(), "dataset": store.metadata(out)}
+    facts = store.metadata(out)
+    for line in (*use.lines(), *splits.warnings(facts)):
+        print(line, file=sys.stderr, flush=True)
+    return {"files": files, "labels": use.report(), "dataset": facts}
 
 
 def summary(said: dict[str, Any], out: Path) -> str:
     """What `import_folder` returned, on one line."""
     facts, labelled = said["dataset"], said["labels"]
     use = f"; {labelled['asked']} of {labelled['given']} labels can become questions" if labelled["given"] else ""
+    people = ", ".join(f"{count} {split}" for split, count in facts["splits"].items())
     return (
-        f"{facts['trials']} of {len(said['files'])} files: {facts['participants']} participants, "
+        f"{facts['trials']} of {len(said['files'])} files: {facts['participants']} participants ({people}), "
         f"{facts['hours']:.2f} h, in {out}{use}"
     )
 

@@ -113,14 +113,14 @@ def _decoded(value: Any) -> str:
 def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> str:
     """Write trials, split by participant; returns the digest.
 
-    The metadata gains trials, participants and hours. All records are held in memory until they are written, some
-    40 MB per hour of movement: `beam.write` is the way for a cohort of hundreds of hours.
+    The metadata gains trials, participants, hours and splits (participants in each). All records are held in memory
+    until they are written, some 40 MB per hour of movement: `beam.write` is the way for a cohort of hundreds of hours.
 
     Raises:
         InputError: two trials have one id, or somebody is in two splits.
     """
     records: dict[str, list[tuple[str, store.Record]]] = {split: [] for split in splits.SPLITS}
-    hours, people = 0.0, set()
+    hours, people = 0.0, set[str]()
     leaks, ids = splits.LeakCheck(), set[str]()
     for trial in trials:
         split = splits.split_of(trial.participant)
@@ -133,7 +133,8 @@ def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> st
         people.add(trial.participant)
     count = sum(map(len, records.values()))
     filled = {split: rows for split, rows in records.items() if rows}
-    facts = {**facts, "trials": count, "participants": len(people), "hours": round(hours, 3)}
+    counted = {"trials": count, "participants": len(people), "hours": round(hours, 3), "splits": splits.count(people)}
+    facts = {**facts, **counted}
     return store.write(directory, "movements", FEATURES, filled, facts)
 
 

@@ -14,9 +14,8 @@ from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import Asked
 from biomechgpt_jax.answering.predictions import Prediction, clean, name_of, write_json, write_lines
 from biomechgpt_jax.biomechanics.trajectory import Trial
-from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.data.label_use import LabelUse
-from biomechgpt_jax.data.splits import SPLITS
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation import bars, baselines, metrics
 from biomechgpt_jax.evaluation.codec import reconstruction
@@ -129,29 +128,30 @@ def _cohort(trials: Mapping[str, Iterable[Trial]]) -> list[dict[str, Any]]:
 
 
 def _measure_codec(codec: Any, asked: Sequence[Asked]) -> dict[str, Any]:
-    chosen = list({id(item.coordinates): item for item in asked if item.question == "diagnosis"}.values())
+    of_crop = {id(item.coordinates): item for item in asked}
+    healthy = {id(item.coordinates): item.truth == "healthy" for item in asked if item.question == "diagnosis"}
+    chosen = list(of_crop.values())
     step = max(1, len(chosen) // MOST_CODEC_CROPS)
     chosen = chosen[::step][:MOST_CODEC_CROPS]
     return reconstruction.measure(
         codec,
         [item.coordinates for item in chosen],
         [item.observed for item in chosen],
-        [item.truth == "healthy" for item in chosen],
+        [healthy.get(id(item.coordinates)) for item in chosen],
     )
 
 
 def _clips(
     asked: Sequence[Asked], said: Sequence[Prediction], heights: Mapping[str, float], count: int
 ) -> list[stick.Clip]:
-    """Clips of different activities and diagnoses, the most asked ones first."""
+    """Clips of different activities and diagnoses, as far as they are known; those with most questions first."""
     crops_of: dict[tuple[str, float], list[int]] = {}
     for index, item in enumerate(asked):
         crops_of.setdefault((item.trial, item.start_s), []).append(index)
     candidates = []
     for members in crops_of.values():
         known = {asked[i].question: str(asked[i].truth) for i in members}
-        if "activity" in known and "diagnosis" in known:
-            candidates.append((known["activity"], known["diagnosis"], members))
+        candidates.append((known.get("activity", "movement"), known.get("diagnosis", "diagnosis unknown"), members))
     candidates.sort(key=lambda candidate: (-len(candidate[2]), asked[candidate[2][0]].trial))
     made: list[stick.Clip] = []
     seen: set[str] = set()
@@ -167,6 +167,18 @@ def _clips(
     return made
 
 
+def _nothing_to_ask(inputs: Inputs) -> str:
+    """Why no question can be asked of the test participants, and what to do about it."""
+    if not any(True for _ in inputs.trials["test"]):
+        return f"nobody is in the test split; {splits.remedy('test', inputs.origin.synthetic)}"
+    if inputs.origin.synthetic:
+        return f"no question can be asked of the test participants; {splits.remedy('test', True)}"
+    return (
+        "no question can be asked of the recordings of the test participants: they have no labels and show no whole "
+        "stride; import them again with --labels"
+    )
+
+
 def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: Progress) -> dict[str, Any]:
     """Answer every question about held-out participants and write the three files of an evaluation.
 
@@ -179,13 +191,13 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         The content of metrics.json.
 
     Raises:
-        InputError: no trial is held out.
+        InputError: there is no question about held-out participants.
     """
     started = time.monotonic()
     resamples, seed = cfg.evaluation.bootstrap, cfg.evaluation.seed
     test = questions_of(inputs.trials["test"], cfg)
     if not test:
-        raise InputError("no question can be asked of the test participants; simulate more (cohort.participants)")
+        raise InputError(_nothing_to_ask(inputs))
     train = questions_of(inputs.trials["train"], cfg)
 
     predictions = {
@@ -251,7 +263,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[st
         )
 
     inputs = Inputs(
-        trials={split: list(movements.read(work.movements, split)) for split in SPLITS},
+        trials={split: list(movements.read(work.movements, split)) for split in splits.SPLITS},
         model=model(work.checkpoints),
         text_only=model(work.checkpoints_text_only),
         codec=codec,

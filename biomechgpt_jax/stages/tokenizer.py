@@ -40,7 +40,8 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
     trials = list(movements.read(work.movements, "train"))
     train = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]
     if not train:
-        raise InputError("no participant is in the training split; simulate more (cohort.participants)")
+        synthetic = store.metadata(work.movements).get("synthetic", True)
+        raise InputError(f"nobody is in the training split; {splits.remedy('train', synthetic)}")
     if distributed.first():
         work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
         if not work.checkpoints_codec.is_dir():

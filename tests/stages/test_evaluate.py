@@ -97,6 +97,16 @@ def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
     )
 
 
+def test_recordings_without_a_diagnosis_are_drawn_and_the_codec_is_measured_on_them(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(run.crops, "answerable", lambda trial, crop, cfg: {"speed": float(trial.trial_id[1:]) % 3})
+    recorded = dataclasses.replace(inputs, origin=Origin("mine", False, "", 35, 69))
+    found = run.evaluate(EXPERIMENT, recorded, tmp_path, lambda *what: None)
+    assert np.isfinite(found["codec"]["median_deg"]) and found["codec"]["healthy_median_deg"] is None
+    text = (tmp_path / "report.html").read_text()
+    assert "Movement: diagnosis unknown" in text and text.count("<canvas") == EXPERIMENT.evaluation.stick_figures
+    assert "synthetic" not in text.lower()
+
+
 def test_bars_are_judged_where_the_experiment_says_so(inputs, tmp_path):
     nothing = run.evaluate(EXPERIMENT, inputs, tmp_path, lambda *what: None)
     assert nothing["bars"] == [] and "not reached" not in (tmp_path / "report.html").read_text()
@@ -106,8 +116,16 @@ def test_bars_are_judged_where_the_experiment_says_so(inputs, tmp_path):
     assert "not reached" in (tmp_path / "report.html").read_text()
 
 
-def test_nobody_held_out_is_refused(inputs, tmp_path):
+def test_nobody_held_out_is_refused(inputs, tmp_path, monkeypatch):
     nobody = dataclasses.replace(inputs, trials={**inputs.trials, "test": []})
-    with pytest.raises(InputError, match="simulate more"):
+    with pytest.raises(InputError, match="nobody is in the test split; simulate more participants"):
         run.evaluate(EXPERIMENT, nobody, tmp_path, lambda *what: None)
+    recorded = dataclasses.replace(nobody, origin=Origin("mine", False, "", 3, 9))
+    with pytest.raises(InputError, match="import recordings of more participants: 20 %") as refused:
+        run.evaluate(EXPERIMENT, recorded, tmp_path, lambda *what: None)
+    assert "simulate" not in str(refused.value)
+    monkeypatch.setattr(run.crops, "answerable", lambda *what: {})
+    recorded = dataclasses.replace(inputs, origin=Origin("mine", False, "", 3, 9))
+    with pytest.raises(InputError, match="import them again with --labels"):
+        run.evaluate(EXPERIMENT, recorded, tmp_path, lambda *what: None)
     assert list(tmp_path.iterdir()) == []
