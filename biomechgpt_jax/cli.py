@@ -258,7 +258,9 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
         if options.json:
             _print_json(found)
         else:
-            _closing(found, workdir)
+            from biomechgpt_jax.reports.tables import print_closing
+
+            print_closing(found, workdir)
     elif options.json:
         _print_json(outcome)
     return 0
@@ -299,23 +301,6 @@ def _keep_compilations(workdir: Path) -> None:
 def _print_json(value: Any) -> None:
     """One line on standard output; JSON has no NaN, so what is not finite becomes null."""
     print(to_json(value))
-
-
-def _closing(found: dict[str, Any], workdir: Path) -> None:
-    from rich.console import Console
-
-    from biomechgpt_jax.reports.tables import results_table
-
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(results_table(found))
-    console.print("Synthetic cohort; not a medical device.\n\nTry next:", highlight=False)
-    for line in (
-        f"open {workdir}/evaluation/report.html",
-        f'biomechgpt ask FILE.mot "How fast is this person walking?" --workdir {workdir}',
-        f'biomechgpt ask FILE.mot "Is there an impairment?" --workdir {workdir} --json',
-        "biomechgpt inspect FILE.mot",
-    ):
-        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _ask(options: argparse.Namespace) -> int:
@@ -399,12 +384,8 @@ def _import(options: argparse.Namespace) -> int:
     said = importing.import_folder(Path(options.directory), Path(options.out), labels, options.workers)
     if options.json:
         _print_json(said)
-        return 0
-    facts = said["dataset"]
-    print(
-        f"{facts['trials']} of {len(said['files'])} files: {facts['participants']} participants, "
-        f"{facts['hours']:.2f} h, in {options.out}"
-    )
+    else:
+        print(importing.summary(said, Path(options.out)))
     return 0
 
 

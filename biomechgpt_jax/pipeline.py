@@ -13,9 +13,9 @@ from typing import Any
 from biomechgpt_jax import config
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.files import write_json
 from biomechgpt_jax.parallel import distributed, records
 from biomechgpt_jax.progress import Progress
+from biomechgpt_jax.questions import registry, truth
 from biomechgpt_jax.workdir import STAGES, Workdir
 
 Body = Callable[..., dict[str, Any]]
@@ -30,8 +30,9 @@ def run(
 
     With `beam`, options of an Apache Beam pipeline such as "--runner=DirectRunner", that pipeline simulates the cohort.
 
-    A stage is done when its marker names the digest of its inputs: its part of the configuration and the
-    outcome of the stages before it. A stage that starts removes its marker first.
+    A stage is done when its marker names the digest of its inputs: its part of the configuration, the questions and
+    the rules of their truths where it depends on them, and the outcome of the stages before it. A stage that starts
+    removes its marker first.
 
     Of several processes all call this (see `parallel.distributed`): they train together, and process 0 does the rest.
 
@@ -65,8 +66,7 @@ def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, b
                 outcome = make() if stage in _EVERYWHERE else distributed.on_first(f"outcome/{stage}", make)
                 seconds = round(time.monotonic() - started, 1)
                 if distributed.first():
-                    work.marker(stage).parent.mkdir(exist_ok=True)
-                    write_json(work.marker(stage), {"inputs": inputs, "seconds": seconds, "outcome": outcome})
+                    workdirs.write_marker(work, stage, inputs, seconds, outcome)
         inputs = workdirs.digest([inputs, outcome.get("digest", "")])
     return outcome
 
@@ -83,14 +83,17 @@ def _finished(work: Workdir, stage: str, inputs: str) -> dict[str, Any]:
 
 
 def _relevant(cfg: config.Experiment, stage: str) -> Any:
+    """What decides the outcome of a stage beside the stages before it: configuration, questions, other datasets."""
     parts_of: dict[str, list[Any]] = {
         "simulate": [cfg.cohort],
-        "tokenizer": [cfg.tokenizer],
-        "pack": [cfg.pack],
+        "tokenizer": [cfg.tokenizer, registry.digest()],  # the text tokenizer is trained on the questions
+        "pack": [cfg.pack, registry.digest(), truth.digest()],
         "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.text_only_steps, *cfg.train.teaches.values()],
         "evaluate": [cfg.evaluation],
     }
-    parts: list[Any] = [part if isinstance(part, int | float) else dataclasses.asdict(part) for part in parts_of[stage]]
+    parts: list[Any] = [
+        part if isinstance(part, int | float | str) else dataclasses.asdict(part) for part in parts_of[stage]
+    ]
     if stage == "train" and cfg.train.mixture:
         from biomechgpt_jax.data import loader
 
@@ -105,11 +108,11 @@ def _intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
 
     digest = marker.get("outcome", {}).get("digest", "")
     if stage == "simulate":
-        return work.movements.is_dir() and store.metadata(work.movements)["digest"] == digest
+        return store.is_dataset(work.movements) and store.metadata(work.movements)["digest"] == digest
     if stage == "tokenizer":
         return work.tokenizer.is_dir() and vocabulary.load(work.tokenizer)[1].digest == digest
     if stage == "pack":
-        return work.sequences.is_dir() and store.metadata(work.sequences)["digest"] == digest
+        return store.is_dataset(work.sequences) and store.metadata(work.sequences)["digest"] == digest
     if stage == "train":
         return work.checkpoints.is_dir() and work.checkpoints_text_only.is_dir()
     return (work.evaluation / "metrics.json").is_file() and (work.evaluation / "report.html").is_file()

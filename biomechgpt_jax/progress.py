@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 
@@ -14,6 +15,7 @@ class Progress:
         self._started = time.monotonic()
         self._printed = self._started
         self._closing = ""
+        self._remarks: Sequence[str] = ()
 
     def __enter__(self) -> "Progress":
         return self
@@ -23,6 +25,8 @@ class Progress:
     ) -> None:
         if kind is None:
             self._line(f"{self._closing or 'done'}  [{time.monotonic() - self._started:.0f} s]", last=True)
+            for remark in self._remarks:
+                self._line(remark, last=True)
         elif self._live:
             print(file=sys.stderr)
 
@@ -37,9 +41,9 @@ class Progress:
         rest = f", {left:.0f} s left" if left == left else ""
         self._line(f"{100 * share:3.0f} %  {words}{rest}", last=False)
 
-    def done(self, words: str) -> None:
-        """What the stage made, for its last line."""
-        self._closing = words
+    def done(self, words: str, remarks: Sequence[str] = ()) -> None:
+        """Say what the stage made on its last line, and each remark on a line after it."""
+        self._closing, self._remarks = words, remarks
 
     def skip(self, words: str) -> None:
         """The stage need not run."""

@@ -3,13 +3,12 @@
 import dataclasses
 import hashlib
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from biomechgpt_jax import __version__, config
+from biomechgpt_jax import config, provenance
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.files import write_text
+from biomechgpt_jax.files import write_json, write_text
 from biomechgpt_jax.parallel import agreement, distributed
 
 STAGES = ("simulate", "tokenizer", "pack", "train", "evaluate")
@@ -91,16 +90,21 @@ def read_marker(work: Workdir, stage: str) -> dict[str, Any]:
         return {}
 
 
-def git_revision() -> str:
-    """The commit of the program's own source, or nothing."""
-    try:
-        where = Path(__file__).parent
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=5, check=True
-        )
-        return found.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+def write_marker(work: Workdir, stage: str, inputs: str, seconds: float, outcome: dict[str, Any]) -> None:
+    """Leave a stage's outcome, with the digest of its inputs and the program that made it."""
+    made = {"inputs": inputs, "seconds": seconds, "outcome": outcome} | provenance.program()
+    work.marker(stage).parent.mkdir(exist_ok=True)
+    write_json(work.marker(stage), made)
+
+
+def programs(work: Workdir) -> dict[str, dict[str, str]]:
+    """Version and revision of the program that made each stage that is done; empty where that was not written down."""
+    markers = {stage: read_marker(work, stage) for stage in STAGES}
+    return {
+        stage: {name: marker[name] for name in ("version", "git_revision") if name in marker}
+        for stage, marker in markers.items()
+        if marker
+    }
 
 
 def open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
@@ -118,8 +122,7 @@ def open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
         if distributed.first():
             described = {
                 "experiment": dataclasses.asdict(dataclasses.replace(cfg, distributed=config.Distributed())),
-                "version": __version__,
-                "git_revision": git_revision(),
+                **provenance.program(),
                 "environment": distributed.environment(),
             }
             # Not `files.write_json`, which has no infinity: `load_experiment` must get back the same numbers.

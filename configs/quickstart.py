@@ -1,6 +1,6 @@
 """The quickstart: the whole program in 15 minutes on two cores, without a GPU."""
 
-from biomechgpt_jax.config import Cohort, Experiment
+from biomechgpt_jax.config import Cohort, Evaluation, Experiment
 
 ACTIVITIES = ("walk_free", "tug", "chair_rise", "balance_open", "squat", "tandem", "walk_slow", "walk_fast")
 ETIOLOGIES = (
@@ -14,4 +14,8 @@ ETIOLOGIES = (
 
 
 def config() -> Experiment:
-    return Experiment(name="quickstart", cohort=Cohort(activities=ACTIVITIES, etiologies=ETIOLOGIES))
+    return Experiment(
+        name="quickstart",
+        cohort=Cohort(activities=ACTIVITIES, etiologies=ETIOLOGIES),
+        evaluation=Evaluation(bars="quickstart"),
+    )

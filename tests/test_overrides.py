@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_quickstart_configuration_loads() -> None:
-    assert overrides.load(ROOT / "configs" / "quickstart.py").name == "quickstart"
+    loaded = overrides.load(ROOT / "configs" / "quickstart.py")
+    assert loaded.name == loaded.evaluation.bars == "quickstart" and Experiment().evaluation.bars == "none"
 
 
 def test_overrides_change_what_they_name_and_nothing_else() -> None:

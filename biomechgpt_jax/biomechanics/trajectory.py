@@ -98,6 +98,8 @@ class Trial:
         severity: latent severity 0..1 of a synthetic participant; NaN for a real one. Never shown to a model.
         contacts: contact schedule on the clean trajectory.
         defining: f32[k, 2] intervals in seconds; a crop shows which activity this is only if it holds one whole.
+        throughout: activity, diagnosis, device and falls hold for every part of the trial, as a person says of a whole
+            file; otherwise a crop must hold a defining interval.
         scores: timed tests by question name.
         falls: falls in the past year; NaN where unknown.
         clean: f32[T, 40] the same movement without measurement noise; [0, 40] where there is none or it is unknown.
@@ -111,6 +113,7 @@ class Trial:
     severity: float = math.nan
     contacts: Contacts = field(default_factory=Contacts)
     defining: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    throughout: bool = False
     scores: Mapping[str, Score] = field(default_factory=dict)
     falls: float = math.nan
     clean: np.ndarray = field(default_factory=lambda: np.zeros((0, COORDINATE_COUNT), np.float32))

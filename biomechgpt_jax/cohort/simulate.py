@@ -199,9 +199,9 @@ def _trial(
         seen = artefacts.add_markerless_error(clean, RATE_HZ, rng, sizes)
         observed = artefacts.draw_observed(rng, sizes)
         seen[:, ~observed] = 0.0
-        noiseless = {"clean": _clip_to_limits(clean)}
+        noiseless = _clip_to_limits(clean)
     else:
-        seen, noiseless = _clip_to_limits(clean), {}
+        seen, noiseless = _clip_to_limits(clean), np.zeros((0, COORDINATE_COUNT), np.float32)
     metadata = Metadata(
         participant=person.participant,
         activity=performance.activity,
@@ -222,7 +222,7 @@ def _trial(
         defining=np.array(performance.defining, np.float32).reshape(-1, 2),
         scores=scores,
         falls=float(person.falls),
-        **noiseless,
+        clean=noiseless,
     )
 
 

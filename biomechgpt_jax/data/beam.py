@@ -29,7 +29,7 @@ def write(cohort: config.Cohort, directory: Path, facts: dict[str, Any], options
 
     Args:
         directory: where the dataset will lie; a place that every worker can write to.
-        facts: stored beside the data; they gain trials, participants and hours.
+        facts: stored beside the data; they gain trials, participants, hours and splits.
         options: of the Beam pipeline, such as "--runner=DirectRunner" (the default) and "--direct_num_workers=2".
 
     Raises:
@@ -51,9 +51,11 @@ def write(cohort: config.Cohort, directory: Path, facts: dict[str, Any], options
         ]
         _check(entries)
         digest = store.digest_of((entry["split"], entry["key"], entry["digest"]) for entry in entries)
+        people = {entry["participant"] for entry in entries}
         counted = {
             "trials": len(entries),
-            "participants": len({entry["participant"] for entry in entries}),
+            "participants": len(people),
+            "splits": splits.count(people),
             "hours": round(sum(sorted(entry["seconds"] for entry in entries)) / 3600, 3),
         }
         store.install(Path(str(builder.data_dir)), directory, {"digest": digest, **facts, **counted})

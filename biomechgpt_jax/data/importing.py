@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trial
-from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.config import Pack
+from biomechgpt_jax.data import movements, splits, store
+from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.data.labels import Labels
 from biomechgpt_jax.data.labels import read as read_labels
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.questions import truth
 
 # Shorter than this, nothing can be said of a movement.
 SHORTEST_S = 0.5
+_LONGEST_TEST_S = Pack().longest_crop_s
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
         labels: CSV of `data.labels`, or None.
 
     Returns:
-        {"files": [{"file", "read", "reason", "flags"}], "dataset": facts of the dataset}.
+        {"files": [{"file", "read", "reason", "flags"}], "labels": report of `LabelUse`: what the labels can answer,
+        "dataset": facts of the dataset}.
 
     Raises:
         InputError: no file could be read, or the labels cannot be used; nothing is written then.
@@ -75,7 +81,45 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
         }
         for outcome in outcomes
     ]
-    return {"files": files, "dataset": store.metadata(out)}
+    use = LabelUse()
+    for outcome in outcomes:
+        given = known.get(outcome.file, Labels()).questions
+        use.add(outcome.file, given, _can_be_asked(outcome.trial), partial(_why_not_asked, outcome))
+    facts = store.metadata(out)
+    for line in (*use.lines(), *splits.warnings(facts)):
+        print(line, file=sys.stderr, flush=True)
+    return {"files": files, "labels": use.report(), "dataset": facts}
+
+
+def summary(said: dict[str, Any], out: Path) -> str:
+    """What `import_folder` returned, on one line."""
+    facts, labelled = said["dataset"], said["labels"]
+    use = f"; {labelled['asked']} of {labelled['given']} labels can become questions" if labelled["given"] else ""
+    people = ", ".join(f"{count} {split}" for split, count in facts["splits"].items())
+    return (
+        f"{facts['trials']} of {len(said['files'])} files: {facts['participants']} participants ({people}), "
+        f"{facts['hours']:.2f} h, in {out}{use}"
+    )
+
+
+def _can_be_asked(trial: Trial | None) -> set[str]:
+    """Labels of a file that questions can ask, with crops of the usual length."""
+    if trial is None:
+        return set()
+    usable = truth.labels(trial).keys() - truth.unanswerable(trial.trajectory.observed)
+    return usable if trial.trajectory.seconds <= _LONGEST_TEST_S else usable - trial.scores.keys()
+
+
+def _why_not_asked(outcome: Outcome, name: str) -> str:
+    """Why a label of a file cannot become a question."""
+    if outcome.trial is None:
+        return outcome.reason
+    if name in truth.unanswerable(outcome.trial.trajectory.observed):
+        return "pelvis_tx or pelvis_tz is not recorded"
+    return (
+        f"it lasts {outcome.trial.trajectory.seconds:.1f} s; a test is asked only of crops that hold it whole, and "
+        f"they last at most {_LONGEST_TEST_S:g} s unless pack.longest_crop_s says otherwise"
+    )
 
 
 def files_in(directory: Path) -> list[Path]:
@@ -198,8 +242,9 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
         diagnosis=labels.diagnosis,
         device=labels.device,
         contacts=contacts,
-        # The label is given for the file as a whole.
+        # The labels are given for the file as a whole.
         defining=np.array([[0.0, seconds]], np.float32),
+        throughout=True,
         scores={question: Score(value, 0.0, seconds) for question, value in labels.scores.items()},
         falls=labels.falls,
     )
@@ -212,7 +257,7 @@ def _participant(directory: Path, name: str) -> str:
 
 
 def _metadata(found: Metadata, labels: Labels, folder: str) -> Metadata:
-    """What the labels say goes before what the file says."""
+    """What is known of a recording; labels override the file's own metadata."""
 
     def number(said: float, read: float) -> float:
         return said if math.isfinite(said) else read

@@ -42,6 +42,13 @@ class Labels:
     falls: float = math.nan
     scores: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Questions that these labels answer."""
+        words = {"activity": self.activity, "diagnosis": self.diagnosis, "assistive_device": self.device}
+        falls = ("falls_history",) if math.isfinite(self.falls) else ()
+        return (*(name for name, word in words.items() if word), *falls, *self.scores)
+
 
 _PLAIN = tuple(f.name for f in fields(Labels) if f.name != "scores")
 # Test results are given by hand; what the gait code measures is not.

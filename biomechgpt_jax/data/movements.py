@@ -1,6 +1,7 @@
 """The `movements` dataset: one record per trial, with its labels and measured truth."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ FEATURES: dict[str, Any] = {
     "off_time": ((None,), np.float32),
     "off_foot": ((None,), np.int32),
     "defining": ((None, 2), np.float32),
+    "throughout": ((), np.bool_),
     "score_names": "text",
     "scores": ((None, 3), np.float64),  # value, start, end in seconds
 }
@@ -60,12 +62,16 @@ def record(trial: Trial) -> store.Record:
         "off_time": np.asarray(contacts.off_time, np.float32),
         "off_foot": np.asarray(contacts.off_foot, np.int32),
         "defining": np.asarray(trial.defining, np.float32).reshape(-1, 2),
+        "throughout": np.bool_(trial.throughout),
         "score_names": json.dumps(list(trial.scores)),
         "scores": np.array([[s.value, s.start_s, s.end_s] for s in trial.scores.values()], np.float64).reshape(-1, 3),
     }
 
 
 def _trial(record: store.Record) -> Trial:
+    # Datasets written before this field was there: of those, only imported recordings have no severity.
+    if "throughout" not in record:
+        record = {**record, "throughout": not math.isfinite(record.get("severity", math.nan))}
     missing = sorted(FEATURES.keys() - record.keys())
     if missing:
         raise InputError(f"the movements dataset has no {', '.join(missing)}: an older version wrote it; make it again")
@@ -93,6 +99,7 @@ def _trial(record: store.Record) -> Trial:
             *(record[name] for name in ("strike_time", "strike_foot", "strike_xz", "off_time", "off_foot"))
         ),
         defining=record["defining"],
+        throughout=bool(record["throughout"]),
         scores={name: Score(*map(float, row)) for name, row in zip(names, record["scores"], strict=True)},
         falls=float(record["falls"]),
         clean=record["clean"],
@@ -106,14 +113,14 @@ def _decoded(value: Any) -> str:
 def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> str:
     """Write trials, split by participant; returns the digest.
 
-    The metadata gains trials, participants and hours. All records are held in memory until they are written, some
-    40 MB per hour of movement: `beam.write` is the way for a cohort of hundreds of hours.
+    The metadata gains trials, participants, hours and splits (participants in each). All records are held in memory
+    until they are written, some 40 MB per hour of movement: `beam.write` is the way for a cohort of hundreds of hours.
 
     Raises:
         InputError: two trials have one id, or somebody is in two splits.
     """
     records: dict[str, list[tuple[str, store.Record]]] = {split: [] for split in splits.SPLITS}
-    hours, people = 0.0, set()
+    hours, people = 0.0, set[str]()
     leaks, ids = splits.LeakCheck(), set[str]()
     for trial in trials:
         split = splits.split_of(trial.participant)
@@ -126,7 +133,8 @@ def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> st
         people.add(trial.participant)
     count = sum(map(len, records.values()))
     filled = {split: rows for split, rows in records.items() if rows}
-    facts = {**facts, "trials": count, "participants": len(people), "hours": round(hours, 3)}
+    counted = {"trials": count, "participants": len(people), "hours": round(hours, 3), "splits": splits.count(people)}
+    facts = {**facts, **counted}
     return store.write(directory, "movements", FEATURES, filled, facts)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.errors import InputError
@@ -21,6 +22,33 @@ def split_of(participant: str) -> str:
             return split
         place -= percent
     raise AssertionError("the percentages add up to 100")
+
+
+def count(participants: Iterable[str]) -> dict[str, int]:
+    """How many participants are in each split."""
+    chosen = [split_of(participant) for participant in participants]
+    return {split: chosen.count(split) for split in SPLITS}
+
+
+def remedy(split: str, synthetic: bool) -> str:
+    """What to do about a split that lacks people, to end a message with."""
+    share = f"{_PERCENT[split]} % of the participants are in it, chosen by a hash of their ids"
+    if synthetic:
+        return f"simulate more participants (cohort.participants): {share}"
+    return (
+        f"import recordings of more participants: {share}. Without labels all files of a folder are of one participant;"
+        " the column participant of --labels tells them apart"
+    )
+
+
+def warnings(facts: Mapping[str, Any]) -> list[str]:
+    """What the training and test split of a `movements` dataset lack, a line each; nothing where all is well."""
+    people, synthetic = facts.get("splits", {}), facts.get("synthetic", True)
+    return [
+        f"nobody is in the {split} split, and {stage} needs somebody there; {remedy(split, synthetic)}"
+        for split, stage in (("train", "tokenizer"), ("test", "evaluate"))
+        if people.get(split) == 0
+    ]
 
 
 class LeakCheck:

@@ -95,11 +95,39 @@ def beside(directory: Path) -> Iterator[Path]:
 
 
 def install(written: Path, directory: Path, facts: Mapping[str, Any]) -> None:
-    """Put a dataset that TFDS has written in its place, with the facts stored beside the data."""
+    """Put a dataset that TFDS has written in its place, with the facts stored beside the data.
+
+    An older dataset there is moved aside, and removed when the new one is in its place: whenever this is interrupted,
+    one of the two is found again by whoever opens the directory next.
+    """
     (written / _METADATA).write_text(json.dumps(dict(facts), indent=1) + "\n")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
+    _recover(directory)
+    aside = _aside(directory)
+    _remove(aside)
+    if os.path.lexists(directory):
+        directory.rename(aside)
     written.rename(directory)
+    _remove(aside)
+
+
+def _aside(directory: Path) -> Path:
+    """Where the dataset of a directory is while another takes its place."""
+    return directory.with_name(f".{directory.name}.replaced")
+
+
+def _recover(directory: Path) -> None:
+    """Move a dataset back that was set aside for one that never came."""
+    if not os.path.lexists(directory) and _aside(directory).is_dir():
+        with contextlib.suppress(OSError):  # of a disk that cannot be written: then there is no dataset to read here
+            _aside(directory).rename(directory)
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory, or a link to one, if it is there."""
+    if path.is_symlink():
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def kinds(features: Mapping[str, tuple[tuple[int | None, ...], Any] | str]) -> dict[str, Any]:
@@ -197,6 +225,7 @@ def metadata(directory: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no dataset of this program.
     """
+    _recover(directory)
     try:
         return json.loads((directory / _METADATA).read_text())
     except (OSError, ValueError) as error:
@@ -205,6 +234,7 @@ def metadata(directory: Path) -> dict[str, Any]:
 
 def is_dataset(directory: Path) -> bool:
     """Whether a directory holds a dataset of this program."""
+    _recover(directory)
     return (directory / _METADATA).is_file()
 
 

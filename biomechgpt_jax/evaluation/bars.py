@@ -9,10 +9,16 @@ import numpy as np
 from biomechgpt_jax.answering.predictions import Prediction, by_question
 from biomechgpt_jax.evaluation import metrics, naming
 
-# The text-only control may differ from the prior of each question by this much ...
+# The text-only control gives answers away where it is better than the prior of a question by more than this ...
 TEXT_ONLY_MARGIN = 0.03
-# ... and its numbers may correlate with the truth this much.
+# ... or its numbers correlate with the truth more than this, and the 95 % interval lies above 0.
 TEXT_ONLY_R = 0.15
+# It passes only where the upper end of that interval is at most this: few people prove nothing. The ends that the
+# quickstart's 46 held-out people allow, for a control that knows nothing, are some 0.05 and 0.30.
+TEXT_ONLY_HIGHEST = 0.10
+TEXT_ONLY_HIGHEST_R = 0.40
+# Of fewer people the bootstrap's intervals are too narrow to tell anything.
+TEXT_ONLY_FEWEST_PEOPLE = 10
 # A bar on numbers is not met by a model that answers few of the questions: this share must parse.
 PARSED_SHARE = 0.95
 
@@ -125,9 +131,13 @@ def text_only(
 ) -> list[dict[str, Any]]:
     """Whether the questions alone give answers away, question by question.
 
-    Closed: accuracy (AUROC for yes/no) within 3 points of the constant control, which answers the prior's
-    most likely label, or a paired 95 % interval that includes 0. Numbers: r at most 0.15 or an interval that
-    includes 0; an r that is undefined, because the answer never varies, passes.
+    Judged is the paired difference to the constant control, which answers the prior's most likely label, in accuracy
+    (AUROC for yes/no); of numbers, r, as the constant has none. Numbers that are all the same give nothing away.
+
+    Returns:
+        One object per question: question, metric, value, ci95; prior, difference and difference_ci95 of a closed one;
+        highest (the bound on the upper end of the interval), verdict ("passes", "gives away" or "undecided", where
+        the people are too few to tell) and meets (whether it passes).
     """
     found = []
     asked = by_question(predictions.get("text_only", []))
@@ -135,23 +145,33 @@ def text_only(
         summary = metrics.find(dict(families["text_only"]), question)
         metric = "r" if "mae" in summary else "auroc" if "auroc" in summary else "accuracy"
         value = float("nan") if summary[metric] is None else float(summary[metric])
-        row = {
+        row: dict[str, Any] = {
             "question": question,
             "metric": metric,
             "value": value,
             "ci95": summary[metrics.interval_key(metric)],
         }
         if metric == "r":
-            interval = row["ci95"]
-            includes = interval is not None and interval[0] <= 0 <= interval[1]
-            row["meets"] = bool(not np.isfinite(value) or value <= TEXT_ONLY_R or includes)
+            row["highest"] = TEXT_ONLY_HIGHEST_R
+            alike = len({item["answer"] for item in metrics.parsed(rows)}) < 2
+            row["verdict"] = _verdict(value, row["ci95"], TEXT_ONLY_R, TEXT_ONLY_HIGHEST_R, summary["participants"])
+            row["verdict"] = "passes" if alike else row["verdict"]
         else:
             prior = _value(families["constant"], question, metric)
             gap = metrics.compare(rows, _of(predictions["constant"], question), metric, resamples, seed)
-            includes = gap.interval is not None and gap.interval[0] <= 0 <= gap.interval[1]
-            close = bool(np.isfinite(gap.value) and abs(gap.value) <= TEXT_ONLY_MARGIN)
-            undefined = not np.isfinite(value) and not np.isfinite(prior)
             row |= {"prior": prior, "difference": gap.value, "difference_ci95": gap.interval}
-            row["meets"] = close or includes or undefined
+            row["highest"] = TEXT_ONLY_HIGHEST
+            people = summary["participants"]
+            row["verdict"] = _verdict(gap.value, gap.interval, TEXT_ONLY_MARGIN, TEXT_ONLY_HIGHEST, people)
+        row["meets"] = row["verdict"] == "passes"
         found.append(row)
     return found
+
+
+def _verdict(value: float, interval: Sequence[float] | None, margin: float, highest: float, people: int) -> str:
+    """What a value with its 95 % interval over people says of a control that should not be better than 0."""
+    if interval is None or people < TEXT_ONLY_FEWEST_PEOPLE:
+        return "undecided"
+    if value > margin and interval[0] > 0:
+        return "gives away"
+    return "passes" if interval[1] <= highest else "undecided"

@@ -1,6 +1,8 @@
-"""Which part of a trial is shown, mirrored or not, and with which coordinates."""
+"""Which part of a trial is shown, mirrored or not, with which coordinates, and what it can be asked."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +18,8 @@ from biomechgpt_jax.biomechanics.skeleton import (
     mirror,
 )
 from biomechgpt_jax.biomechanics.trajectory import Trial
-from biomechgpt_jax.questions.truth import NEEDS_HORIZONTAL_ROOT
+from biomechgpt_jax.data.label_use import LabelUse
+from biomechgpt_jax.questions.truth import labels, truths, unanswerable
 
 # Room that the trunk leaves for questions in a row, in tokens.
 ROOM_FOR_QUESTIONS = 64
@@ -43,6 +46,46 @@ class Crop:
         return mirror(shown) if self.mirrored else shown
 
 
+def answerable(trial: Trial, crop: Crop, cfg: config.Experiment) -> dict[str, str | float]:
+    """The questions that a crop can answer, by name, with the true answers.
+
+    A crop shows the instants of its frames, from the first to the last. The codec drops the frames after the last whole
+    token: where a test's window is the whole of a recorded file, the crop may lack less than a token of it.
+    """
+    if crop.end_frame <= crop.start_frame:
+        return {}
+    rate = trial.trajectory.rate_hz
+    slack_s = (cfg.tokenizer.granularity - 1) / rate if trial.throughout else 0.0
+    true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate, slack_s)
+    hidden = unanswerable(crop.observed)
+    return {name: answer for name, answer in true.items() if name not in hidden}
+
+
+def count_labels(use: LabelUse, trial: Trial, asked: Collection[str], cfg: config.Experiment) -> None:
+    """Count the labels of a trial of which these questions are asked; those of recorded files with a reason if not."""
+    reason = partial(_why_not_asked, trial, cfg=cfg) if trial.throughout else None
+    use.add(trial.trial_id, labels(trial), asked, reason)
+
+
+def _why_not_asked(trial: Trial, name: str, cfg: config.Experiment) -> str:
+    """Why no question asks a label of a recorded file."""
+    trajectory = trial.trajectory
+    if trajectory.frames < cfg.tokenizer.granularity:
+        return f"it lasts {trajectory.seconds:.2f} s, less than a motion token (tokenizer.stride)"
+    if name in unanswerable(trajectory.observed):
+        return "pelvis_tx or pelvis_tz is not recorded"
+    span, longest = timed_span(trial, cfg), longest_frames(cfg, trajectory.rate_hz)
+    if name in trial.scores and span and span[1] - span[0] > longest:
+        return (
+            f"it lasts {trajectory.seconds:.1f} s and the longest crop {longest / trajectory.rate_hz:.1f} s; a test is "
+            "asked only of crops that hold it whole (pack.longest_crop_s, pack.row_length)"
+        )
+    return (
+        "no crop that was drawn held them with room for the question (pack.crops_per_trial, pack.questions_per_crop, "
+        "pack.row_length)"
+    )
+
+
 def longest_frames(cfg: config.Experiment, rate_hz: float) -> int:
     """Longest crop whose trunk leaves room for questions in a row, in whole tokens."""
     tokens = max(cfg.pack.row_length - ROOM_FOR_QUESTIONS - 1, 1)
@@ -54,14 +97,17 @@ def _whole_tokens(frames: int, cfg: config.Experiment) -> int:
     return frames // cfg.tokenizer.granularity * cfg.tokenizer.granularity
 
 
-def _score_span(trial: Trial) -> tuple[int, int] | None:
-    """Frames that hold every timed test of a trial."""
+def timed_span(trial: Trial, cfg: config.Experiment) -> tuple[int, int] | None:
+    """First frame, and one after the last, of the part that holds every timed test of a trial; None without a test.
+
+    Of a recorded file whose window is all of it: in whole tokens, which `answerable` takes for the whole.
+    """
     if not trial.scores:
         return None
-    rate = trial.trajectory.rate_hz
-    start = min(score.start_s for score in trial.scores.values())
-    end = max(score.end_s for score in trial.scores.values())
-    return int(np.floor(start * rate)), int(np.ceil(end * rate)) + 1
+    rate, frames = trial.trajectory.rate_hz, trial.trajectory.frames
+    start = int(np.floor(min(score.start_s for score in trial.scores.values()) * rate))
+    end = int(np.ceil(max(score.end_s for score in trial.scores.values()) * rate)) + 1
+    return (start, start + _whole_tokens(min(end, frames) - start, cfg)) if trial.throughout else (start, end)
 
 
 def evaluation(trial: Trial, cfg: config.Experiment) -> list[Crop]:
@@ -69,24 +115,28 @@ def evaluation(trial: Trial, cfg: config.Experiment) -> list[Crop]:
     frames, longest = trial.trajectory.frames, longest_frames(cfg, trial.trajectory.rate_hz)
     start, end = 0, _whole_tokens(frames, cfg)
     if frames > longest:
-        span = _score_span(trial)
+        span = timed_span(trial, cfg)
         centre = (span[0] + span[1]) // 2 if span else frames // 2
         start = int(np.clip(centre - longest // 2, 0, frames - longest))
         end = start + longest
     return [Crop(start, end, False, np.asarray(trial.trajectory.observed, bool))]
 
 
-def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, telling: bool = False) -> Crop:
+def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, informative: bool = False) -> Crop:
     """A random crop: log-uniform length, often around a whole timed test, mirrored and masked at random.
 
+    Empty where the trial is shorter than a token.
+
     Args:
-        telling: of the log-uniform kind, placed so that it holds one of the trial's defining intervals, and
-            lengthened where none fits.
+        informative: draw the log-uniform kind, place it so that it holds one of the trial's defining intervals, and
+            lengthen it where none fits.
     """
     frames, rate = trial.trajectory.frames, trial.trajectory.rate_hz
     longest = _whole_tokens(min(frames, longest_frames(cfg, rate)), cfg)
-    span = _score_span(trial)
-    if not telling and span and span[1] - span[0] <= longest and rng.random() < TIMED_SHARE:
+    if not longest:
+        return Crop(0, 0, False, np.asarray(trial.trajectory.observed, bool))
+    span = timed_span(trial, cfg)
+    if not informative and span and span[1] - span[0] <= longest and rng.random() < TIMED_SHARE:
         # The whole test with a random share of the quiet time before and after it.
         margin = longest - (span[1] - span[0])
         before = int(rng.integers(0, min(span[0], margin) + 1))
@@ -95,7 +145,7 @@ def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, tel
         # Up to a whole token, so that rounding does not cut the test.
         length = min(_whole_tokens(span[1] + after - start + cfg.tokenizer.granularity - 1, cfg), longest)
         start = min(start, frames - length)
-    elif not telling and rng.random() < WHOLE_SHARE:
+    elif not informative and rng.random() < WHOLE_SHARE:
         length = longest
         start = int(rng.integers(0, frames - length + 1))
     else:
@@ -103,7 +153,7 @@ def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, tel
         drawn = int(np.exp(rng.uniform(np.log(shortest), np.log(longest + 1))))
         length = min(_whole_tokens(drawn + cfg.tokenizer.granularity - 1, cfg), longest)
         start = int(rng.integers(0, frames - length + 1))
-        if telling and len(trial.defining):
+        if informative and len(trial.defining):
             start, length = _around_defining(trial, cfg, length, longest, rng)
     end = start + length
     mirrored = bool(rng.random() < cfg.pack.mirror_probability)
@@ -140,9 +190,3 @@ def _hidden(cfg: config.Experiment, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.12:
         hidden[[i for i, name in enumerate(COORDINATES) if name.startswith(("arm_", "elbow_", "pro_sup"))]] = True
     return hidden
-
-
-def unanswerable(observed: np.ndarray) -> frozenset[str]:
-    """Questions that a movement without these coordinates cannot answer."""
-    root = [INDEX[name] for name in HORIZONTAL_ROOT]
-    return frozenset() if observed[root].all() else NEEDS_HORIZONTAL_ROOT

@@ -1,7 +1,7 @@
 """The `pack` stage: crops of trials become motion tokens with questions, packed into fixed rows."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.packing import crops
 from biomechgpt_jax.packing.rows import Branch, Item, array_names, assign_rows, lay_out_row, make_branch
 from biomechgpt_jax.questions.registry import FAMILIES, QUESTIONS
-from biomechgpt_jax.questions.truth import truths
+from biomechgpt_jax.questions.truth import labels
 from biomechgpt_jax.tokenizer import prompt
 from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
@@ -31,34 +32,39 @@ _WEIGHTS = {"outcome_scores": 4.0, "diagnosis": 3.0, "impairment": 2.0, "fall_ri
 
 @dataclass(frozen=True)
 class _Shown:
-    """A crop with what is true of it."""
+    """A crop with what is true of it.
 
+    Attributes:
+        trial: the number of its trial among those packed together.
+    """
+
+    trial: int
     coordinates: np.ndarray
     observed: np.ndarray
     truths: dict[str, str | float]
 
 
-def _show(trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _Shown | None:
+def _show(number: int, trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _Shown | None:
     """A training crop of which something can be asked; None only if no part of the trial tells anything."""
-    rate = trial.trajectory.rate_hz
-    for telling in (False, True):
-        crop = crops.training(trial, cfg, rng, telling)
-        true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate)
-        hidden = crops.unanswerable(crop.observed)
-        true = {name: value for name, value in true.items() if name not in hidden}
+    for informative in (False, True):
+        crop = crops.training(trial, cfg, rng, informative)
+        true = crops.answerable(trial, crop, cfg)
         if true:
-            return _Shown(crop.coordinates(trial), crop.observed, true)
+            return _Shown(number, crop.coordinates(trial), crop.observed, true)
     return None
 
 
-def choose(names: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """Questions to ask, drawn without replacement in proportion to their weights.
+def choose(
+    names: Sequence[str], count: int, rng: np.random.Generator, first: Collection[str] = frozenset()
+) -> list[str]:
+    """Questions to ask, drawn without replacement in proportion to their weights, those of `first` before the others.
 
     The order of exponential arrival times is such a draw (Efraimidis and Spirakis 2006).
     """
     weights = [_WEIGHTS.get(name, _WEIGHTS.get(QUESTIONS[name].family, 1.0)) for name in names]
     arrivals = rng.exponential(size=len(names)) / np.array(weights)
-    return [names[i] for i in np.argsort(arrivals)[:count]]
+    order = sorted(range(len(names)), key=lambda i: (names[i] not in first, arrivals[i]))
+    return [names[i] for i in order[:count]]
 
 
 class LeftOut:
@@ -105,25 +111,33 @@ def _items(
     vocabulary: Vocabulary,
     cfg: config.Experiment,
     left_out: LeftOut,
+    use: LabelUse,
 ) -> list[Item]:
-    """Items of the crops of some trials, each drawn with the trial's own generator; counts what is left out."""
+    """Items of the crops of some trials, each drawn with the trial's own generator; counts what is left out.
+
+    What a person says of a recorded file is asked before everything else until it has been asked once.
+    """
     shown: list[tuple[_Shown, np.random.Generator]] = []
-    for trial, rng in zip(trials, generators, strict=True):
-        drawn = [_show(trial, cfg, rng) for _ in range(cfg.pack.crops_per_trial)]
+    for number, (trial, rng) in enumerate(zip(trials, generators, strict=True)):
+        drawn = [_show(number, trial, cfg, rng) for _ in range(cfg.pack.crops_per_trial)]
         left_out.untold += drawn.count(None)
         shown += [(one, rng) for one in drawn if one]
     codes = codec.encode([crop.coordinates for crop, _ in shown], [crop.observed for crop, _ in shown])
+    asked: list[set[str]] = [set() for _ in trials]
+    by_hand = [labels(trial).keys() if trial.throughout else frozenset() for trial in trials]
     items = []
     for (crop, rng), code in zip(shown, codes, strict=True):
         start = prompt.trunk(vocabulary, code)
         room = cfg.pack.row_length - len(start)
         kept: list[Branch] = []
-        for name in choose(sorted(crop.truths), cfg.pack.questions_per_crop, rng):
+        first = by_hand[crop.trial] - asked[crop.trial]
+        for name in choose(sorted(crop.truths), cfg.pack.questions_per_crop, rng, first):
             question = QUESTIONS[name]
             phrasing, answer = str(rng.choice(question.templates)), question.answer_text(crop.truths[name])
             made = make_branch(vocabulary, phrasing, answer, question.family)
             if len(made.tokens) <= room:
                 kept.append(made)
+                asked[crop.trial].add(name)
                 room -= len(made.tokens)
             else:
                 left_out.no_room[question.family] += 1
@@ -131,6 +145,8 @@ def _items(
             items.append(Item(start, tuple(kept)))
         else:
             left_out.empty += 1
+    for trial, names in zip(trials, asked, strict=True):
+        crops.count_labels(use, trial, names, cfg)
     return items
 
 
@@ -168,7 +184,7 @@ def pack(
     length = cfg.pack.row_length
     rows: dict[bool, dict[str, store.Lazy]] = {False: {}, True: {}}
     report: dict[str, Any] = {"rows": {}, "fill": {}, "questions": {}}
-    left_out = LeftOut()
+    left_out, use = LeftOut(), LabelUse()
     for number, split in enumerate(("train", "validation")):
         items: list[Item] = []
         trials = movements.read(movements_dir, split)
@@ -176,7 +192,7 @@ def pack(
             progress(f"crops of {split}", first, len(trials))
             some = trials[first : first + TRIALS_AT_ONCE]
             own = [np.random.default_rng([cfg.pack.seed, number, first + index]) for index in range(len(some))]
-            items += _items(some, own, codec, vocabulary, cfg, left_out)
+            items += _items(some, own, codec, vocabulary, cfg, left_out, use)
         report["questions"][split] = sum(len(item.branches) for item in items)
         for text_only, chosen in ((False, items), (True, _text_only(items, vocabulary))):
             lengths = [item.length for item in chosen]
@@ -188,7 +204,7 @@ def pack(
                 report["rows"][split] = len(order)
                 report["fill"][split] = round(sum(lengths) / max(1, len(order) * length), 4)
         progress(f"rows of {split}", len(trials), len(trials))
-    report["left_out"] = left_out.report()
+    report |= {"left_out": left_out.report(), "labels": use.report()}
     facts = {
         **report,
         "row_length": length,

@@ -1,9 +1,14 @@
 """What is true of a crop of a trial, and whether the crop supports saying it."""
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from biomechgpt_jax.biomechanics import gait
+from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.questions.registry import QUESTIONS
 
@@ -54,32 +59,73 @@ NEEDS_HORIZONTAL_ROOT = frozenset(
 )
 
 
-def truths(trial: Trial, start_s: float, end_s: float) -> dict[str, str | float]:
+def unanswerable(observed: np.ndarray) -> frozenset[str]:
+    """Questions that a movement cannot answer with these coordinates observed, bool[40]."""
+    root = [INDEX[name] for name in HORIZONTAL_ROOT]
+    return frozenset() if observed[root].all() else NEEDS_HORIZONTAL_ROOT
+
+
+def labels(trial: Trial) -> dict[str, str | float]:
+    """Answers that the labels of a trial give, by question name: who and what it shows, and its timed tests.
+
+    What follows from another label (impairment, the fall-risk band) is not among them.
+    """
+    given = _identity(trial) | {name: score.value for name, score in trial.scores.items()}
+    given.pop("impairment", None)
+    return _offered(given)
+
+
+def truths(trial: Trial, start_s: float, end_s: float, slack_s: float = 0.0) -> dict[str, str | float]:
     """True answers by question name, only for what the part of the trial between two times supports.
 
-    Activity, diagnosis, impairment, device and past falls need one defining interval whole inside the crop:
-    without one it may be quiet standing that shows nothing. A timed test needs its whole window. Gait parameters are
-    measured on the strides inside the crop, save where the steps are no level walking. An answer that is unknown, or
-    that the question does not offer, is left out.
+    Activity, diagnosis, impairment, device and past falls need one defining interval whole inside the part: without
+    one it may be quiet standing that shows nothing. Where they were given for a file as a whole (`Trial.throughout`)
+    every part supports them. A timed test needs its whole window. Gait parameters are measured on the strides inside
+    the part, save where the steps are no level walking. An answer that is unknown, or that the question does not
+    offer, is left out.
+
+    Args:
+        start_s, end_s: the first and the last instant of the part.
+        slack_s: how much of a timed test's window, both ends together, the part may lack.
     """
 
-    def inside(start: float, end: float) -> bool:
-        return start >= start_s - _TOLERANCE_S and end <= end_s + _TOLERANCE_S
+    def inside(start: float, end: float, slack: float = 0.0) -> bool:
+        return max(start_s - start, 0.0) + max(end - end_s, 0.0) <= slack + _TOLERANCE_S
 
     found: dict[str, str | float] = {}
-    if any(inside(start, end) for start, end in trial.defining.tolist()):
-        found["activity"] = trial.trajectory.metadata.activity
-        found["diagnosis"] = trial.diagnosis
-        if trial.diagnosis:
-            found["impairment"] = "no" if trial.diagnosis == "healthy" else "yes"
-        found["assistive_device"] = trial.device
-        if math.isfinite(trial.falls):
-            found["falls_history"] = "yes" if trial.falls > 0 else "no"
-    timed = {name: score.value for name, score in trial.scores.items() if inside(score.start_s, score.end_s)}
+    if trial.throughout or any(inside(start, end) for start, end in trial.defining.tolist()):
+        found |= _identity(trial)
+    timed = {name: score.value for name, score in trial.scores.items() if inside(score.start_s, score.end_s, slack_s)}
     found |= timed
     bands = [cut.band(timed[name]) for name, cut in FALL_RISK_CUT_OFFS.items() if name in timed]
     if bands:
         found["fall_risk"] = max(bands, key=QUESTIONS["fall_risk"].options.index)
     if len(trial.contacts.strike_time) and trial.trajectory.metadata.activity not in NO_GAIT:
         found |= gait.parameters(trial.contacts, start_s, end_s)
-    return {name: value for name, value in found.items() if name in QUESTIONS and QUESTIONS[name].holds(value)}
+    return _offered(found)
+
+
+def digest() -> str:
+    """SHA-256 over the rules of this module: rows packed and answers judged by others are not the same data."""
+    bands = [
+        (name, cut.moderate_from, cut.high_from, cut.high_includes_limit)
+        for name, cut in sorted(FALL_RISK_CUT_OFFS.items())
+    ]
+    rules = [bands, sorted(NO_GAIT), sorted(NEEDS_HORIZONTAL_ROOT)]
+    return hashlib.sha256(json.dumps(rules).encode()).hexdigest()
+
+
+def _identity(trial: Trial) -> dict[str, str | float]:
+    """Who moves and what is done, as labelled; empty words where nothing is known."""
+    found: dict[str, str | float] = {"activity": trial.trajectory.metadata.activity, "diagnosis": trial.diagnosis}
+    if trial.diagnosis:
+        found["impairment"] = "no" if trial.diagnosis == "healthy" else "yes"
+    found["assistive_device"] = trial.device
+    if math.isfinite(trial.falls):
+        found["falls_history"] = "yes" if trial.falls > 0 else "no"
+    return found
+
+
+def _offered(answers: dict[str, str | float]) -> dict[str, str | float]:
+    """The answers that their questions offer."""
+    return {name: value for name, value in answers.items() if name in QUESTIONS and QUESTIONS[name].holds(value)}

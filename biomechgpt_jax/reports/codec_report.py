@@ -1,7 +1,6 @@
 """The report of a motion codec on people it was not trained on: one self-contained HTML file, and its figures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from biomechgpt_jax.files import clean, write_json, write_text
 from biomechgpt_jax.provenance import versions
 from biomechgpt_jax.reports import codec_sections, page
 from biomechgpt_jax.reports.codec_plots import Shown
+from biomechgpt_jax.reports.origin import Origin
 
 REPORT_FILE, FIGURES_FILE = "report.html", "fidelity.json"
 MOST_CODES = 24
@@ -36,23 +36,6 @@ _CODES_DRAWN = (
 _CODES_NOT_DRAWN = (
     "The most used codes, and in what they occur. A code of this back end has no frames of its own, so it has no look."
 )
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the data is from.
-
-    Attributes:
-        name: of the experiment.
-        noise: of a synthetic cohort, as in its configuration: "none" or "markerless"; "" for imported recordings.
-        participants, trials: of the whole data set, all splits.
-    """
-
-    name: str
-    synthetic: bool
-    noise: str
-    participants: int
-    trials: int
 
 
 def write(
@@ -201,11 +184,6 @@ def _head(codec: MotionCodec, figures: Mapping[str, Any], origin: Origin) -> str
     layers = (
         f"{codec.layers} layers of {codec.codes:,} codes" if codec.layers > 1 else f"one layer of {codec.codes:,} codes"
     )
-    kind = {
-        "none": "a synthetic cohort without measurement noise",
-        "markerless": "a synthetic cohort with markerless measurement noise",
-        "": "imported recordings",
-    }[origin.noise if origin.synthetic else ""]
     health = (
         f" ({data['healthy_participants']} healthy, {data['impaired_participants']} with an impairment)"
         if data["healthy_participants"] + data["impaired_participants"]
@@ -217,13 +195,12 @@ def _head(codec: MotionCodec, figures: Mapping[str, Any], origin: Origin) -> str
         if figures["input_median_deg"]
         else ""
     )
-    what = "The participants are synthetic: what holds here need not hold for people. " if origin.synthetic else ""
     return (
         f"<p>Run “{escape(origin.name)}”: {name}, {layers}, {figures['tokens_per_second']:.3g} tokens a second "
         f"({figures['bits_per_second']:.0f} bits/s), digest {codec.digest[:12]}. Measured on {data['trials']:,} trials "
-        f"({data['hours']:.2g} hours) of {data['participants']} participants{health} of {kind}, which has "
+        f"({data['hours']:.2g} hours) of {data['participants']} participants{health} of {origin.kind}: "
         f"{origin.participants:,} participants and {origin.trials:,} trials in all.{noisy}</p>"
-        f'<p class="small">{what}This is research software, not a medical device.</p>'
+        f'<p class="small">{origin.participants_note}</p>'
     )
 
 

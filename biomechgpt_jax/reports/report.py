@@ -5,13 +5,10 @@ from pathlib import Path
 
 from biomechgpt_jax.files import write_text
 from biomechgpt_jax.reports import page, sections
+from biomechgpt_jax.reports.origin import Origin, programs
 from biomechgpt_jax.reports.sections import Material
 
 _NOTES = (
-    "The participants are synthetic: they come from a generator built on published gait data, not from a "
-    "clinic. What holds here need not hold for people. This is research software, not a medical device.",
-    "Participants are split by a hash of their identity; nobody is in two splits. The model and every "
-    "control see the same noisy movement, while the truth is measured on the clean one.",
     "Intervals are 95 % percentile intervals of a bootstrap over participants: they say how much a figure "
     "would move with other people of the same cohort, not with another cohort or another training run.",
     "Closed answers are the option with the largest likelihood, and their probability is its share among the "
@@ -26,8 +23,15 @@ _NOTES = (
 )
 
 
+def _notes(origin: Origin) -> list[str]:
+    split = "Participants are split by a hash of their identity; nobody is in two splits."
+    return [origin.participants_note, f"{split} {origin.truth_note}", *_NOTES]
+
+
 def html(material: Material) -> str:
     """The page as text."""
+    origin = material.origin
+    shown = "as they were recorded" if not origin.synthetic else "as the model saw them"
     people = material.metrics["test_participants"]
     answers = len(material.predictions["model"])
     parts = [
@@ -48,7 +52,7 @@ def html(material: Material) -> str:
         (
             "movements",
             "Movements and answers",
-            "Held-out participants as the model saw them, noise included. Right side of the body orange, "
+            f"Held-out participants {shown}{', noise included' * origin.noisy}. Right side of the body orange, "
             "left side blue; the ground is ruled every half metre. Drag a figure to turn it.",
             sections.clips(material),
         ),
@@ -86,18 +90,23 @@ def html(material: Material) -> str:
             "median absolute error by joint.",
             sections.fidelity(material),
         ),
-        ("time", "Time", "Wall time of each stage of the run.", sections.seconds(material)),
+        (
+            "time",
+            "Time",
+            "Wall time of each stage of the run, and the program that made it.",
+            sections.seconds(material) + programs(material.metrics.get("made", {})),
+        ),
     ]
     head = (
-        f"<p>Run “{escape(material.name)}”: {answers:,} questions about the movement of {people} participants it was "
+        f"<p>Run “{escape(origin.name)}”: {answers:,} questions about the movement of {people} participants it was "
         "not trained on, answered from motion tokens alone.</p>"
     )
     return page.document(
-        f"{material.name}: questions about movement",
+        f"{origin.name}: questions about movement",
         "What the model reads from movement",
         head,
         [page.Section(*part) for part in parts],
-        _NOTES,
+        _notes(origin),
         " · ".join(f"{name} {value}" for name, value in material.made.items()),
         sections.tiles(material),
     )

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from biomechgpt_jax.answering.predictions import Prediction, by_question
-from biomechgpt_jax.evaluation import metrics, naming
+from biomechgpt_jax.evaluation import bars, metrics, naming
 from biomechgpt_jax.reports import plots, stick
+from biomechgpt_jax.reports.origin import Origin
 
 _CONFUSIONS = ("activity", "diagnosis", "assistive_device", "fall_risk")
 
@@ -20,7 +21,7 @@ class Material:
     """Everything a report is made of.
 
     Attributes:
-        name: of the experiment.
+        origin: where the data is from.
         metrics: the content of metrics.json.
         predictions: by source, "model" and the controls.
         curves: logged training steps by run, such as "main" and "text only".
@@ -31,7 +32,7 @@ class Material:
         made: what the run was made with, for the last line: versions, devices, revision.
     """
 
-    name: str
+    origin: Origin
     metrics: Mapping[str, Any]
     predictions: Mapping[str, Sequence[Prediction]]
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -176,19 +177,19 @@ def text_only(material: Material) -> str:
     rows = material.metrics.get("text_only_check", ())
     if not rows:
         return ""
-    failed = [naming.question_title(row["question"]).lower() for row in rows if not row["meets"]]
-    verdict = (
-        f"It passes for all {len(rows)} questions."
-        if not failed
-        else f"It fails for {len(failed)} of {len(rows)}: {escape(', '.join(failed))}."
-    )
+    by_verdict: dict[str, list[str]] = {}
+    for row in rows:
+        by_verdict.setdefault(row["verdict"], []).append(naming.question_title(row["question"]).lower())
+    said = [f"It passes for {len(by_verdict.get('passes', ()))} of {len(rows)} questions."]
+    if "gives away" in by_verdict:
+        said.append(f"The words give answers away for {escape(', '.join(by_verdict['gives away']))}.")
+    if "undecided" in by_verdict:
+        said.append(f"Too few people to tell for {escape(', '.join(by_verdict['undecided']))}.")
     return (
-        "<p>The text-only control is a model of the same size, trained on the same questions without the "
-        "movement. "
-        "It passes where its accuracy (AUROC for yes or no) lies within 3 points of the prior or their "
-        "paired 95 % "
-        f"interval includes 0, and where its numbers have r at most 0.15 or an interval that includes 0. "
-        f"{verdict}</p>"
+        "<p>The text-only control is a model of the same size, trained on the same questions without the movement. "
+        "It passes where the 95 % interval of what it is better by than the prior, in accuracy (AUROC for yes or no), "
+        f"ends at or below {bars.TEXT_ONLY_HIGHEST:.2f}, and that of the r of its numbers at or below "
+        f"{bars.TEXT_ONLY_HIGHEST_R:.2f}. {' '.join(said)}</p>"
     )
 
 
@@ -356,9 +357,9 @@ def fidelity(material: Material) -> str:
     bars = "".join(bar(name, [value], whole, f"{value:.2f}°") for name, value in groups.items())
     names = ("median_deg", "p95_deg", "healthy_median_deg", "impaired_median_deg")
     half, tail, healthy, impaired = (f"{naming.value_text(found[name])}°" for name in names)
+    given = "the movement that was encoded" + ", measurement noise included," * material.origin.noisy
     lead = (
-        "<p>After encoding and decoding, a moving joint angle of a held-out participant differs from what was "
-        "recorded, measurement noise included, by up to "
+        f"<p>After encoding and decoding, a moving joint angle of a held-out participant differs from {given} by up to "
         f"{half} in half of its frames and by more than {tail} in one of twenty. The median is {healthy} "
         f"for healthy participants and {impaired} for the others. {found['codes_used']} of {found['codes']} "
         f"codes are in use, with a perplexity of {found['perplexity']:.0f}; "

@@ -1,12 +1,17 @@
-"""The table that a run ends with."""
+"""The table that a run ends with, and what to try next."""
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from biomechgpt_jax.data import store
 from biomechgpt_jax.evaluation import metrics, naming
+from biomechgpt_jax.reports.origin import from_facts
 
 _COLUMNS = ("text_only", "constant", "speed_only")
 
@@ -38,7 +43,8 @@ def results_table(found: Mapping[str, Any]) -> Table:
     table.add_column("model", justify="right", style="bold", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(naming.SOURCES[name].lower(), justify="right")
-    table.add_column("bar")
+    if found.get("bars"):
+        table.add_column("bar")
     for question, summary in naming.questions(dict(found["families"])):
         shown = naming.headline(summary, question)
         for metric in shown:
@@ -49,7 +55,28 @@ def results_table(found: Mapping[str, Any]) -> Table:
                 naming.short_metric_title(metric, summary.get("unit", "")),
                 _value(summary, metric, interval=True),
                 *(_value(control, metric, interval=False) for control in controls),
-                _verdict(found, question, metric),
+                *([_verdict(found, question, metric)] if found.get("bars") else []),
                 end_section=metric == shown[-1],
             )
     return table
+
+
+def print_closing(found: Mapping[str, Any], workdir: Path) -> None:
+    """Print what a run ends with: the table, what kind of data it is of, and what to try next.
+
+    Args:
+        found: content of metrics.json.
+        workdir: of the run, with its movements.
+    """
+    origin = from_facts("", "", store.metadata(workdir / "movements"))
+    what = "Synthetic cohort" if origin.synthetic else f"Figures of {origin.recordings}"
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(results_table(found))
+    console.print(f"{what}; not a medical device.\n\nTry next:", highlight=False)
+    for line in (
+        f"open {workdir}/evaluation/report.html",
+        f'biomechgpt ask FILE.mot "How fast is this person walking?" --workdir {workdir}',
+        f'biomechgpt ask FILE.mot "Is there an impairment?" --workdir {workdir} --json',
+        "biomechgpt inspect FILE.mot",
+    ):
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)

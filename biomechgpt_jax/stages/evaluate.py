@@ -8,24 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax import config
+from biomechgpt_jax import config, provenance
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import Asked
 from biomechgpt_jax.answering.predictions import Prediction, name_of, write_predictions
 from biomechgpt_jax.biomechanics.trajectory import Trial
-from biomechgpt_jax.data import movements
-from biomechgpt_jax.data.splits import SPLITS
+from biomechgpt_jax.data import movements, splits, store
+from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation import bars, baselines, metrics
 from biomechgpt_jax.evaluation.codec import reconstruction
 from biomechgpt_jax.files import clean, write_json
 from biomechgpt_jax.packing import crops
 from biomechgpt_jax.progress import Progress as ProgressBar
-from biomechgpt_jax.provenance import versions
 from biomechgpt_jax.questions.registry import QUESTIONS
-from biomechgpt_jax.questions.truth import truths
+from biomechgpt_jax.reports import origin as origins
 from biomechgpt_jax.reports import report, stick
+from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.reports.sections import Material
 from biomechgpt_jax.tasks import language
 from biomechgpt_jax.tokenizer import vocabulary
@@ -49,7 +49,8 @@ class Inputs:
         codec: with encode, decode and codes.
         logs: metrics.jsonl by run, for the training curves.
         wall_seconds: of the stages before this one.
-        made: what the run was made with, beyond the versions of packages.
+        origin: where the data is from.
+        programs: by stage, version and revision of the program that made it (`workdir.programs`).
     """
 
     trials: Mapping[str, Iterable[Trial]]
@@ -58,7 +59,8 @@ class Inputs:
     codec: Any
     logs: Mapping[str, Path]
     wall_seconds: Mapping[str, float]
-    made: Mapping[str, str]
+    origin: Origin
+    programs: Mapping[str, Mapping[str, str]]
 
 
 def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]:
@@ -68,10 +70,7 @@ def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]
         rate = trial.trajectory.rate_hz
         for crop in crops.evaluation(trial, cfg):
             coordinates = np.asarray(crop.coordinates(trial), np.float32)
-            true = truths(trial, crop.start_frame / rate, (crop.end_frame - 1) / rate)
-            hidden = crops.unanswerable(crop.observed)
-            true = {name: truth for name, truth in true.items() if name not in hidden}
-            for name, truth in true.items():
+            for name, truth in crops.answerable(trial, crop, cfg).items():
                 question = QUESTIONS[name]
                 found.append(
                     Asked(
@@ -90,6 +89,17 @@ def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]
                     )
                 )
     return found
+
+
+def label_use(trials: Iterable[Trial], asked: Sequence[Asked], cfg: config.Experiment) -> LabelUse:
+    """Which labels of trials are asked."""
+    names: dict[str, set[str]] = {}
+    for item in asked:
+        names.setdefault(item.trial, set()).add(item.question)
+    use = LabelUse()
+    for trial in trials:
+        crops.count_labels(use, trial, names.get(trial.trial_id, ()), cfg)
+    return use
 
 
 def _codes(codec: Any, asked: Sequence[Asked]) -> list[np.ndarray]:
@@ -119,29 +129,30 @@ def _cohort(trials: Mapping[str, Iterable[Trial]]) -> list[dict[str, Any]]:
 
 
 def _measure_codec(codec: Any, asked: Sequence[Asked]) -> dict[str, Any]:
-    chosen = list({id(item.coordinates): item for item in asked if item.question == "diagnosis"}.values())
+    of_crop = {id(item.coordinates): item for item in asked}
+    healthy = {id(item.coordinates): item.truth == "healthy" for item in asked if item.question == "diagnosis"}
+    chosen = list(of_crop.values())
     step = max(1, len(chosen) // MOST_CODEC_CROPS)
     chosen = chosen[::step][:MOST_CODEC_CROPS]
     return reconstruction.measure(
         codec,
         [item.coordinates for item in chosen],
         [item.observed for item in chosen],
-        [item.truth == "healthy" for item in chosen],
+        [healthy.get(id(item.coordinates)) for item in chosen],
     )
 
 
 def _clips(
     asked: Sequence[Asked], said: Sequence[Prediction], heights: Mapping[str, float], count: int
 ) -> list[stick.Clip]:
-    """Clips of different activities and diagnoses, the most asked ones first."""
+    """Clips of different activities and diagnoses, as far as they are known; those with most questions first."""
     crops_of: dict[tuple[str, float], list[int]] = {}
     for index, item in enumerate(asked):
         crops_of.setdefault((item.trial, item.start_s), []).append(index)
     candidates = []
     for members in crops_of.values():
         known = {asked[i].question: str(asked[i].truth) for i in members}
-        if "activity" in known and "diagnosis" in known:
-            candidates.append((known["activity"], known["diagnosis"], members))
+        candidates.append((known.get("activity", "movement"), known.get("diagnosis", "diagnosis unknown"), members))
     candidates.sort(key=lambda candidate: (-len(candidate[2]), asked[candidate[2][0]].trial))
     made: list[stick.Clip] = []
     seen: set[str] = set()
@@ -157,6 +168,18 @@ def _clips(
     return made
 
 
+def _nothing_to_ask(inputs: Inputs) -> str:
+    """Why no question can be asked of the test participants, and what to do about it."""
+    if not any(True for _ in inputs.trials["test"]):
+        return f"nobody is in the test split; {splits.remedy('test', inputs.origin.synthetic)}"
+    if inputs.origin.synthetic:
+        return f"no question can be asked of the test participants; {splits.remedy('test', True)}"
+    return (
+        "no question can be asked of the recordings of the test participants: they have no labels and show no whole "
+        "stride; import them again with --labels"
+    )
+
+
 def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: Progress) -> dict[str, Any]:
     """Answer every question about held-out participants and write the three files of an evaluation.
 
@@ -169,13 +192,13 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         The content of metrics.json.
 
     Raises:
-        InputError: no trial is held out.
+        InputError: there is no question about held-out participants.
     """
     started = time.monotonic()
     resamples, seed = cfg.evaluation.bootstrap, cfg.evaluation.seed
     test = questions_of(inputs.trials["test"], cfg)
     if not test:
-        raise InputError("no question can be asked of the test participants; simulate more (cohort.participants)")
+        raise InputError(_nothing_to_ask(inputs))
     train = questions_of(inputs.trials["train"], cfg)
 
     predictions = {
@@ -201,20 +224,22 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         "test_participants": len({item.participant for item in test}),
         "families": families["model"],
         "controls": {name: summary for name, summary in families.items() if name != "model"},
-        "bars": bars.check(families, predictions, resamples, seed),
+        "bars": bars.check(families, predictions, resamples, seed) if cfg.evaluation.bars == "quickstart" else [],
         "text_only_check": bars.text_only(families, predictions, resamples, seed),
         "codec": _measure_codec(inputs.codec, test),
+        "labels": label_use(inputs.trials["test"], test, cfg).report(),
     }
     directory.mkdir(parents=True, exist_ok=True)
     write_predictions(directory / "predictions.jsonl", predictions)
     heights = {trial.trial_id: trial.trajectory.metadata.height_m for trial in inputs.trials["test"]}
+    found["made"] = {**inputs.programs, "evaluate": provenance.program()}
     found["wall_seconds"] = {**inputs.wall_seconds, "evaluate": round(time.monotonic() - started, 1)}
     found = clean(found)
     progress("report", 0, 1)
     report.write(
         directory / "report.html",
         Material(
-            name=cfg.name,
+            origin=inputs.origin,
             metrics=found,
             predictions=predictions,
             curves={name: read_log(path) for name, path in inputs.logs.items()},
@@ -222,7 +247,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
             fidelity=found["codec"],
             clips=_clips(test, predictions["model"], heights, cfg.evaluation.stick_figures),
             orders={name_of(row): QUESTIONS[row["question"]].options for row in predictions["model"]},
-            made=versions(inputs.made),
+            made=provenance.versions({"git revision": provenance.git_revision()[:12]}),
         ),
     )
     found["wall_seconds"]["evaluate"] = round(time.monotonic() - started, 1)
@@ -240,14 +265,17 @@ def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[st
         )
 
     inputs = Inputs(
-        trials={split: list(movements.read(work.movements, split)) for split in SPLITS},
+        trials={split: list(movements.read(work.movements, split)) for split in splits.SPLITS},
         model=model(work.checkpoints),
         text_only=model(work.checkpoints_text_only),
         codec=codec,
         logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
         wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
-        made={"git revision": workdirs.git_revision()[:12]},
+        origin=origins.from_facts(cfg.name, cfg.cohort.noise, store.metadata(work.movements)),
+        programs=workdirs.programs(work),
     )
     found = evaluate(cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what))
-    progress.done(f"{found['test_participants']} held-out participants")
+    use = LabelUse(**found["labels"])
+    said = (f"{found['test_participants']} held-out participants", use.words())
+    progress.done("; ".join(filter(None, said)), use.lines())
     return {"digest": workdirs.digest(found["families"])}

@@ -4,6 +4,7 @@ from typing import Any
 
 from biomechgpt_jax import config
 from biomechgpt_jax.data import store
+from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.packing import sequences
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.tokenizer import vocabulary
@@ -23,6 +24,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
     )
     fill = 100 * report["fill"].get("train", 0.0)
     rows, questions = report["rows"].get("train", 0), report["questions"].get("train", 0)
-    left_out = sequences.left_out_words(report["left_out"])
-    progress.done(f"{rows} rows, {questions} questions, {fill:.1f} % full" + (left_out and f"; left out: {left_out}"))
+    left_out, use = sequences.left_out_words(report["left_out"]), LabelUse(**report["labels"])
+    said = (f"{rows} rows, {questions} questions, {fill:.1f} % full", use.words(), left_out and f"left out: {left_out}")
+    progress.done("; ".join(filter(None, said)), use.lines())
     return {"digest": store.metadata(work.sequences)["digest"], **report}

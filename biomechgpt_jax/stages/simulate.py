@@ -5,7 +5,7 @@ from typing import Any
 
 from biomechgpt_jax import config
 from biomechgpt_jax.cohort.simulate import simulate
-from biomechgpt_jax.data import movements, store
+from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.workdir import Workdir
@@ -19,13 +19,14 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress, beam: Sequenc
         facts = store.metadata(work.movements)
         if not facts.get("synthetic", True):
             # What a person imported is never replaced by a simulation.
-            progress.done(f"imported: {facts['participants']} participants, {facts['trials']} trials")
+            words = f"imported: {facts['participants']} participants, {facts['trials']} trials"
+            progress.done(words, splits.warnings(facts))
             return facts
 
     def report(trials: int, hours: float) -> None:
         progress.update(min(hours, cfg.cohort.hours), cfg.cohort.hours, f"{trials} trials, {hours:.1f} h")
 
-    made = {"synthetic": True, "seed": cfg.cohort.seed}
+    made = {"synthetic": True, "seed": cfg.cohort.seed, "noise": cfg.cohort.noise}
     if beam:
         from biomechgpt_jax.data import beam as pipelines
 
@@ -39,5 +40,6 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress, beam: Sequenc
     else:
         digest = movements.write(simulate(cfg.cohort, report), work.movements, made)
     facts = store.metadata(work.movements)
-    progress.done(f"{facts['participants']} participants, {facts['trials']} trials, {facts['hours']:.1f} h")
+    words = f"{facts['participants']} participants, {facts['trials']} trials, {facts['hours']:.1f} h"
+    progress.done(words, splits.warnings(facts))
     return {"digest": digest, **facts}

@@ -19,7 +19,7 @@ from biomechgpt_jax.files import write_json
 from biomechgpt_jax.parallel import distributed
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.questions import registry
-from biomechgpt_jax.reports import codec_report
+from biomechgpt_jax.reports import codec_report, origin
 from biomechgpt_jax.tasks import codec as codec_task
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
@@ -40,7 +40,8 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
     trials = list(movements.read(work.movements, "train"))
     train = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]
     if not train:
-        raise InputError("no participant is in the training split; simulate more (cohort.participants)")
+        synthetic = store.metadata(work.movements).get("synthetic", True)
+        raise InputError(f"nobody is in the training split; {splits.remedy('train', synthetic)}")
     if distributed.first():
         work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
         if not work.checkpoints_codec.is_dir():
@@ -106,16 +107,13 @@ def report_codec(
     """
     work = Workdir(workdir)
     codec, _ = vocabulary.load(work.tokenizer)
-    dataset = people or work.movements
-    facts = store.metadata(dataset)
-    noise = cfg.cohort.noise if facts.get("synthetic", True) else ""
     trials = _strangers(people, work.movements) if people else list(movements.read(work.movements, "validation"))
     with Progress("codec report", show) as progress:
         found = codec_report.write(
             work.tokenizer,
             codec,
             trials,
-            codec_report.Origin(cfg.name, facts.get("synthetic", True), noise, facts["participants"], facts["trials"]),
+            origin.from_facts(cfg.name, cfg.cohort.noise, store.metadata(people or work.movements)),
             cfg.evaluation.bootstrap,
             cfg.evaluation.seed,
             lambda done, whole: progress.update(done, whole, f"{done} of {whole} trials"),

@@ -52,7 +52,21 @@ def test_bad_files_are_reported_and_the_others_read(folder: Path, tmp_path: Path
     moved = trial.trajectory.coordinates[-1, 0] - trial.trajectory.coordinates[0, 0]
     assert moved / ((trial.trajectory.frames - 1) / 30.0) == pytest.approx(1.5, abs=0.02)
     assert trial.trajectory.rate_hz == 30.0
-    assert store.metadata(tmp_path / "out")["synthetic"] is False
+    facts = store.metadata(tmp_path / "out")
+    assert facts["synthetic"] is False
+    assert facts["splits"] == {
+        split: [splits.split_of(p) for p in ("ada", "bob")].count(split) for split in splits.SPLITS
+    }
+
+
+def test_an_import_without_test_participants_says_what_to_do(folder: Path, tmp_path: Path, capsys) -> None:
+    table = tmp_path / "labels.csv"
+    alone = next(f"P{n}" for n in range(99) if splits.split_of(f"P{n}") == "train")
+    table.write_text("file,participant\n" + "".join(f"{f},{alone}\n" for f in ("ada/a.mot", "ada/b.mot", "bob/c.mot")))
+    said = importing.import_folder(folder, tmp_path / "out", table, workers=1)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "split" in line]
+    assert line.startswith("nobody is in the test split, and evaluate needs somebody there; import recordings of more")
+    assert "1 participants (1 train, 0 validation, 0 test)" in importing.summary(said, tmp_path / "out")
 
 
 def test_labels_reach_their_trials(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A dataset is written shard by shard, from records that are made when they are written."""
+"""A dataset is written shard by shard, from records that are made when they are written, and replaced safely."""
 
 import hashlib
 from pathlib import Path
@@ -60,3 +60,50 @@ def test_the_digest_tells_rows_and_order_apart_and_not_the_place(tmp_path) -> No
     assert loader.digest(write_rows(tmp_path / "elsewhere", {"train": 20})) == loader.digest(one)
     assert loader.digest(write_rows(tmp_path / "other", {"train": 20}, start=1)) != loader.digest(one)
     assert loader.digest(write_rows(tmp_path / "fewer", {"train": 19})) != loader.digest(one)
+
+
+class Crash(BaseException):
+    """The end of the process."""
+
+
+def finishes(place: Path, cut: int, monkeypatch) -> bool:
+    """Replace a dataset, and end before the given step on the file system; whether there were no more steps."""
+    steps = iter(range(1_000))
+
+    def counted(call):
+        def step(*arguments, **options):
+            if next(steps) == cut:
+                raise Crash
+            return call(*arguments, **options)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", counted(Path.rename))
+        patch.setattr(Path, "unlink", counted(Path.unlink))
+        patch.setattr(store.shutil, "rmtree", counted(store.shutil.rmtree))
+        try:
+            write_rows(place, {"train": 20}, start=1)
+        except Crash:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_replacement_that_is_cut_short_leaves_the_old_dataset_or_the_new_one(tmp_path, monkeypatch, linked) -> None:
+    new = store.metadata(write_rows(tmp_path / "new", {"train": 20}, start=1))["digest"]
+    for cut in range(100):
+        place = tmp_path / str(cut) / "rows"
+        old = write_rows(place.with_name("elsewhere") if linked else place, {"train": 20})
+        if linked:
+            place.symlink_to(old)
+        digests = (store.metadata(place)["digest"], new)
+        finished = finishes(place, cut, monkeypatch)
+        assert store.is_dataset(place) and store.metadata(place)["digest"] in digests
+        assert len(store.source(place, "train", dict)) == 20
+        write_rows(place, {"train": 20}, start=1)
+        assert store.metadata(place)["digest"] == new
+        assert not list(place.parent.glob(".*.replaced"))
+        if finished:
+            break
+    assert 4 < cut < 99

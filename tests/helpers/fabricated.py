@@ -5,6 +5,7 @@ import numpy as np
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.evaluation import bars, metrics
 from biomechgpt_jax.reports import sections, stick
+from biomechgpt_jax.reports.origin import Origin
 
 DIAGNOSES = (
     "healthy",
@@ -191,7 +192,7 @@ def material():
         stick.clip("Healthy, walking", walk(4.0, 1.4), 30.0, float("nan"), first[:5]),
     ]
     return sections.Material(
-        name="quickstart",
+        origin=Origin("quickstart", True, "markerless", 256, 2_013),
         metrics=content,
         predictions=said,
         curves={"main": main, "text only": blind},

@@ -8,8 +8,9 @@ from packed_trials import RATE_HZ, timed, walking
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX, NECK_AND_WRISTS
+from biomechgpt_jax.biomechanics.trajectory import Contacts, Score, Trial
+from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.packing import crops
-from biomechgpt_jax.questions.truth import truths
 
 CFG = config.Experiment()
 
@@ -18,19 +19,19 @@ def with_pack(**changes) -> config.Experiment:
     return dataclasses.replace(CFG, pack=dataclasses.replace(CFG.pack, **changes))
 
 
-def drawn(trial, count=400, cfg=CFG, telling=False, seed=0):
+def drawn(trial, count=400, cfg=CFG, informative=False, seed=0):
     rng = np.random.default_rng(seed)
-    return [crops.training(trial, cfg, rng, telling) for _ in range(count)]
+    return [crops.training(trial, cfg, rng, informative) for _ in range(count)]
 
 
 def seconds(found) -> np.ndarray:
     return np.array([(crop.end_frame - crop.start_frame) / RATE_HZ for crop in found])
 
 
-@pytest.mark.parametrize("telling", [False, True])
-def test_crops_lie_in_the_trial_in_whole_tokens(telling) -> None:
+@pytest.mark.parametrize("informative", [False, True])
+def test_crops_lie_in_the_trial_in_whole_tokens(informative) -> None:
     for trial in (walking(0), timed(1), walking(2, 1.0), walking(3, 60.0)):
-        for crop in drawn(trial, 100, telling=telling):
+        for crop in drawn(trial, 100, informative=informative):
             length = crop.end_frame - crop.start_frame
             assert 0 <= crop.start_frame < crop.end_frame <= trial.trajectory.frames
             assert length % CFG.tokenizer.stride == 0
@@ -61,9 +62,9 @@ def test_a_timed_test_is_often_whole_with_quiet_at_both_ends() -> None:
 
 def test_a_telling_crop_can_be_asked_about() -> None:
     for trial in (walking(0), timed(1)):
-        for crop in drawn(trial, 200, telling=True):
-            assert "activity" in truths(trial, crop.start_frame / RATE_HZ, (crop.end_frame - 1) / RATE_HZ)
-    assert np.mean(seconds(drawn(walking(0), 600, telling=True)) <= 2.0) > 0.15
+        for crop in drawn(trial, 200, informative=True):
+            assert "activity" in crops.answerable(trial, crop, CFG)
+    assert np.mean(seconds(drawn(walking(0), 600, informative=True)) <= 2.0) > 0.15
 
 
 def test_a_mirrored_crop_swaps_the_sides() -> None:
@@ -102,5 +103,66 @@ def test_an_evaluation_crop_is_the_whole_trial_or_holds_its_test() -> None:
     (crop,) = crops.evaluation(timed(0, 60.0), CFG)
     assert crop.end_frame - crop.start_frame == crops.longest_frames(CFG, RATE_HZ) < 1800
     assert crop.start_frame <= 90 and crop.end_frame >= 510
-    trial = timed(0, 60.0)
-    assert "tug_time" in truths(trial, crop.start_frame / RATE_HZ, crop.end_frame / RATE_HZ)
+    assert "tug_time" in crops.answerable(timed(0, 60.0), crop, CFG)
+
+
+def recorded(frames: int, **labels) -> Trial:
+    """A file as `import` leaves it: everything is said of the whole of it."""
+    trial = walking(1, frames / RATE_HZ)
+    last = (frames - 1) / RATE_HZ
+    assert trial.trajectory.frames == frames
+    return dataclasses.replace(
+        trial,
+        contacts=Contacts(),
+        defining=np.array([[0.0, last]], np.float32),
+        throughout=True,
+        falls=2.0,
+        scores={name: Score(value, 0.0, last) for name, value in labels.items()},
+    )
+
+
+WHO = {"activity", "diagnosis", "impairment", "assistive_device", "falls_history"}
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+@pytest.mark.parametrize("frames", [31, 37, 41, 42, 43, 81, 155, 160, 1_201])
+def test_what_is_said_of_a_whole_file_holds_for_every_crop_of_it(frames, stride) -> None:
+    cfg = dataclasses.replace(CFG, tokenizer=dataclasses.replace(CFG.tokenizer, stride=stride))
+    trial = recorded(frames)
+    for crop in [*drawn(trial, 50, cfg), *crops.evaluation(trial, cfg)]:
+        assert set(crops.answerable(trial, crop, cfg)) == WHO
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+@pytest.mark.parametrize("frames", [240, 241, 247, 900])
+def test_a_test_of_a_whole_file_lacks_less_than_a_token(frames, stride) -> None:
+    cfg = dataclasses.replace(CFG, tokenizer=dataclasses.replace(CFG.tokenizer, stride=stride))
+    trial = recorded(frames, tug_time=8.0)
+    (crop,) = crops.evaluation(trial, cfg)
+    assert crops.answerable(trial, crop, cfg)["tug_time"] == 8.0
+    found = drawn(trial, 300, cfg)
+    whole = [frames - (crop.end_frame - crop.start_frame) < stride for crop in found]
+    asked = ["tug_time" in crops.answerable(trial, crop, cfg) for crop in found]
+    assert asked == whole and sum(asked) > 150
+
+
+def test_a_test_longer_than_the_longest_crop_is_not_asked_and_says_why() -> None:
+    trial = recorded(1_201, tug_time=40.0)
+    found = [*drawn(trial, 100), *crops.evaluation(trial, CFG)]
+    assert not any("tug_time" in crops.answerable(trial, crop, CFG) for crop in found)
+    use = LabelUse()
+    crops.count_labels(use, trial, {"activity", "diagnosis", "assistive_device", "falls_history"}, CFG)
+    assert (use.given, use.asked) == (5, 4)
+    (line,) = use.lines()
+    assert "not all became questions; tug_time: it lasts 40.0 s and the longest crop 32.0 s" in line
+
+
+def test_a_file_shorter_than_a_token_is_asked_nothing() -> None:
+    cfg = dataclasses.replace(CFG, tokenizer=dataclasses.replace(CFG.tokenizer, stride=32))
+    trial = recorded(31)
+    for crop in [*drawn(trial, 5, cfg), *crops.evaluation(trial, cfg)]:
+        assert crops.answerable(trial, crop, cfg) == {}
+    use = LabelUse()
+    crops.count_labels(use, trial, (), cfg)
+    (line,) = use.lines()
+    assert line.startswith("labels     t001: none became questions") and "less than a motion token" in line

@@ -179,8 +179,8 @@ def test_questions_that_do_not_fit_are_left_out_and_counted(packed, tmp_path, mo
     drawn: Counter[str] = Counter()
     choose = sequences.choose
 
-    def counted(names, count, rng):
-        chosen = choose(names, count, rng)
+    def counted(*drawing):
+        chosen = choose(*drawing)
         drawn.update(QUESTIONS[name].family for name in chosen)
         return chosen
 

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from test_report import Reader
+from html_reader import Reader
 
 from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics import gait

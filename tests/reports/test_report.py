@@ -1,19 +1,22 @@
 """The report stands alone, holds every section, and shows what was measured."""
 
 import base64
-import html.parser
+import dataclasses
 import json
 import re
 
 import fabricated
 import numpy as np
 import pytest
+from html_reader import Reader
 from rich.console import Console
 
 from biomechgpt_jax.answering import predictions
 from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.data import store
 from biomechgpt_jax.evaluation import bars, metrics
 from biomechgpt_jax.reports import report, stick, tables
+from biomechgpt_jax.reports.origin import Origin
 
 
 @pytest.fixture(scope="module")
@@ -27,34 +30,6 @@ def page(material, tmp_path_factory):
     report.write(path, material)
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
     return path.read_text(encoding="utf-8")
-
-
-class Reader(html.parser.HTMLParser):
-    """Collects references, ids, section headings and unclosed tags."""
-
-    void = ("meta", "input", "br", "link", "img", "hr")
-
-    def __init__(self):
-        super().__init__()
-        self.references, self.ids, self.open, self.headings = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
-        if tag not in self.void:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in self.void:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] in ("h2", "h3"):
-            self.headings.append(data)
 
 
 def test_the_page_needs_nothing_from_outside(page):
@@ -91,6 +66,53 @@ def test_every_section_is_there(page):
     assert "&lt;s&gt;" in page and "<s>" not in page  # titles are escaped
 
 
+ORIGINS = {
+    "markerless": (
+        Origin("a", True, "markerless", 256, 2_013),
+        ("participants are synthetic", "noise included", "the truth is measured on the clean one"),
+    ),
+    "none": (Origin("b", True, "none", 256, 2_013), ("participants are synthetic", "it has no noise")),
+    "imported": (
+        Origin("c", False, "", 12, 40),
+        ("40 imported recordings of 12 participants", "as they were recorded", "given with the files"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ORIGINS)
+def test_a_report_says_where_its_data_is_from(material, kind):
+    origin, words = ORIGINS[kind]
+    text = report.html(dataclasses.replace(material, origin=origin))
+    assert all(word in text for word in words) and text.count("not a medical device") == 1
+    assert ("synthetic" in text.lower()) == origin.synthetic
+    assert ("generator" in text) == origin.synthetic and ("clean" in text) == ("noise included" in text) == origin.noisy
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_a_run_ends_with_what_its_data_is(material, tmp_path, monkeypatch, capsys, synthetic):
+    facts = {"synthetic": synthetic, "participants": 1, "trials": 2}
+    monkeypatch.setattr(store, "metadata", lambda directory: facts)
+    tables.print_closing(predictions.clean(material.metrics), tmp_path)
+    text = capsys.readouterr().out
+    assert text.count("not a medical device") == 1 and "Walking speed" in text
+    assert ("Synthetic cohort" in text) == synthetic
+    assert ("Figures of 2 imported recordings of 1 participant;" in text) != synthetic
+
+
+def test_a_report_lists_the_programs_that_made_its_parts(material):
+    one, other = {"version": "0.1.0", "git_revision": "a" * 40}, {"version": "0.2.0", "git_revision": "b" * 40 + "+"}
+
+    def page(made):
+        return report.html(dataclasses.replace(material, metrics={**material.metrics, "made": made}))
+
+    same = page({"pack": one, "train": one})
+    assert f"Every stage was made by biomechgpt_jax 0.1.0, revision {'a' * 12}." in same
+    mixed = page({"pack": one, "train": other, "evaluate": {}})
+    for words in ("Not all stages", f"0.1.0, revision {'a' * 12}<", f"0.2.0, revision {'b' * 12} with changes<"):
+        assert words in mixed
+    assert "a version that was not written down" in mixed
+
+
 def test_the_page_shows_the_figures_of_metrics_json(page, material):
     activity = material.metrics["families"]["activity"]
     low, high = activity["ci95"]
@@ -100,7 +122,7 @@ def test_the_page_shows_the_figures_of_metrics_json(page, material):
 def test_a_report_of_next_to_nothing_is_still_a_page(material):
     few = [row for row in material.predictions["model"] if row["trial"] == "p001-0"][:1]
     found = {"test_participants": 1, "families": metrics.summarise(few, 10, 0), "controls": {}}
-    bare = report.html(type(material)("toy", found, {"model": few}))
+    bare = report.html(type(material)(Origin("toy", False, "", 1, 1), found, {"model": few}))
     reader = Reader()
     reader.feed(bare)
     assert reader.open == [] and "nan" not in re.sub(r"<script.*?</script>", "", bare, flags=re.S).lower()
@@ -160,7 +182,42 @@ def test_the_text_only_check_catches_questions_that_give_answers_away(material):
     said["text_only"] = said["model"]
     families["text_only"] = families["model"]
     leaking = bars.text_only(families, said, 300, 0)
-    assert not any(row["meets"] for row in leaking)
+    assert {row["verdict"] for row in leaking} == {"gives away"} and not any(row["meets"] for row in leaking)
+
+
+def _of_people(material, people, trials=4):
+    """Predictions about so many people and trials of each, and their summaries."""
+    said = {
+        name: [
+            row
+            for row in material.predictions[name]
+            if int(row["participant"][1:]) < people and int(row["trial"][-1]) < trials
+        ]
+        for name in ("model", "text_only", "constant")
+    }
+    families = {name: metrics.summarise(rows, 300, 0) for name, rows in said.items()}
+    return said, families
+
+
+@pytest.mark.parametrize("people", [1, 3, 9])
+def test_few_people_do_not_pass_the_text_only_check(material, people):
+    """An interval that is as wide as the scale holds 0 whatever the control does."""
+    said, families = _of_people(material, people)
+    assert {row["verdict"] for row in bars.text_only(families, said, 300, 0)} == {"undecided"}
+    # A number that is always the same gives nothing away, however few people there are.
+    said["text_only"] = [row | {"answer": 1.0} if row["kind"] == "number" else row for row in said["text_only"]]
+    families["text_only"] = metrics.summarise(said["text_only"], 300, 0)
+    rows = bars.text_only(families, said, 300, 0)
+    assert all(row["meets"] == (row["metric"] == "r") for row in rows)
+    text = report.html(dataclasses.replace(material, metrics={**material.metrics, "text_only_check": rows}))
+    assert "Too few people to tell for activity" in text
+
+
+def test_a_dozen_people_do_not_prove_that_numbers_are_not_given_away(material):
+    said, families = _of_people(material, 12, trials=1)
+    numbers = [row for row in bars.text_only(families, said, 300, 0) if row["metric"] == "r"]
+    undecided = [row for row in numbers if row["verdict"] == "undecided"]
+    assert undecided and all(row["ci95"][0] <= 0 < row["highest"] < row["ci95"][1] for row in undecided)
 
 
 def test_the_table_at_the_end_of_a_run(material):

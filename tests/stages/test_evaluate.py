@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from toy_language import CFG, QUESTIONS, WORDS
 
-from biomechgpt_jax import config
+from biomechgpt_jax import config, provenance
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory, Trial
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.packing import crops
+from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.stages import evaluate as run
 
 OBSERVED = np.ones(COORDINATE_COUNT, bool)
+ORIGIN = Origin("toy", True, "none", 35, 69)
 EXPERIMENT = dataclasses.replace(config.Experiment(name="toy"), evaluation=config.Evaluation(bootstrap=50))
 
 
@@ -43,7 +45,7 @@ def trials(first, count):
 
 @pytest.fixture
 def inputs(monkeypatch):
-    def truths(trial, start_s, end_s):
+    def answerable(trial, crop, cfg):
         sick = trial.diagnosis != "healthy"
         speed = 0.6 + 0.4 * (int(trial.trial_id[1:]) % 3)
         return {"diagnosis": trial.diagnosis, "impairment": "yes" if sick else "no", "speed": speed}
@@ -52,12 +54,12 @@ def inputs(monkeypatch):
         return [crops.Crop(4, trial.trajectory.frames, False, OBSERVED)]
 
     monkeypatch.setattr(run, "QUESTIONS", QUESTIONS)
-    monkeypatch.setattr(run, "truths", truths)
+    monkeypatch.setattr(run.crops, "answerable", answerable)
     monkeypatch.setattr(run.crops, "evaluation", evaluation)
     params = decoder.init(jax.random.key(0), CFG, WORDS.size)
     model = predict.LanguageModel(params, CFG, WORDS, batch_size=8)
     split = {"train": trials(0, 60), "validation": [], "test": trials(60, 9)}
-    return run.Inputs(split, model, model, Codec(), {}, {"train": 1.5}, {})
+    return run.Inputs(split, model, model, Codec(), {}, {"train": 1.5}, ORIGIN, {"pack": {"version": "0"}})
 
 
 def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
@@ -75,6 +77,7 @@ def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
         metrics["controls"]
     )
     assert metrics["families"]["diagnosis"]["n"] == 9 and metrics["families"]["gait"]["speed"]["n"] == 9
+    assert metrics["made"]["pack"] == {"version": "0"} and metrics["made"]["evaluate"] == provenance.program()
     assert metrics["wall_seconds"]["train"] == 1.5 and metrics["wall_seconds"]["evaluate"] > 0
 
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
@@ -94,8 +97,35 @@ def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
     )
 
 
-def test_nobody_held_out_is_refused(inputs, tmp_path):
+def test_recordings_without_a_diagnosis_are_drawn_and_the_codec_is_measured_on_them(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(run.crops, "answerable", lambda trial, crop, cfg: {"speed": float(trial.trial_id[1:]) % 3})
+    recorded = dataclasses.replace(inputs, origin=Origin("mine", False, "", 35, 69))
+    found = run.evaluate(EXPERIMENT, recorded, tmp_path, lambda *what: None)
+    assert np.isfinite(found["codec"]["median_deg"]) and found["codec"]["healthy_median_deg"] is None
+    text = (tmp_path / "report.html").read_text()
+    assert "Movement: diagnosis unknown" in text and text.count("<canvas") == EXPERIMENT.evaluation.stick_figures
+    assert "synthetic" not in text.lower()
+
+
+def test_bars_are_judged_where_the_experiment_says_so(inputs, tmp_path):
+    nothing = run.evaluate(EXPERIMENT, inputs, tmp_path, lambda *what: None)
+    assert nothing["bars"] == [] and "not reached" not in (tmp_path / "report.html").read_text()
+    asked = dataclasses.replace(EXPERIMENT, evaluation=config.Evaluation(bootstrap=50, bars="quickstart"))
+    found = run.evaluate(asked, inputs, tmp_path, lambda *what: None)
+    assert not next(row for row in found["bars"] if row["question"] == "activity")["meets"]
+    assert "not reached" in (tmp_path / "report.html").read_text()
+
+
+def test_nobody_held_out_is_refused(inputs, tmp_path, monkeypatch):
     nobody = dataclasses.replace(inputs, trials={**inputs.trials, "test": []})
-    with pytest.raises(InputError, match="simulate more"):
+    with pytest.raises(InputError, match="nobody is in the test split; simulate more participants"):
         run.evaluate(EXPERIMENT, nobody, tmp_path, lambda *what: None)
+    recorded = dataclasses.replace(nobody, origin=Origin("mine", False, "", 3, 9))
+    with pytest.raises(InputError, match="import recordings of more participants: 20 %") as refused:
+        run.evaluate(EXPERIMENT, recorded, tmp_path, lambda *what: None)
+    assert "simulate" not in str(refused.value)
+    monkeypatch.setattr(run.crops, "answerable", lambda *what: {})
+    recorded = dataclasses.replace(inputs, origin=Origin("mine", False, "", 3, 9))
+    with pytest.raises(InputError, match="import them again with --labels"):
+        run.evaluate(EXPERIMENT, recorded, tmp_path, lambda *what: None)
     assert list(tmp_path.iterdir()) == []

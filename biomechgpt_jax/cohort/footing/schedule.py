@@ -106,9 +106,7 @@ class FootContact:
         weight: f32[T, 2, 2] 0..1 by foot and by heel or ball: how firmly that point is held to its plant.
         load: f32[T, 2] share of the body weight on each foot; sums to 1.
         stance: i32[T, 2] index of the stance to which a frame belongs (ramps included).
-        first_stance_of_step: plants are found from frames with weight; strike k of the bout is stance
-            `strike_stance[k]` of its foot.
-        strike_stance: i32[n].
+        strike_stance: i32[n] index of the stance, of its own foot, that begins with each strike of the bout.
     """
 
     weight: np.ndarray

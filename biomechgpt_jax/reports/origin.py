@@ -1,0 +1,109 @@
+"""Where the data of a report comes from, and what made each part of it, in the same words everywhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+NOT_A_DEVICE = "This is research software, not a medical device."
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the data is from.
+
+    Attributes:
+        name: of the experiment.
+        noise: of a synthetic cohort, as in its configuration: "none" or "markerless"; "" for imported recordings.
+        participants, trials: of the whole data set, all splits.
+    """
+
+    name: str
+    synthetic: bool
+    noise: str
+    participants: int
+    trials: int
+
+    @property
+    def kind(self) -> str:
+        """What the data is, within a sentence."""
+        return {
+            "none": "a synthetic cohort without measurement noise",
+            "markerless": "a synthetic cohort with markerless measurement noise",
+            "": "imported recordings",
+        }[self.noise if self.synthetic else ""]
+
+    @property
+    def recordings(self) -> str:
+        """How much was imported, within a sentence."""
+        trials = f"{self.trials:,} imported recording{'s' * (self.trials != 1)}"
+        return f"{trials} of {self.participants:,} participant{'s' * (self.participants != 1)}"
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a model sees a movement with noise of which the movement without it is known."""
+        return self.synthetic and self.noise != "none"
+
+    @property
+    def participants_note(self) -> str:
+        """Of whom the figures are, and what they need not hold for."""
+        if self.synthetic:
+            return (
+                "The participants are synthetic: they come from a generator built on published gait data, not from a "
+                f"clinic. What holds here need not hold for people. {NOT_A_DEVICE}"
+            )
+        return (
+            f"The data are {self.recordings}. What holds for them need not hold for other people or other ways of "
+            f"recording. {NOT_A_DEVICE}"
+        )
+
+    @property
+    def truth_note(self) -> str:
+        """What a model and every control see, and what their answers are held against."""
+        if self.noisy:
+            return "The model and every control see the same noisy movement; the truth is measured on the clean one."
+        if self.synthetic:
+            return "The model and every control see the movement on which the truth is measured: it has no noise."
+        return (
+            "The model and every control see the movement as it was recorded. Labels and results of tests are those "
+            "given with the files; the truth of gait parameters is computed from the recorded movement itself and "
+            "shares its errors."
+        )
+
+
+def from_facts(name: str, noise: str, facts: Mapping[str, Any]) -> Origin:
+    """The origin of a `movements` dataset.
+
+    Args:
+        noise: of the experiment's cohort; counts for a synthetic dataset whose facts do not tell its noise.
+        facts: metadata of the dataset.
+    """
+    synthetic = bool(facts.get("synthetic", True))
+    noise = facts.get("noise", noise) if synthetic else ""
+    return Origin(name, synthetic, noise, int(facts["participants"]), int(facts["trials"]))
+
+
+def programs(made: Mapping[str, Mapping[str, str]]) -> str:
+    """Which version and revision of the program made each stage, as HTML; nothing where that is not known.
+
+    Args:
+        made: by stage, as `provenance.program` gives it; empty for a stage whose maker was not written down.
+    """
+    words = {stage: _program(program) for stage, program in made.items()}
+    if not words:
+        return ""
+    if len(set(words.values())) == 1:
+        return f"<p>Every stage was made by {escape(next(iter(words.values())))}.</p>"
+    rows = "".join(f"<tr><td>{escape(stage)}</td><td>{escape(said)}</td></tr>" for stage, said in words.items())
+    return (
+        "<p>Not all stages were made by the same program.</p>"
+        f"<table><thead><tr><th>Stage</th><th>Made by</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _program(program: Mapping[str, str]) -> str:
+    if not program.get("version"):
+        return "a version that was not written down"
+    revision = program.get("git_revision", "")
+    changed = " with changes" if revision.endswith("+") else ""
+    return f"biomechgpt_jax {program['version']}" + (f", revision {revision[:12]}{changed}" if revision else "")
