@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fabricated import walk
-from packed_trials import Codec, Vocabulary
+from packed_trials import WORDS, Codec
 
 from biomechgpt_jax import config, formats
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
@@ -30,7 +30,6 @@ REAL = (
     "opensim_core/crouch_gait.mot",
 )
 CFG = dataclasses.replace(config.Experiment(), pack=config.Pack(row_length=640))  # a piece per character is long
-WORDS = Vocabulary()
 
 
 def made_up(number: int, frames: int) -> Trajectory:
