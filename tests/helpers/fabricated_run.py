@@ -8,10 +8,10 @@ from small_codecs import untrained
 from biomechgpt_jax import config
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.model import decoder
-from biomechgpt_jax.questions.registry import QUESTIONS
+from biomechgpt_jax.questions import registry
 from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tokenizer import vocabulary
-from biomechgpt_jax.tokenizer.text import TextTokenizer
+from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 from biomechgpt_jax.training.checkpoint import Checkpoints
 
 CFG = config.Experiment(
@@ -24,9 +24,8 @@ CFG = config.Experiment(
 def write(root: Path) -> None:
     """Write codec, vocabulary, configuration and one checkpoint below `root`."""
     work = workdirs.open_workdir(CFG, root)
-    lines = [line for question in QUESTIONS.values() for line in (*question.templates, *question.options)]
     codec = untrained(CFG.tokenizer)
-    text = TextTokenizer.train([*lines, "0123456789 .%/"], CFG.tokenizer.text_pieces)
+    text = SentencePieceTokenizer.train(registry.corpus(), CFG.tokenizer.text_pieces)
     words = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, words)
     checkpoints = Checkpoints(work.checkpoints, trained.identity(CFG.model, words), keep_last=1)
