@@ -41,7 +41,7 @@ def with_scipy(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
     q, rate = trajectory.coordinates.astype(np.float64), trajectory.rate_hz
     heading = INDEX["pelvis_rotation"]
     q[:, heading] = np.unwrap(q[:, heading])
-    limit = np.asarray(gaps.limits(rate))
+    limit = gaps.limits(np.asarray(rate, np.float32))
     change = np.diff(q, axis=0)
     large = np.abs(change) > limit
     spikes = large[:-1] & large[1:] & (np.abs(change[:-1] + change[1:]) <= limit)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from biomechgpt_jax import __version__
+from biomechgpt_jax.compiling import cache
 from biomechgpt_jax.errors import InputError, LoneError, RunError
 from biomechgpt_jax.files import to_json
 from biomechgpt_jax.parallel import distributed
@@ -237,7 +238,7 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
         raise InputError("tokenizer: --people names whom --report measures; give --report as well")
     from biomechgpt_jax import pipeline
 
-    _keep_compilations(workdir)
+    cache.keep(workdir)
     distributed.start(experiment.distributed)
     until = _STAGES[options.verb][0]
     if options.verb == "run" and distributed.several():
@@ -292,12 +293,6 @@ def _beam_options(options: argparse.Namespace) -> list[str]:
     return [f"--runner={options.runner}", *options.beam]
 
 
-def _keep_compilations(workdir: Path) -> None:
-    """Let jax, not imported yet, find what it compiled for this run before; the user's own choice goes first."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-
 def _print_json(value: Any) -> None:
     """One line on standard output; JSON has no NaN, so what is not finite becomes null."""
     print(to_json(value))
@@ -308,7 +303,7 @@ def _ask(options: argparse.Namespace) -> int:
         raise InputError("ask: give either questions or --all; see biomechgpt ask --help")
     workdir, table = Path(options.workdir), Path(options.csv) if options.csv else None
     if workdir.is_dir():
-        _keep_compilations(workdir)
+        cache.keep(workdir)
     from biomechgpt_jax.stages import ask
 
     return ask.run(Path(options.file), options.question, table, workdir, options.json)
@@ -331,7 +326,6 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from biomechgpt_jax import formats
     from biomechgpt_jax.data import store
     from biomechgpt_jax.training import inspection
 
@@ -350,11 +344,15 @@ def _inspect(options: argparse.Namespace) -> int:
         _print_facts(store.metadata(Path(options.file)), options.json)
         return 0
 
-    from biomechgpt_jax.reports import portrait, recording
+    cache.keep()
+    from biomechgpt_jax import formats
+    from biomechgpt_jax.reports import recording
 
     trajectory = formats.read(options.file)
     facts = recording.describe(trajectory, options.activity)
     if options.plot:
+        from biomechgpt_jax.reports import portrait
+
         portrait.save(trajectory, Path(options.plot))
     _print_facts(facts, options.json)
     return 0
@@ -376,6 +374,7 @@ def _print_facts(found: dict[str, Any], as_json: bool) -> None:
 
 
 def _import(options: argparse.Namespace) -> int:
+    cache.keep()
     from biomechgpt_jax.data import importing
 
     if options.workers < 1:

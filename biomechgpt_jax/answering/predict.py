@@ -27,18 +27,27 @@ from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 ROW_LENGTH = 512  # of the packed rows in which options are scored; longer only if one branch needs it
 ROUNDING = 128  # row lengths and prompt lengths are multiples of this: each compiles once
 LONGEST_ANSWER = 12  # tokens of a decoded number; more only if a question's numbers need them
+# Sizes that hold a few questions about any movement that fits a row (see `LanguageModel`).
+ONE_SHAPE = {"bucket": ROW_LENGTH, "fewest_questions": 8, "fewest_states": 128}
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """Parameters with what is needed to speak to them."""
+    """Parameters with what is needed to speak to them.
+
+    Attributes:
+        batch_size: rows scored, and numbers decoded, together.
+        one_shape: whatever is asked is padded to `ONE_SHAPE`, so that it runs programs that were compiled for another
+            question: for processes that answer a few and would compile for longer than they compute.
+    """
 
     params: Any
     cfg: config.Model
     vocabulary: Vocabulary
     batch_size: int = 32
+    one_shape: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,8 +186,8 @@ def _numbers(
         max_new=max(LONGEST_ANSWER, *(automaton.longest for automaton in allowed.values())),
         end_id=vocabulary.end,
         ids=vocabulary.motion_offset,
-        bucket=ROUNDING,
         batch_size=model.batch_size,
+        **(ONE_SHAPE if model.one_shape else {"bucket": ROUNDING}),
     )
     decoded = generation.generate(model.params, model.cfg, requests, settings)
     answers = dict(zip(asked_of, decoded, strict=True))

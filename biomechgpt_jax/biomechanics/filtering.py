@@ -11,7 +11,7 @@ The matrix is built and applied block by block of new frames. Shapes: T frames, 
 of a block, W frames that they depend on.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -68,7 +68,8 @@ def _alone(values_TC: np.ndarray, rate_hz: float, wanted_hz: float, filtered: bo
     fastest = rate_class(rate_hz)
     steps = int(np.ceil(fastest / wanted_hz))
     size = bucket(frames)
-    found = _alone_jit(padded, count, rate_hz, wanted_hz, filtered, size, fastest, steps)
+    kernel_K = kernel(rate_hz, kernel_reach(fastest))
+    found = _alone_jit(padded, count, rate_hz, wanted_hz, filtered, kernel_K, size, fastest, steps)
     return np.asarray(found)[:frames]
 
 
@@ -80,6 +81,11 @@ def bucket(length: int, shortest: int = 64) -> int:
 def rate_class(rate_hz: float) -> int:
     """The power of two that is at or just above a rate (at least 16): rates of one class share a compilation."""
     return max(16, 1 << int(np.ceil(np.log2(rate_hz))))
+
+
+def kernel_reach(fastest: int) -> int:
+    """Frames on either side that the kernel of any rate up to this one reaches."""
+    return int(fastest * REACH_S)
 
 
 def old_frames(frames: int, fastest: int, wanted_hz: float) -> int:
@@ -109,11 +115,12 @@ def _alone_jit(
     rate_hz: jax.Array,
     wanted_hz: jax.Array,
     filtered: jax.Array,
+    kernel_K: jax.Array,
     size: int,
     fastest: int,
     steps: int,
 ) -> jax.Array:
-    return sample(values_TC, jnp.int32(0), count, rate_hz, wanted_hz, filtered, size, fastest, steps)
+    return sample(values_TC, jnp.int32(0), count, rate_hz, wanted_hz, filtered, kernel_K, size, fastest, steps)
 
 
 def sample(
@@ -123,6 +130,7 @@ def sample(
     rate_hz: jax.Array,
     wanted_hz: jax.Array | float,
     filtered: jax.Array,
+    kernel_K: jax.Array,
     size: int,
     fastest: int,
     steps: int,
@@ -135,6 +143,7 @@ def sample(
         rate_hz: f32[] at most `fastest`.
         wanted_hz: f32[] new rate.
         filtered: bool[] whether to filter before resampling; 13 frames or fewer are never filtered.
+        kernel_K: f32[2 reach + 1] `kernel` of this rate, with `kernel_reach` of the fastest.
         size: new frames to give; those beyond the recording mean nothing.
         fastest: frames per second, an even number.
         steps: old frames from one new frame to the next, at most.
@@ -142,7 +151,7 @@ def sample(
     Returns:
         f32[size, C].
     """
-    reach = int(fastest * REACH_S)
+    reach = kernel_reach(fastest)
     pad = jnp.minimum(count - 1, jnp.floor(rate_hz * REACH_S).astype(int))
     filtered = filtered & (pad > 3 * ORDER)
     # The kernel multiplies differences from the first frame, so that a large offset costs no digits; values that are
@@ -154,8 +163,8 @@ def sample(
     extended_TC = _extended(values_TC, first, count, pad, reach, reach + span) - offset_C
     width = span + 2 * reach
     tail = span + reach  # zeros of the kernel's table before and after its reach
-    kernel = jnp.where(filtered, _kernel(rate_hz, reach), jnp.zeros(2 * reach + 1).at[reach].set(1.0))
-    table = jnp.pad(kernel, (tail, tail))
+    unit_K = np.eye(1, 2 * reach + 1, reach, dtype=np.float32)[0]
+    table = jnp.pad(jnp.where(filtered, kernel_K, unit_K), (tail, tail))
     nearest_M, weights_MP = _stencils(size, rate_hz, wanted_hz, count)
 
     def one(start: jax.Array) -> jax.Array:
@@ -211,26 +220,33 @@ def _stencils(
     return nearest_M, jnp.where(node_P < used, weights_MP, 0.0)
 
 
-def _kernel(rate_hz: jax.Array, reach: int) -> jax.Array:
+@lru_cache(maxsize=64)
+def kernel(rate_hz: float, reach: int) -> np.ndarray:
     """Response f32[2 reach + 1] of the filter run forward and backward to one unit frame; its sum is 1.
 
     Residues of H(z) H(1/z) z^(n-1) at the poles of the bilinear transform, z = (1 + w) / (1 - w), in terms of w:
-    differences of poles close to each other are then differences of nothing.
+    differences of poles close to each other are then differences of nothing. It depends on the rate alone, so it is
+    computed here, in double precision, and not compiled into every program that filters.
+
+    Args:
+        rate_hz: frames per second.
+        reach: frames on either side.
     """
     # A rate below twice the cut-off is never filtered; it must only not give NaN.
-    half_angle = np.pi * CUT_OFF_HZ / jnp.maximum(rate_hz, 2.5 * CUT_OFF_HZ)
+    half_angle = np.pi * CUT_OFF_HZ / max(rate_hz, 2.5 * CUT_OFF_HZ)
     angles = np.pi * (2 * np.arange(ORDER) + 1 + ORDER) / (2 * ORDER)
-    w_J = jnp.tan(half_angle) * jnp.asarray(np.exp(1j * angles), jnp.complex64)
-    gain = jnp.prod(-w_J / (1 - w_J))
-    lag_N = jnp.arange(reach + 1)
-    response_N = jnp.zeros(reach + 1).at[0].set(jnp.real(gain**2 / jnp.prod((1 + w_J) / (1 - w_J))))
+    w_J = np.tan(half_angle) * np.exp(1j * angles)
+    gain = np.prod(-w_J / (1 - w_J))
+    lag_N = np.arange(reach + 1)
+    response_N = np.zeros(reach + 1)
+    response_N[0] = np.real(gain**2 / np.prod((1 + w_J) / (1 - w_J)))
     for i in range(ORDER // 2):  # the others are their conjugates
         w, below = w_J[i], (1 - w_J[i]) * (1 - w_J)
-        apart = jnp.prod(jnp.where(np.arange(ORDER) == i, 1.0, 2 * (w - w_J) / below))
-        across = jnp.prod(-2 * (w + w_J) / below)
-        log_pole = jnp.log(1 + w) - jnp.log(1 - w)
+        apart = np.prod(np.where(np.arange(ORDER) == i, 1.0, 2 * (w - w_J) / below))
+        across = np.prod(-2 * (w + w_J) / below)
+        log_pole = np.log(1 + w) - np.log(1 - w)
         residue = (gain * (2 / (1 - w)) ** ORDER) ** 2 / (apart * across)
-        response_N += 2 * jnp.real(residue * jnp.exp((lag_N - 1) * log_pole))
-    response_N = jnp.where(lag_N <= jnp.ceil(rate_hz * REACH_S), response_N, 0.0)
+        response_N += 2 * np.real(residue * np.exp((lag_N - 1) * log_pole))
+    response_N = np.where(lag_N <= np.ceil(rate_hz * REACH_S), response_N, 0.0)
     response_N /= response_N[0] + 2 * response_N[1:].sum()
-    return jnp.concatenate([response_N[:0:-1], response_N])
+    return np.concatenate([response_N[:0:-1], response_N]).astype(np.float32)

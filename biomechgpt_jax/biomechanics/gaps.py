@@ -3,11 +3,15 @@
 All functions are jitted and vectorised over recordings by their caller. Shapes: T frames, C coordinates (40).
 """
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
+
+Rate = TypeVar("Rate", np.ndarray, jax.Array)
 
 # Longer gaps are not filled: a fifth of a second is the usual limit of marker-based gait analysis [memory].
 LONGEST_GAP_S = 0.2
@@ -35,6 +39,7 @@ _SMALLEST_JUMP = 0.15
 _SPEEDS = np.array(
     [next((speed for name, speed in _FASTEST.items() if c.startswith(name)), np.inf) for c in COORDINATES], np.float32
 )
+_NOISE = np.where(np.isfinite(_SPEEDS), np.float32(_SMALLEST_JUMP), np.float32(np.inf))
 
 
 def unwrapped(values_TC: jax.Array, live_T: jax.Array) -> jax.Array:
@@ -54,9 +59,26 @@ def _held(values_TK: jax.Array, known_TK: jax.Array) -> jax.Array:
     return jnp.where(known_TK.any(axis=0), found_TK, 0.0)
 
 
-def limits(rate_hz: jax.Array) -> jax.Array:
-    """Largest plausible change of each coordinate from frame to frame, f32[C]."""
-    return jnp.maximum(_SPEEDS / rate_hz, jnp.where(np.isfinite(_SPEEDS), _SMALLEST_JUMP, jnp.inf))
+def limits(rate_hz: Rate) -> Rate:
+    """Largest plausible change of each coordinate from frame to frame, f32[..., C], at rates f32[...]."""
+    namespace = np if isinstance(rate_hz, np.ndarray) else jnp
+    return namespace.maximum(_SPEEDS / rate_hz[..., None], _NOISE)
+
+
+def are_sound(values_BTC: np.ndarray, count_B: np.ndarray, rate_B: np.ndarray, observed_BC: np.ndarray) -> bool:
+    """Whether no recording of a padded group has a gap, a jump or a turn to undo.
+
+    Args:
+        values_BTC: f32[B, T, C].
+        count_B, rate_B: i32[B] frames that count, f32[B] frames per second.
+        observed_BC: bool[B, C]; other coordinates are not looked at.
+    """
+    live_BT = np.arange(1, values_BTC.shape[1]) < count_B[:, None]
+    with np.errstate(invalid="ignore"):  # of an infinite value less another; NaN is not sound
+        change_BTC = np.abs(np.diff(values_BTC, axis=1))
+    largest_BC = np.minimum(limits(rate_B), np.float32(np.pi))
+    sound_BTC = (change_BTC <= largest_BC[:, None]) | ~live_BT[..., None] | ~observed_BC[:, None]
+    return bool(sound_BTC.all())
 
 
 def jumps(values_TC: jax.Array, rate_hz: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """Bring recordings to the canonical 30 Hz: one fused function per bucket of lengths, for any number of them.
 
+Whether a group has anything to mend is seen on the host: most have not, and neither compile nor run what mends.
+
 Turns are undone, single frames that stand out and short gaps are filled, what is missing for long or lies beyond a
 jump is trimmed, the rest is low-pass filtered and resampled, a treadmill's belt is taken out, and features and
 quality flags are computed. Recordings of like length and rate run together, padded and vectorised; the rows of a
@@ -48,26 +50,35 @@ class Prepared(NamedTuple):
     belt_m_s: np.ndarray
 
 
+class _Body(NamedTuple):
+    """What is known of each recording besides its frames."""
+
+    rate_B: Any
+    height_B: Any
+    kernel_BK: Any  # of the low-pass filter at this rate; K is 0 where nothing is resampled
+
+
 class _Group(NamedTuple):
-    """Padded recordings; all that `_fused` needs of them."""
+    """Padded recordings."""
 
     values_BTC: Any
     count_B: Any
-    rate_B: Any
     observed_BC: Any
-    height_B: Any
+    body: _Body
 
 
 class _Mended(NamedTuple):
     """Recordings without gaps, and what had to be done."""
 
-    values_BTC: jax.Array
-    observed_BC: jax.Array
-    first_B: jax.Array
-    used_B: jax.Array
-    gap_B: jax.Array
-    spike_BC: jax.Array
-    jump_BC: jax.Array
+    values_BTC: Any
+    observed_BC: Any
+    first_B: Any
+    used_B: Any
+    trimmed_B: Any
+    gap_B: Any
+    spike_BC: Any
+    jump_BC: Any
+    lost_BC: Any
 
 
 class _Found(NamedTuple):
@@ -121,11 +132,9 @@ def prepare(trajectories: Sequence[Trajectory], sharding: jax.sharding.NamedShar
     for shape, indices in sorted(members.items()):
         for begin in range(0, len(indices), rows):
             part = indices[begin : begin + rows]
-            group = _group([trajectories[i] for i in part], rows, shape.frames)
-            if sharding is not None:
-                group = jax.device_put(group, sharding)
+            group = _group([trajectories[i] for i in part], rows, shape)
             # Not awaited: the next group is padded while the devices work.
-            pending.append((part, _fused(group, shape)))
+            pending.append((part, _fused(*_mend_group(group, sharding), shape)))
     results: dict[int, Prepared] = {}
     for part, found in pending:
         host = jax.device_get(found)
@@ -139,9 +148,9 @@ def at_own_rate(trajectory: Trajectory, prepared: Prepared) -> Trajectory:
 
     Events of gait are found in it.
     """
-    mended = _mended_jit(_group([trajectory], 1, filtering.bucket(trajectory.frames)))
-    coordinates = np.asarray(mended.values_BTC)[0, prepared.used].copy()
-    coordinates = np.array(treadmill.overground(coordinates, prepared.belt_m_s, trajectory.rate_hz))
+    mended, _ = _mend_group(_group([trajectory], 1, _shape(trajectory)))
+    coordinates = np.asarray(mended.values_BTC)[0, prepared.used]
+    coordinates = treadmill.overground(coordinates, prepared.belt_m_s, trajectory.rate_hz)
     observed = prepared.trajectory.observed
     coordinates[:, ~observed] = 0.0
     return dataclasses.replace(
@@ -157,75 +166,110 @@ def _shape(trajectory: Trajectory) -> _Shape:
     return _Shape(filtering.bucket(frames), filtering.rate_class(rate))
 
 
-def _group(trajectories: Sequence[Trajectory], rows: int, frames: int) -> _Group:
+def _group(trajectories: Sequence[Trajectory], rows: int, shape: _Shape) -> _Group:
     """Padded with zeros that are never looked at; missing rows are recordings of zeros."""
-    values_BTC = np.zeros((rows, frames, COORDINATE_COUNT), np.float32)
+    values_BTC = np.zeros((rows, shape.frames, COORDINATE_COUNT), np.float32)
     count_B = np.full(rows, _FEWEST_FRAMES, np.int32)
     rate_B = np.full(rows, CANONICAL_RATE_HZ, np.float32)
     height_B = np.full(rows, kinematics.DEFAULT_HEIGHT_M, np.float32)
     observed_BC = np.zeros((rows, COORDINATE_COUNT), bool)
+    reach = filtering.kernel_reach(shape.fastest)
+    kernel_BK = np.zeros((rows, 2 * reach + 1 if shape.fastest else 0), np.float32)
     for row, trajectory in enumerate(trajectories):
         values_BTC[row, : trajectory.frames] = trajectory.coordinates
         count_B[row], rate_B[row] = trajectory.frames, trajectory.rate_hz
         observed_BC[row] = trajectory.observed
         if np.isfinite(trajectory.metadata.height_m):
             height_B[row] = trajectory.metadata.height_m
-    return _Group(values_BTC, count_B, rate_B, observed_BC, height_B)
+        if shape.fastest:
+            kernel_BK[row] = filtering.kernel(trajectory.rate_hz, reach)
+    return _Group(values_BTC, count_B, observed_BC, _Body(rate_B, height_B, kernel_BK))
 
 
-@partial(jax.jit, static_argnums=1)
-def _fused(group: _Group, shape: _Shape) -> _Found:
-    mended = _mended(group)
-    moved_BMC, frames_B = _at_30_hz(mended, group.rate_B, shape)
-    feet_of = jax.vmap(partial(treadmill.feet, rate_hz=CANONICAL_RATE_HZ))
-    feet = feet_of(moved_BMC, group.height_B, frames_B)
-    belt = jax.vmap(partial(treadmill.belt, rate_hz=CANONICAL_RATE_HZ))(
-        moved_BMC, feet, frames_B, mended.observed_BC[:, _ROOT].all(1)
-    )
-    moved_BMC = jax.vmap(partial(treadmill.overground, rate_hz=CANONICAL_RATE_HZ))(moved_BMC, belt.velocity)
-    # Feet at rest are looked for over ground.
-    feet = jax.lax.cond(belt.found.any(), lambda: feet_of(moved_BMC, group.height_B, frames_B), lambda: feet)
+def _mend_group(group: _Group, sharding: jax.sharding.NamedSharding | None = None) -> tuple[_Mended, _Body]:
+    """The group without gaps, laid out on the devices."""
+    if gaps.are_sound(group.values_BTC, group.count_B, group.body.rate_B, group.observed_BC):
+        none_BC = np.zeros_like(group.observed_BC)
+        mended = _Mended(
+            values_BTC=np.where(group.observed_BC[:, None], group.values_BTC, np.float32(0)),
+            observed_BC=group.observed_BC,
+            first_B=np.zeros_like(group.count_B),
+            used_B=group.count_B,
+            trimmed_B=none_BC[:, 0],
+            gap_B=none_BC[:, 0],
+            spike_BC=none_BC,
+            jump_BC=none_BC,
+            lost_BC=none_BC,
+        )
+        return (mended, group.body) if sharding is None else jax.device_put((mended, group.body), sharding)
+    if sharding is not None:
+        group = jax.device_put(group, sharding)
+    return _mend_all(group), group.body
+
+
+class _Ground(NamedTuple):
+    """Movement over ground; the belt is looked for in the first of at most two rounds."""
+
+    round: jax.Array
+    moved_BMC: jax.Array
+    feet: treadmill.Feet
+    belt: treadmill.Belt
+
+
+def _take_out_belt(moved_BMC: jax.Array, frames_B: jax.Array, known_B: jax.Array, height_B: jax.Array) -> _Ground:
+    """Take the belt of a treadmill out of the path, and describe the feet as they move over ground.
+
+    Feet are looked at once where there is no belt, and once more where it has been taken out: a loop, so that they are
+    compiled once.
+    """
+
+    def look(before: _Ground) -> _Ground:
+        feet = jax.vmap(partial(treadmill.feet, rate_hz=CANONICAL_RATE_HZ))(before.moved_BMC, height_B, frames_B)
+        belt_of = jax.vmap(partial(treadmill.belt, rate_hz=CANONICAL_RATE_HZ))
+        belt = belt_of(before.moved_BMC, feet, frames_B, known_B & (before.round == 0))
+        over_ground = jax.vmap(partial(treadmill.overground, rate_hz=CANONICAL_RATE_HZ))
+        moved_BMC = over_ground(before.moved_BMC, belt.velocity)
+        belt = treadmill.Belt(before.belt.found | belt.found, before.belt.velocity + belt.velocity)
+        return _Ground(before.round + 1, moved_BMC, feet, belt)
+
+    def unsettled(state: _Ground) -> jax.Array:
+        return (state.round == 0) | ((state.round == 1) & state.belt.found.any())
+
+    rows, frames = moved_BMC.shape[:2]
+    zero_BM = jnp.zeros((rows, frames))
+    feet = treadmill.Feet(zero_BM, jnp.zeros((rows, frames, 3)), zero_BM, zero_BM)
+    belt = treadmill.Belt(jnp.zeros(rows, bool), jnp.zeros((rows, 2)))
+    return jax.lax.while_loop(unsettled, look, _Ground(jnp.int32(0), moved_BMC, feet, belt))
+
+
+@partial(jax.jit, static_argnums=2)
+def _fused(mended: _Mended, body: _Body, shape: _Shape) -> _Found:
+    moved_BMC, frames_B = _at_30_hz(mended, body, shape)
+    known_B = mended.observed_BC[:, _ROOT].all(1)
+    _, moved_BMC, feet, belt = _take_out_belt(moved_BMC, frames_B, known_B, body.height_B)
     live_BM1 = (jnp.arange(shape.size) < frames_B[:, None])[..., None]
     moved_BMC = jnp.where(live_BM1 & mended.observed_BC[:, None], moved_BMC, 0.0)
     described_BMC = features(moved_BMC, CANONICAL_RATE_HZ, frames_B) * feature_mask(mended.observed_BC)[:, None]
     flags = quality.Flags(
         gap=mended.gap_B,
-        trimmed=mended.used_B < group.count_B,
+        trimmed=mended.trimmed_B,
         floating=jax.vmap(partial(quality.floating, rate_hz=CANONICAL_RATE_HZ))(feet, mended.observed_BC, frames_B),
         treadmill=belt.found,
         spike_C=mended.spike_BC,
         jump_C=mended.jump_BC,
         frozen_C=jax.vmap(quality.frozen)(moved_BMC, mended.observed_BC, frames_B),
         out_of_range_C=jax.vmap(quality.out_of_range)(moved_BMC, mended.observed_BC, frames_B),
-        lost_C=group.observed_BC & ~mended.observed_BC,
+        lost_C=mended.lost_BC,
     )
     return _Found(
         moved_BMC, described_BMC, frames_B, mended.first_B, mended.used_B, mended.observed_BC, belt.velocity, flags
     )
 
 
-def _mended(group: _Group) -> _Mended:
-    """Most recordings have neither gap nor jump nor turn to undo, and do not pay for them."""
-    live_BT = jnp.arange(group.values_BTC.shape[1]) < group.count_B[:, None]
-    change_BTC = jnp.abs(jnp.diff(group.values_BTC, axis=1))
-    largest_BC = jnp.minimum(jax.vmap(gaps.limits)(group.rate_B), jnp.pi)
-    sound_BTC = (change_BTC <= largest_BC[:, None]) | ~live_BT[:, 1:, None] | ~group.observed_BC[:, None]
-    return jax.lax.cond(sound_BTC.all(), _sound, jax.vmap(_mend), group)
-
-
-_mended_jit = jax.jit(_mended)
-
-
-def _sound(group: _Group) -> _Mended:
-    values_BTC = jnp.where(group.observed_BC[:, None], group.values_BTC, 0.0)
-    none_BC = jnp.zeros_like(group.observed_BC)
-    first_B = jnp.zeros_like(group.count_B)
-    return _Mended(values_BTC, group.observed_BC, first_B, group.count_B, none_BC[:, 0], none_BC, none_BC)
-
-
 def _mend(group: _Group) -> _Mended:
     """One recording, its arrays without the axis B: undo turns, fill short gaps, find the longest part to be used."""
-    values_TC, count, rate_hz, observed_C, _ = group
+    values_TC, count, asked_C, body = group
+    observed_C, rate_hz = asked_C, body.rate_B
     live_T1 = (jnp.arange(len(values_TC)) < count)[:, None]
     asked_TC = live_T1 & observed_C
     known_TC = jnp.isfinite(values_TC) & asked_TC
@@ -238,12 +282,23 @@ def _mend(group: _Group) -> _Mended:
     jumped_TC = gaps.jumps(values_TC, rate_hz) & live_T1 & observed_C
     whole_T = live_T1[:, 0] & ~(unknown_TC & observed_C).any(1)
     first, used = gaps.longest_stretch(whole_T, jumped_TC.any(1))
-    gap = (missing_TC & ~spiked_TC & ~unknown_TC).any()
-    values_TC = jnp.where(observed_C, values_TC, 0.0)
-    return _Mended(values_TC, observed_C, first, used, gap, spiked_TC.any(0), jumped_TC.any(0))
+    return _Mended(
+        values_BTC=jnp.where(observed_C, values_TC, 0.0),
+        observed_BC=observed_C,
+        first_B=first,
+        used_B=used,
+        trimmed_B=used < count,
+        gap_B=(missing_TC & ~spiked_TC & ~unknown_TC).any(),
+        spike_BC=spiked_TC.any(0),
+        jump_BC=jumped_TC.any(0),
+        lost_BC=asked_C & ~observed_C,
+    )
 
 
-def _at_30_hz(mended: _Mended, rate_B: jax.Array, shape: _Shape) -> tuple[jax.Array, jax.Array]:
+_mend_all = jax.jit(jax.vmap(_mend))
+
+
+def _at_30_hz(mended: _Mended, body: _Body, shape: _Shape) -> tuple[jax.Array, jax.Array]:
     """New frames f32[B, M, C] that start with the first of the used ones, and how many of them count."""
     if not shape.fastest:
         padded_BTC = jnp.pad(mended.values_BTC, ((0, 0), (0, shape.size), (0, 0)))
@@ -251,14 +306,16 @@ def _at_30_hz(mended: _Mended, rate_B: jax.Array, shape: _Shape) -> tuple[jax.Ar
         return cut(padded_BTC, mended.first_B), mended.used_B
     steps = int(np.ceil(shape.fastest / CANONICAL_RATE_HZ))
 
-    def one(values_TC: jax.Array, first: jax.Array, used: jax.Array, rate_hz: jax.Array) -> jax.Array:
+    def one(
+        values_TC: jax.Array, first: jax.Array, used: jax.Array, rate_hz: jax.Array, kernel_K: jax.Array
+    ) -> jax.Array:
         faster = rate_hz > CANONICAL_RATE_HZ
         return filtering.sample(
-            values_TC, first, used, rate_hz, CANONICAL_RATE_HZ, faster, shape.size, shape.fastest, steps
+            values_TC, first, used, rate_hz, CANONICAL_RATE_HZ, faster, kernel_K, shape.size, shape.fastest, steps
         )
 
-    moved_BMC = jax.vmap(one)(mended.values_BTC, mended.first_B, mended.used_B, rate_B)
-    return moved_BMC, filtering.new_frames_on_device(mended.used_B, rate_B, CANONICAL_RATE_HZ)
+    moved_BMC = jax.vmap(one)(mended.values_BTC, mended.first_B, mended.used_B, body.rate_B, body.kernel_BK)
+    return moved_BMC, filtering.new_frames_on_device(mended.used_B, body.rate_B, CANONICAL_RATE_HZ)
 
 
 def _prepared(trajectory: Trajectory, found: Any, row: int) -> Prepared:

@@ -3,14 +3,16 @@
 Shapes: T frames, F = 4 points (heel and ball, right and left).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from biomechgpt_jax.biomechanics import kinematics
-from biomechgpt_jax.biomechanics.skeleton import INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
+
+Movement = TypeVar("Movement", np.ndarray, jax.Array)
 
 # A foot point is taken to bear weight while it is the lowest of the four and this close to the level they rest on.
 _NEAR_M = 0.03
@@ -23,6 +25,7 @@ _SPREAD_SHARE = 0.35
 # Velocities within this of the median are averaged.
 _INLIER_M_S = 0.3
 SHORTEST_S = 0.8
+_ALONG_X_C, _ALONG_Z_C = np.eye(COORDINATE_COUNT, dtype=np.float32)[[INDEX["pelvis_tx"], INDEX["pelvis_tz"]]]
 
 
 class Feet(NamedTuple):
@@ -114,13 +117,12 @@ def belt(
     return Belt(found, jnp.where(found, mean_2, 0.0))
 
 
-def overground(
-    coordinates_TC: jax.Array | np.ndarray, velocity: jax.Array | np.ndarray, rate_hz: jax.Array | float
-) -> jax.Array:
+def overground(coordinates_TC: Movement, velocity: Movement, rate_hz: jax.Array | float) -> Movement:
     """The movement as it would be over ground: the belt's velocity (f32[2], x and z, m/s) taken from the path."""
-    time_T = jnp.arange(len(coordinates_TC)) / rate_hz
-    x, z = INDEX["pelvis_tx"], INDEX["pelvis_tz"]
-    return jnp.asarray(coordinates_TC).at[:, x].add(-velocity[0] * time_T).at[:, z].add(-velocity[1] * time_T)
+    namespace = np if isinstance(coordinates_TC, np.ndarray) else jnp
+    time_T = namespace.arange(len(coordinates_TC), dtype=np.float32) / rate_hz
+    x, z = namespace.asarray(velocity, np.float32)
+    return coordinates_TC - time_T[:, None] * (x * _ALONG_X_C + z * _ALONG_Z_C)
 
 
 def quantile(values_T: jax.Array, chosen_T: jax.Array, share: float) -> jax.Array:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import grain
 import numpy as np
 
 
@@ -46,6 +45,8 @@ def order(parts: Sequence[Part], seed: int) -> Any:
 
     Grain rounds the weights to whole numbers of which the smallest is 100, so that a share is exact to 1 %.
     """
+    import grain  # slow to import, and training alone needs it
+
     starts = _starts(parts)
     shuffled = [
         grain.MapDataset.range(int(start), int(stop)).shuffle(seed=order_seed(seed, part.name)).repeat()

@@ -95,7 +95,7 @@ def generate(
     for group in groups(requests, settings):
         members = [requests[index] for index in group.members]
         layout = lay_out(members, group, settings.bucket)
-        states_AV, starts_B = transitions(members, group, settings.ids or vocabulary)
+        states_AV, starts_B = transitions(members, group, settings.ids or vocabulary, settings.fewest_states)
         prefix, last_BD = decoding.prefill(
             params, layout.batch, layout.columns_RS, layout.last_B, layout.starts_RP, cfg
         )

@@ -15,8 +15,6 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import constraints, decoder
 from biomechgpt_jax.tokenizer.prompt import NO_CODE
 
-FEWEST_STATES = 64  # of a batch's table of states: the size that most questions need compiles once
-
 
 @dataclass(frozen=True)
 class Request:
@@ -49,6 +47,8 @@ class Settings:
         ids: the softmax runs over this many first ids alone, and only they are chosen from; None: over all.
         bucket: multiple to which trunks with their prompts are padded.
         batch_size: answers decoded together; more if one trunk has more questions.
+        fewest_questions: every trunk has room for at least so many questions, ...
+        fewest_states: ... and the table of a batch's automata for so many states: fewer need not compile another size.
     """
 
     max_new: int
@@ -56,6 +56,8 @@ class Settings:
     ids: int | None = None
     bucket: int = 64
     batch_size: int = 32
+    fewest_questions: int = 1
+    fewest_states: int = 64
 
     def __post_init__(self) -> None:
         if self.max_new < 1 or self.bucket < 1 or self.batch_size < 1:
@@ -139,7 +141,8 @@ def groups(requests: Sequence[Request], settings: Settings) -> list[Group]:
     """
 
     def kind(index: int) -> tuple[bool, int]:
-        return bool(requests[index].answers), next_power_of_two(len(requests[index].questions))
+        questions = max(len(requests[index].questions), settings.fewest_questions)
+        return bool(requests[index].answers), next_power_of_two(questions)
 
     def columns(index: int) -> int:
         return -(-requests[index].length // settings.bucket) * settings.bucket
@@ -206,13 +209,16 @@ def lay_out(requests: Sequence[Request], group: Group, bucket: int) -> Layout:
     return layout
 
 
-def transitions(requests: Sequence[Request], group: Group, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+def transitions(
+    requests: Sequence[Request], group: Group, vocabulary: int, fewest_states: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """The automata of a batch as one table.
 
     Args:
         requests: the members of the batch.
         group: its sizes.
         vocabulary: ids that can be chosen.
+        fewest_states: as in `Settings`.
 
     Returns:
         The state after each token, i32[A, V], below 0 where the token may not follow, with A rounded up; [0, 0] if
@@ -230,7 +236,7 @@ def transitions(requests: Sequence[Request], group: Group, vocabulary: int) -> t
     if not distinct:
         return np.zeros((0, 0), np.int32), starts_B
     # Dense, because decoding reads one row at a time: cheaper than to search the few tokens that may follow.
-    states_AV = np.full((next_power_of_two(max(count, FEWEST_STATES)), vocabulary), constraints.NONE, np.int32)
+    states_AV = np.full((next_power_of_two(max(count, fewest_states)), vocabulary), constraints.NONE, np.int32)
     for automaton, first in distinct.values():
         state, column = np.nonzero(automaton.tokens >= 0)
         states_AV[first + state, automaton.tokens[state, column]] = first + automaton.states[state, column]

@@ -13,7 +13,6 @@ from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
 from biomechgpt_jax.biomechanics import preprocess
-from biomechgpt_jax.biomechanics.scores.walks import TIMED_M
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.data.importing import files_in
@@ -25,7 +24,7 @@ from biomechgpt_jax.questions import scope
 from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.questions.understanding import Understood, understand
 from biomechgpt_jax.reports import answers as rendering
-from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
@@ -104,7 +103,8 @@ def load(workdir: Path) -> Answerer:
     """
     work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
-    model = predict.LanguageModel(language.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
+    params = trained.load_params(work.checkpoints, cfg.model, words)
+    model = predict.LanguageModel(params, cfg.model, words, batch_size=1, one_shape=True)
     rate = config.CANONICAL_RATE_HZ
     return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)
 
@@ -139,6 +139,8 @@ def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
     A question is left out where the activity that the model names does not show it (a chair rise has no step length),
     where it needs coordinates that are missing, and where it needs a whole test, longer than the model sees at once.
     """
+    from biomechgpt_jax.biomechanics.scores.walks import TIMED_M  # SciPy is slow to import, and seldom needed here
+
     everything = [Understood(question.templates[0], question, question.templates[0]) for question in QUESTIONS.values()]
     found = answer(answerer, trajectory, everything)
     named = next(one for one in found.answers if one["name"] == "activity")

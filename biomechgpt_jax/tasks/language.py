@@ -17,8 +17,9 @@ from biomechgpt_jax.data import loader as data
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder, flops
 from biomechgpt_jax.parallel import feed, sharding
+from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tasks.objective import Objective, following
-from biomechgpt_jax.training import checkpoint, loop, loss, optimizer
+from biomechgpt_jax.training import loop, loss, optimizer
 from biomechgpt_jax.training import step as steps_lib
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
@@ -152,49 +153,11 @@ class Language:
         return data.open_loader(self._sequences, split, rows, 0, layout, shuffle=False)
 
 
-def load_params(
-    checkpoints_dir: str | Path,
-    experiment: config.Experiment,
-    vocabulary: VocabularyLike,
-    mesh: Mesh | None = None,
-) -> decoder.Params:
-    """Verified parameters of the newest good checkpoint; nothing in the directory is changed.
-
-    Args:
-        checkpoints_dir: written by `train`.
-        experiment: its model must be that of the checkpoint.
-        vocabulary: its digest must be that of the checkpoint.
-        mesh: where to put them; None: the first device.
-
-    Raises:
-        InputError: there is no good checkpoint, or it belongs to another model or tokenizer.
-    """
-    shapes = decoder.abstract(experiment.model, vocabulary.size)
-    if mesh is None:
-        first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        shardings = jax.tree.map(lambda _: first, shapes)
-    else:
-        shardings = decoder.param_shardings(mesh, experiment.model, vocabulary.size)
-    abstract = jax.tree.map(steps_lib.placed, shapes, shardings)
-    asked = identity(experiment, vocabulary, dataset="", steps=0)
-    restored = checkpoint.restore(
-        checkpoints_dir, {"params": abstract}, {name: asked[name] for name in ("model", "vocabulary")}
-    )
-    if restored is None:
-        raise InputError(f"{checkpoints_dir} holds no good checkpoint; train first")
-    return restored[1]["params"]
-
-
 def identity(experiment: config.Experiment, vocabulary: VocabularyLike, dataset: str, steps: int) -> dict[str, Any]:
     """What a checkpoint and a run that resumes from it must share; mesh, hosts and logging are free."""
-    model = asdict(experiment.model)
-    for name in ("remat", "attention"):  # memory against time, and the same result by another path
-        del model[name]
     ends = {"steps": steps, "stable_until": optimizer.stable_until(experiment.optimizer, steps)}
-    return {
-        "model": model,
+    return trained.identity(experiment.model, vocabulary) | {
         "optimizer": asdict(experiment.optimizer) | ends,
-        "vocabulary": {"digest": vocabulary.digest, "size": vocabulary.size},
         "dataset": {"digest": dataset},
         "train": experiment.train.teaches,
     }

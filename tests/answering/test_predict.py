@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from compilations import compilations
 from toy_language import CFG, LETTERS, QUESTIONS, WORDS
 
 from biomechgpt_jax.answering import predict
@@ -119,6 +120,21 @@ def test_numbers_are_the_most_probable_letters_that_an_allowed_number_may_have(m
         assert answer["text"] == LETTERS.decode(said[:-1])
         assert answer["probability"] == pytest.approx(np.exp(total), rel=1e-3)
         assert answer["answer"] == float(answer["text"].removesuffix(" m"))
+
+
+def test_few_questions_about_any_movement_run_the_same_programs_and_have_the_same_answers(model):
+    asked, codes = ask_about(3)
+    padded = dataclasses.replace(model, batch_size=1, one_shape=True)
+    number, closed = ([i for i, item in enumerate(asked) if item.kind == kind] for kind in ("number", "closed"))
+    said = [predict.answers(padded, [asked[i]], [codes[i]], QUESTIONS)[0] for i in (number[0], closed[0])]
+    with compilations() as compiled:
+        together = predict.answers(padded, asked, codes, QUESTIONS)
+    assert not compiled
+    for one, other in zip(together, predict.answers(model, asked, codes, QUESTIONS), strict=True):
+        assert one["answer"] == other["answer"]
+        assert one["probability"] == pytest.approx(other["probability"], rel=1e-5)
+    for i, alone in zip((number[0], closed[0]), said, strict=True):
+        assert alone["probability"] == pytest.approx(together[i]["probability"], rel=1e-5)
 
 
 def test_every_number_is_one_that_its_question_can_have():

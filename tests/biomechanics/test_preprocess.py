@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import formats
-from biomechgpt_jax.biomechanics import gait, preprocess
+from biomechgpt_jax.biomechanics import gait, gaps, preprocess
 from biomechgpt_jax.biomechanics.features import features
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory, replace
@@ -45,6 +45,33 @@ def test_trials_of_mixed_lengths_and_rates_are_as_each_alone() -> None:
         assert together.trajectory.metadata == alone.trajectory.metadata
         np.testing.assert_allclose(together.trajectory.coordinates, alone.trajectory.coordinates, atol=1e-5)
         np.testing.assert_allclose(together.features, features(alone.trajectory.coordinates), atol=2e-3)
+
+
+def test_a_recording_with_nothing_to_mend_is_what_mending_leaves_of_it() -> None:
+    trial = _lively(200, 100.0, 0)
+    trial.observed[KNEE] = False
+    trial.coordinates[50, KNEE] = np.nan
+    group = preprocess._group([trial], 1, preprocess._shape(trial))
+    assert gaps.are_sound(group.values_BTC, group.count_B, group.body.rate_B, group.observed_BC)
+    untouched, _ = preprocess._mend_group(group)
+    for name, value in preprocess._mend_all(group)._asdict().items():
+        value = np.asarray(value)[:, : trial.frames] if name == "values_BTC" else value
+        wanted = getattr(untouched, name)[:, : trial.frames] if name == "values_BTC" else getattr(untouched, name)
+        np.testing.assert_array_equal(value, wanted, name)
+
+
+@pytest.mark.parametrize("fault", ["gap", "jump", "turn", "end"])
+def test_what_is_to_be_mended_is_noticed_before_anything_is_compiled(fault: str) -> None:
+    trial = _lively(200, 100.0, 0)
+    if fault == "turn":
+        trial.coordinates[120:, INDEX["arm_rot_r"]] -= 2 * np.pi
+    elif fault == "jump":
+        trial.coordinates[120:, KNEE] += 0.9
+    else:
+        trial.coordinates[-1 if fault == "end" else 120, INDEX["wrist_dev_l"]] = np.nan
+    group = preprocess._group([trial], 1, preprocess._shape(trial))
+    assert not gaps.are_sound(group.values_BTC, group.count_B, group.body.rate_B, group.observed_BC)
+    assert gaps.are_sound(group.values_BTC, group.count_B - 80, group.body.rate_B, group.observed_BC)
 
 
 @pytest.mark.parametrize("frames", [2, 3, 5, 14])
@@ -170,8 +197,8 @@ apart = preprocess.prepare(trials, sharding=sharding)
 for one, other in zip(apart, preprocess.prepare(trials), strict=True):
     np.testing.assert_allclose(one.trajectory.coordinates, other.trajectory.coordinates, atol=1e-6)
     np.testing.assert_allclose(one.features, other.features, atol=1e-4)
-group = jax.device_put(preprocess._group(trials[:8], 8, preprocess._shape(trials[0]).frames), sharding)
-found = preprocess._fused(group, preprocess._shape(trials[0]))
+shape = preprocess._shape(trials[0])
+found = preprocess._fused(*preprocess._mend_group(preprocess._group(trials[:8], 8, shape), sharding), shape)
 assert len({str(shard.index) for shard in found.coordinates_BMC.addressable_shards}) == 4, "not computed in parts"
 """
 

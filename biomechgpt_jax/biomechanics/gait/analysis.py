@@ -8,7 +8,6 @@ times are sub-frame. Parameters that a movement does not support are left out of
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from biomechgpt_jax.biomechanics.gait.contacts import contacts_from_points, detect_contacts
 from biomechgpt_jax.biomechanics.gait.strides import Heading, Strides, between_strikes, between_toe_offs
@@ -281,6 +280,8 @@ def turns(heading: Heading, rate_hz: float) -> tuple[Turn, ...]:
     """Turns of more than TURN_RAD, in time order."""
     if len(heading.angle) < 2:
         return ()
+    from scipy.ndimage import gaussian_filter1d  # slow to import
+
     smooth = gaussian_filter1d(heading.angle, _SMOOTHING_S * rate_hz, mode="nearest")
     fine = gaussian_filter1d(heading.angle, _FINE_S * rate_hz, mode="nearest")
     rate = np.gradient(smooth) * rate_hz

@@ -5,7 +5,6 @@ foot rests around each moment, so neither a constant height offset nor stairs no
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, percentile_filter
 
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
@@ -112,6 +111,8 @@ def without_flicker(down: np.ndarray, shortest: int) -> np.ndarray:
 
 def _height_and_speed(point: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Height of a point of the foot above its local floor (m) and its speed (m/s), each f[T]."""
+    from scipy.ndimage import gaussian_filter1d, percentile_filter  # slow to import, and many who import this walk not
+
     smooth = gaussian_filter1d(point, SMOOTHING_S * rate_hz, axis=0, mode="nearest")
     speed = np.linalg.norm(np.gradient(smooth, axis=0) * rate_hz, axis=1)
     window = min(len(point), max(3, round(FLOOR_WINDOW_S * rate_hz)))

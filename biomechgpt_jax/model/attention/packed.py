@@ -21,7 +21,6 @@ from jax.sharding import PartitionSpec
 from biomechgpt_jax.model.attention import blockwise, cudnn, merged
 from biomechgpt_jax.model.attention.mask import HIDDEN, Rows, visible, visible_blocks
 from biomechgpt_jax.model.attention.paths import Path, choose
-from biomechgpt_jax.model.attention.splash import Splash
 from biomechgpt_jax.parallel.sharding import active_mesh, partition_spec, platform
 
 
@@ -123,6 +122,8 @@ def attend(
         k, v, keys = _gather_sequence((k, v, rows))
         chosen = choose(path, device, q, k, scoring.soft_cap, sharded_sequence=k.shape[1] > part)
         if chosen == "splash":
+            from biomechgpt_jax.model.attention.splash import Splash  # Pallas is slow to import, and for TPU alone
+
             interpret = device == "cpu"
             kernels = [Splash(window, scoring.soft_cap, interpret) for window in scoring.windows]
             branches = [functools.partial(merged.attend, rows=rows, kernel=kernel) for kernel in kernels]

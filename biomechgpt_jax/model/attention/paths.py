@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model.attention import splash
 
 Path = Literal["auto", "reference", "blockwise", "splash", "cudnn"]
+
+SPLASH_LANES = 128  # splash: the number of tokens of a row must be a multiple of this
 
 _KERNEL_OF_PLATFORM: dict[str, Path] = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}
 
@@ -45,8 +46,8 @@ def _why_unsupported(path: Path, q: jax.Array, k: jax.Array, soft_cap: float, sh
     if path == "splash":
         if sharded_sequence:
             return "it needs whole rows, and mesh.sequence divides them"
-        if length % splash.LANES:
-            return f"it takes rows of a multiple of {splash.LANES} tokens, and these have {length}"
+        if length % SPLASH_LANES:
+            return f"it takes rows of a multiple of {SPLASH_LANES} tokens, and these have {length}"
     if path == "cudnn":
         if not _has_cudnn():
             return "this jax has no cuDNN; pip install 'jax[cuda12]'"

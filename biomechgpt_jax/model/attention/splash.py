@@ -14,8 +14,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
 from biomechgpt_jax.model.attention.merged import Call
+from biomechgpt_jax.model.attention.paths import SPLASH_LANES
 
-LANES = 128  # the number of tokens of a row must be a multiple of this
 LARGEST_BLOCK = 512
 
 
@@ -40,7 +40,7 @@ class Splash:
 
     def _kernel(self, heads: int, length: int) -> Any:
         """The kernel over the blocks of the causal mask, which suffice: a limit is at most the query's own row."""
-        block = next(size for size in range(LARGEST_BLOCK, 0, -LANES) if length % size == 0)
+        block = next(size for size in range(LARGEST_BLOCK, 0, -SPLASH_LANES) if length % size == 0)
         sizes = library.BlockSizes(*(block,) * 8)
         mask = masks.MultiHeadMask([masks.CausalMask((length, length))] * heads)
         return library.make_splash_mha(mask, block_sizes=sizes, head_shards=1, q_seq_shards=1)
