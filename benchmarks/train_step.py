@@ -2,7 +2,7 @@ r"""Training tokens per second at 10 million parameters, against the same model 
 
     python benchmarks/train_step.py [--size 10m] [--repeats 15] [--maxtext-python PATH] [--quick] [--json]
 
-Our step is the whole one of training/language.py: loss, gradients, clipping, AdamW, guard and metrics, on 8 rows of
+Our step is the whole one of tasks/language.py: loss, gradients, clipping, AdamW, guard and metrics, on 8 rows of
 512 tokens in float32 (bfloat16 on accelerators). The model has the dimensions of configs/sizes.py and a vocabulary of
 4,096, without QK-norm so that it is a Llama. PyTorch gets our parameters (LlamaForCausalLM, tied embeddings, SDPA
 attention, fused AdamW, no clipping); losses of the first steps are compared before anything is timed. Steps of the two

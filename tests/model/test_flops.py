@@ -61,11 +61,6 @@ def test_padding_and_what_is_not_asked_do_not_count() -> None:
     np.testing.assert_allclose(frozen / flops.training(MODEL, tokens, 10, 100, 0), 4 / 6)
 
 
-def test_a_device_that_is_not_known_has_no_utilisation() -> None:
-    assert np.isnan(flops.utilisation(1e12, 1, "cpu"))
-    assert flops.utilisation(2 * 98.9e12, 2, "NVIDIA H100 80GB HBM3") == pytest.approx(0.1)
-
-
 def test_billions_of_parameters_are_counted_on_the_device() -> None:
     """More than fit a whole number of 32 bits."""
     model = config.Model(layers=32, model_size=4096, heads=32, kv_heads=8, head_size=128, hidden_size=14336)
