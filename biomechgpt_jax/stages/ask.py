@@ -26,6 +26,7 @@ from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.questions.understanding import Understood, understand
 from biomechgpt_jax.reports import answers as rendering
 from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
@@ -104,7 +105,8 @@ def load(workdir: Path) -> Answerer:
     """
     work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
-    model = predict.LanguageModel(language.load_params(work.checkpoints, cfg, words), cfg.model, words, 1)
+    params = language.load_params(work.checkpoints, cfg, IdSpace.of(words))
+    model = predict.LanguageModel(params, cfg.model, words, 1)
     rate = config.CANONICAL_RATE_HZ
     return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)
 
