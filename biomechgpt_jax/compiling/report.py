@@ -141,9 +141,9 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     program = None if text is None else _read(text, len(devices), slices, _assumed_trips(experiment, mesh))
     found = program.collectives if program else []
     stacks = collectives.whole_stacks(found, model.layers, _largest(model))
-    softmax_ids = Objective(experiment.train, model, ids).softmax_sizes(1)[0]
-    flops = roofline.step_flops(experiment, softmax_ids) / len(devices)
-    again = roofline.recomputed(experiment, softmax_ids) / len(devices)
+    softmaxes = Objective(experiment.train, model, ids).softmax_sizes(codec.layers)
+    flops = roofline.step_flops(experiment, softmaxes) / len(devices)
+    again = roofline.recomputed(experiment) / len(devices)
     return Report(
         topology=topology,
         slices=slices,

@@ -251,6 +251,7 @@ def make_step(
     shardings = steps_lib.shardings_of(abstract_state(experiment, parameters, mesh))
     transform = _optimizer(experiment, parameters)
     learning_rate = optimizer.schedule(experiment.optimizer, steps)
+    weights = flops.weights(experiment.model, parameters.shapes().trained)
 
     def step(state: State, frozen: decoder.Params, batch: Batch) -> tuple[State, Metrics]:
         weights_BL, _ = objective.weigh(batch)
@@ -268,8 +269,13 @@ def make_step(
         metrics |= objective.named_losses(sums.losses_G, sums.weights_G)
         if train.z_loss:
             metrics |= {"loss": loss.mean(jnp.sum(sums.losses_G), weight), "objective": value}
-        whole = objective.softmax_sizes(1)[0]
-        work = flops.of_batch(experiment.model, batch, jnp.count_nonzero(weights_BL), whole)
+        softmaxes = objective.softmaxes(batch, weights_BL)
+        work = flops.of_batch(
+            experiment.model,
+            batch,
+            [(jnp.count_nonzero(one.weights_BL).astype(jnp.float32), one.size) for one in softmaxes],
+            weights,
+        )
         counts = {
             "answer_tokens": jnp.sum(shift_left(batch["loss_weights"])),
             "tokens": jnp.int32(batch["tokens"].size),
