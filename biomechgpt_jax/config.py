@@ -288,6 +288,7 @@ class Train(Loop):
 
     steps: int = 700
     batch_size: int = 8  # rows of the global batch
+    validation_rows: int = 64  # the first rows of the validation split, whose loss is logged; the same every time
     # Further packed datasets, "directory=weight" each; the weight is relative to that of the experiment's own, 1.
     mixture: tuple[str, ...] = ()
     accumulation: int = 1  # parts of the global batch whose gradients are computed one after another, to save memory
@@ -301,7 +302,7 @@ class Train(Loop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("steps", "batch_size", "accumulation", "loss_chunk"):
+        for name in ("steps", "batch_size", "validation_rows", "accumulation", "loss_chunk"):
             _require(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; give at least 1")
         for name in ("answer_weight", "question_weight", "motion_weight", "z_loss"):
             _require(getattr(self, name) >= 0, f"train.{name} is {getattr(self, name)}; give 0 or more")

@@ -30,8 +30,6 @@ from biomechgpt_jax.training import frozen as frozen_lib
 from biomechgpt_jax.training import step as steps_lib
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
-VALIDATION_BATCHES = 8  # the first rows of the split, the same every time
-
 
 def train(
     experiment: config.Experiment,
@@ -125,15 +123,12 @@ class Language:
         return feed.Prefetch(self._rows(mesh, "train"), start, stop)
 
     def make_validation(self, mesh: Mesh) -> loop.Validation:
-        """Loss on the first rows of the validation split; nothing where there is no such split."""
-        objective = Objective(self._experiment.train, self._experiment.model, self._ids, self._families)
-        evaluate = make_evaluation(objective, mesh)
-        try:
-            loader = self._rows(mesh, "validation")
-        except InputError:
+        """Loss on the first `train.validation_rows` rows of the validation split; nothing if it has none."""
+        if not data.has_rows(self._sequences, "validation"):
             return lambda state, frozen: {}
-        rows = VALIDATION_BATCHES * self._experiment.train.batch_size
-        batches = [loader.device_batch(i) for i in range(-(-min(rows, len(loader)) // loader.global_batch))]
+        objective = Objective(self._experiment.train, self._experiment.model, self._ids, self._families)
+        evaluate, loader = make_evaluation(objective, mesh), self._rows(mesh, "validation")
+        batches = [loader.device_batch(i) for i in range(-(-len(loader) // loader.global_batch))]
 
         def validate(state: State, frozen: decoder.Params) -> dict[str, float]:
             sums = [jax.device_get(evaluate(state["params"], frozen, batch)) for batch in batches]
@@ -150,7 +145,7 @@ class Language:
         if split == "train":
             return data.open_loader(self._sequences, split, cfg.batch_size, cfg.seed, layout, mixed=cfg.mixed)
         rows = cfg.batch_size // cfg.accumulation  # what fits into memory at once
-        return data.open_loader(self._sequences, split, rows, 0, layout, shuffle=False)
+        return data.open_loader(self._sequences, split, rows, 0, layout, shuffle=False, at_most=cfg.validation_rows)
 
 
 def load_params(
