@@ -238,9 +238,10 @@ class Optimizer:
     kind: Literal["adamw", "muon"] = "adamw"
     peak_learning_rate: float = 2e-3  # Muon's steps are scaled to the size of AdamW's: the same rate serves both
     final_fraction: float = 0.05  # of the peak, reached at the last step
-    warmup_steps: int = 50
-    # wsd: warm-up, stable, decay: the peak until the last decay_fraction of the steps. Before that begins, a run may
-    # be resumed with another number of steps.
+    warmup_steps: int = 50  # of the warm-up, which takes at most half of a run
+    warmup_fraction: float = 0.0  # the warm-up as a share of the steps, instead of warmup_steps; 0: off
+    # wsd: warm-up, stable, decay. It holds the peak until the last decay_fraction of the steps. Before these begin, a
+    # run may be resumed with another number of steps, unless warmup_fraction makes the warm-up depend on it.
     schedule: Literal["cosine", "linear", "wsd"] = "cosine"
     decay_fraction: float = 0.2  # wsd only
     b1: float = 0.9
@@ -250,6 +251,11 @@ class Optimizer:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
+        _require(self.warmup_steps >= 0, f"optimizer.warmup_steps is {self.warmup_steps}; give 0 or more")
+        _require(
+            0 <= self.warmup_fraction < 1,
+            f"optimizer.warmup_fraction is {self.warmup_fraction}; give a share of 0 to below 1",
+        )
         _require(
             0 < self.decay_fraction <= 1, f"optimizer.decay_fraction is {self.decay_fraction}; give a share over 0 to 1"
         )

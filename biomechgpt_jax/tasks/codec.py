@@ -29,7 +29,6 @@ from biomechgpt_jax.training import loop, optimizer
 from biomechgpt_jax.training import step as steps_lib
 from biomechgpt_jax.training.step import Metrics, State, StepFunction
 
-WARMUP_FRACTION = 0.05  # of the steps
 POLICY = config.Loop(log_every=20)
 ALL_DEVICES = config.Mesh()
 # Fields of the configuration that may change when a run is resumed.
@@ -152,7 +151,7 @@ def optimizer_of(cfg: config.Tokenizer) -> config.Optimizer:
     return config.Optimizer(
         peak_learning_rate=cfg.learning_rate,
         final_fraction=0.02,
-        warmup_steps=int(WARMUP_FRACTION * cfg.steps),
+        warmup_fraction=0.05,
         schedule="cosine",
         b1=0.9,
         b2=0.99,

@@ -186,10 +186,9 @@ def identity(experiment: config.Experiment, ids: IdSpace, dataset: str, steps: i
     model = asdict(experiment.model)
     for name in ("remat", "attention"):  # memory against time, and the same result by another path
         del model[name]
-    ends = {"steps": steps, "stable_until": optimizer.stable_until(experiment.optimizer, steps)}
     return {
         "model": model,
-        "optimizer": asdict(experiment.optimizer) | ends,
+        "optimizer": optimizer.described(experiment.optimizer, steps),
         "vocabulary": {"digest": ids.digest, "size": ids.size},
         "dataset": {"digest": dataset},
         "train": experiment.train.teaches,

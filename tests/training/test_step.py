@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 
-from biomechgpt_jax import config
 from biomechgpt_jax.data import loader
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
@@ -124,17 +123,6 @@ def test_no_answers_in_a_batch_moves_nothing_by_gradient(prepared) -> None:
     batch["loss_weights"] = batch["loss_weights"] * 0
     _, metrics = step(fresh(), batch)
     assert metrics["loss"] == 0 and metrics["grad_norm"] == 0 and metrics["skipped"] == 0
-
-
-@pytest.mark.parametrize("kind", ["cosine", "linear"])
-def test_schedule(kind) -> None:
-    cfg = config.Optimizer(peak_learning_rate=1.0, final_fraction=0.1, warmup_steps=10, schedule=kind, clip_norm=1.0)
-    rate = optimizer.schedule(cfg, 110)
-    assert 0 < rate(0) < 0.1 and np.all(np.diff([float(rate(i)) for i in range(11)]) > 0)
-    np.testing.assert_allclose(rate(10), 1.0)
-    np.testing.assert_allclose(rate(60), 0.55, rtol=1e-5)
-    np.testing.assert_allclose(rate(110), 0.1, rtol=1e-5)
-    assert optimizer.schedule(replace(cfg, warmup_steps=500), 20)(10) == 1.0  # at most half of a short run
 
 
 def test_norms_and_embeddings_do_not_decay(toy) -> None:
@@ -320,18 +308,3 @@ def test_a_muon_step_trains_and_its_state_can_be_laid_out(prepared, toy) -> None
             state, metrics = jitted(state, {}, rows.device_batch(0))
             losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[0] - 0.5
-
-
-def test_warm_up_stable_decay() -> None:
-    cfg = config.Optimizer(
-        peak_learning_rate=1.0, final_fraction=0.1, warmup_steps=10, schedule="wsd", decay_fraction=0.25
-    )
-    rate = optimizer.schedule(cfg, 200)
-    assert 0 < rate(0) < 0.1
-    np.testing.assert_allclose([rate(i) for i in (10, 80, 150)], 1.0)
-    np.testing.assert_allclose([rate(175), rate(200)], [0.55, 0.1], rtol=1e-5)
-    # Until decay begins the total may change.
-    longer, until = optimizer.schedule(cfg, 400), optimizer.stable_until(cfg, 200)
-    assert until == 150 and all(rate(i) == longer(i) for i in range(until + 1)) and rate(until + 1) < longer(until + 1)
-    assert optimizer.stable_until(replace(cfg, schedule="cosine"), 200) == -1
-    assert optimizer.stable_until(replace(cfg, warmup_steps=150), 200) == -1
