@@ -26,8 +26,8 @@ Axes = Any  # a tree like the parameters, of tuples of logical axis names (`deco
 def schedule(cfg: config.Optimizer, steps: int) -> optax.Schedule:
     """The learning rate of each step, counted from 0.
 
-    Linear warm-up to the peak, then cosine or linear decay to `final_fraction` of it; or the peak held, and linear
-    decay over the last steps (wsd; Hu et al., MiniCPM, 2024).
+    Linear warm-up to the peak, then cosine or linear decay; or the peak held, and linear decay over the last steps
+    (wsd; Hu et al., MiniCPM, 2024). The last step has `final_fraction` of the peak.
 
     Args:
         cfg: the optimizer's configuration.
@@ -43,10 +43,13 @@ def schedule(cfg: config.Optimizer, steps: int) -> optax.Schedule:
     # Step 0 is not at zero, or it would train nothing: the ramp starts at one part of warmup + 1.
     ramp = optax.linear_schedule(peak / (warmup + 1), peak, max(warmup, 1))
     start = _stable_end(cfg, steps) if cfg.schedule == "wsd" else warmup
-    if cfg.schedule == "cosine":
-        decay = optax.cosine_decay_schedule(peak, steps - start, cfg.final_fraction)
+    intervals = steps - 1 - start  # from the peak at step `start` to the end at the last step
+    if intervals == 0:
+        decay = optax.constant_schedule(final)
+    elif cfg.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(peak, intervals, cfg.final_fraction)
     else:
-        decay = optax.linear_schedule(peak, final, steps - start)
+        decay = optax.linear_schedule(peak, final, intervals)
     return optax.join_schedules([ramp, optax.constant_schedule(peak), decay], [warmup, start])
 
 

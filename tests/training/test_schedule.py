@@ -13,7 +13,7 @@ from biomechgpt_jax.training import optimizer
 @pytest.mark.parametrize("kind", ["cosine", "linear"])
 def test_schedule(kind) -> None:
     cfg = config.Optimizer(peak_learning_rate=1.0, final_fraction=0.1, warmup_steps=10, schedule=kind, clip_norm=1.0)
-    rate = optimizer.schedule(cfg, 110)
+    rate = optimizer.schedule(cfg, 111)
     assert 0 < rate(0) < 0.1 and np.all(np.diff([float(rate(i)) for i in range(11)]) > 0)
     np.testing.assert_allclose(rate(10), 1.0)
     np.testing.assert_allclose(rate(60), 0.55, rtol=1e-5)
@@ -28,12 +28,21 @@ def test_warm_up_stable_decay() -> None:
     rate = optimizer.schedule(cfg, 200)
     assert 0 < rate(0) < 0.1
     np.testing.assert_allclose([rate(i) for i in (10, 80, 150)], 1.0)
-    np.testing.assert_allclose([rate(175), rate(200)], [0.55, 0.1], rtol=1e-5)
+    np.testing.assert_allclose([rate(174), rate(175)], [0.1 + 0.9 * 25 / 49, 0.1 + 0.9 * 24 / 49], rtol=1e-5)
     # Until decay begins the total may change.
     longer, until = optimizer.schedule(cfg, 400), optimizer.stable_until(cfg, 200)
     assert until == 150 and all(rate(i) == longer(i) for i in range(until + 1)) and rate(until + 1) < longer(until + 1)
     assert optimizer.stable_until(replace(cfg, schedule="cosine"), 200) == -1
     assert optimizer.stable_until(replace(cfg, warmup_steps=150), 200) == -1
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "wsd"])
+@pytest.mark.parametrize("steps", [2, 3, 4, 10, 100, 700])
+def test_the_last_step_has_the_final_fraction_of_the_peak(kind, steps) -> None:
+    cfg = config.Optimizer(peak_learning_rate=3e-3, final_fraction=0.05, schedule=kind)
+    rates = [float(optimizer.schedule(cfg, steps)(i)) for i in range(steps)]
+    assert rates[-1] == pytest.approx(0.05 * 3e-3, rel=1e-5) and rates[-2] > rates[-1]
+    assert steps < 4 or max(rates) == pytest.approx(3e-3)
 
 
 def test_the_warm_up_may_be_a_share_of_the_steps() -> None:
