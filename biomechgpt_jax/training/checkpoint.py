@@ -124,8 +124,8 @@ class Checkpoints:
             write_text(path / manifest.METADATA, json.dumps(described, indent=1, sort_keys=True))
             return manifest.sizes(path)
 
-        def publish(found: list[manifest.Entries]) -> None:
-            manifest.write(path, {name: entry for part in found for name, entry in part.items()})
+        def publish(shares: list[manifest.Entries]) -> None:
+            manifest.write(path, {name: entry for share in shares for name, entry in share.items()})
             try:
                 self._retain(path.parent)
             except OSError as error:  # the new step is good nevertheless

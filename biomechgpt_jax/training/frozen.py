@@ -98,14 +98,14 @@ def digest(tree: Tree) -> str:
 
 def _content(leaf: Any) -> jax.Array:
     """u32[_WORDS] of one array, replicated over the devices that hold it."""
-    placed = getattr(leaf, "sharding", None)
-    layout = NamedSharding(placed.mesh, PartitionSpec()) if isinstance(placed, NamedSharding) else None
-    return _compiled(layout)(leaf)
+    sharding = getattr(leaf, "sharding", None)
+    replicated = NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else None
+    return _compiled(replicated)(leaf)
 
 
 @functools.cache
-def _compiled(layout: NamedSharding | None) -> Any:
-    return jax.jit(_hash, out_shardings=layout)
+def _compiled(out_sharding: NamedSharding | None) -> Any:
+    return jax.jit(_hash, out_shardings=out_sharding)
 
 
 def _hash(array: jax.Array) -> jax.Array:

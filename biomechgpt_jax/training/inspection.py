@@ -35,15 +35,15 @@ def describe(path: Path) -> dict[str, Any]:
     if not is_checkpoint(path):
         raise InputError(f"{path} holds no checkpoint; give a directory such as runs/quickstart/checkpoints")
     one = manifest.step_of(_plain(path)) >= 0
-    found = [path] if one else [inner for inner in path.iterdir() if manifest.step_of(_plain(inner)) >= 0]
-    found.sort(key=lambda inner: (manifest.step_of(_plain(inner)), inner.name))
-    listed = [_step(inner) for inner in found]
+    steps = [path] if one else [inner for inner in path.iterdir() if manifest.step_of(_plain(inner)) >= 0]
+    steps.sort(key=lambda inner: (manifest.step_of(_plain(inner)), inner.name))
+    listed = [_step(inner) for inner in steps]
     facts: dict[str, Any] = {
         "checkpoint" if one else "checkpoints": str(path),
         "bytes": sum(step["bytes"] for step in listed),
         "steps": listed,
     }
-    good = [inner for inner, step in zip(found, listed, strict=True) if step["state"] == "good"]
+    good = [inner for inner, step in zip(steps, listed, strict=True) if step["state"] == "good"]
     return facts | (_contents(good[-1]) if good else {})
 
 

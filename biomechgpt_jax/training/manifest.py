@@ -34,8 +34,9 @@ def steps(directory: Path) -> list[Path]:
     """Step directories, newest first."""
     if not directory.is_dir():
         return []
-    found = (path for path in directory.iterdir() if step_of(path) >= 0 and path.is_dir())
-    return sorted(found, key=step_of, reverse=True)
+    return sorted(
+        (path for path in directory.iterdir() if step_of(path) >= 0 and path.is_dir()), key=step_of, reverse=True
+    )
 
 
 def step_path(directory: Path, step: int) -> Path:
@@ -65,8 +66,8 @@ def quarantine(path: Path) -> None:
 
 def sizes(path: Path) -> dict[str, int]:
     """The size in bytes of every file of a step but the manifest."""
-    found = sorted(file for file in path.rglob("*") if file.is_file() and file != path / MANIFEST)
-    return {str(file.relative_to(path)): file.stat().st_size for file in found}
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file != path / MANIFEST)
+    return {str(file.relative_to(path)): file.stat().st_size for file in files}
 
 
 def share(bytes_of: dict[str, int], process: int, processes: int) -> list[str]:
@@ -96,9 +97,9 @@ def entries(path: Path, names: Iterable[str], durable: bool = False) -> Entries:
         return dict(zip(names, pool.map(one, names), strict=True))
 
 
-def write(path: Path, found: Entries) -> None:
+def write(path: Path, files: Entries) -> None:
     """Commit a step: it counts from here on, and any change of its files is damage."""
-    written = json.dumps({"sha256": _digest_of(found), "files": found}, indent=1, sort_keys=True)
+    written = json.dumps({"sha256": _digest_of(files), "files": files}, indent=1, sort_keys=True)
     write_text(path / MANIFEST, written)
 
 
@@ -125,15 +126,15 @@ def check_names(path: Path, expected: Entries) -> None:
     Raises:
         Damaged: a file is missing, extra or of another size.
     """
-    found = sizes(path)
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
+    present = sizes(path)
+    for name in sorted(expected.keys() | present.keys()):
+        if name not in present:
             raise Damaged(f"{name} is missing")
         if name not in expected:
             raise Damaged(f"{name} is not one of its files")
-        if found[name] != expected[name]["bytes"]:
+        if present[name] != expected[name]["bytes"]:
             raise Damaged(f"{name} has another size")
-    if COMMIT not in found:
+    if COMMIT not in present:
         raise Damaged(f"{COMMIT} is missing")
 
 
@@ -145,12 +146,12 @@ def check_contents(path: Path, expected: Entries, names: Iterable[str]) -> None:
         OSError: a file cannot be opened.
     """
     try:
-        found = entries(path, names)
+        present = entries(path, names)
     except OSError as error:
         if error.errno == errno.EIO:
             raise Damaged(f"{error.filename or 'a file'} cannot be read from the disk") from error
         raise
-    for name, entry in found.items():
+    for name, entry in present.items():
         if entry["sha256"] != expected[name]["sha256"]:
             raise Damaged(f"{name} is altered")
 
@@ -167,5 +168,5 @@ def verify(path: Path) -> None:
     check_contents(path, expected, expected)
 
 
-def _digest_of(found: Any) -> str:
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+def _digest_of(files: Any) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

@@ -33,7 +33,7 @@ class Meetings:
         self._timeout_s = timeout_s
         self._meetings = 0
 
-    def reach(self, mine: Callable[[], Any], combine: Callable[[list[Any]], Any] = lambda found: found[0]) -> Any:
+    def reach(self, mine: Callable[[], Any], combine: Callable[[list[Any]], Any] = lambda values: values[0]) -> Any:
         """Call `mine` in every process, then `combine` in process 0 with the list of results, in order of processes.
 
         Returns:
@@ -52,12 +52,12 @@ class Meetings:
         distributed.put(f"{key}/{place.process}", json.dumps(said))
         if place.process:
             return _value(self._get(f"{key}/verdict", 0))
-        found = [self._get(f"{key}/{process}", process) for process in range(place.processes)]
-        wrong = [process for process, one in enumerate(found) if "error" in one]
+        results = [self._get(f"{key}/{process}", process) for process in range(place.processes)]
+        wrong = [process for process, one in enumerate(results) if "error" in one]
         if wrong:
-            verdict = found[wrong[0]] | {"error": f"{distributed.host(wrong[0])}: {found[wrong[0]]['error']}"}
+            verdict = results[wrong[0]] | {"error": f"{distributed.host(wrong[0])}: {results[wrong[0]]['error']}"}
         else:
-            verdict = _attempt(lambda: combine([one["value"] for one in found]))
+            verdict = _attempt(lambda: combine([one["value"] for one in results]))
         distributed.put(f"{key}/verdict", json.dumps(verdict))
         # Every process that came to this meeting has read the verdict of the last one.
         distributed.forget(f"{self._name}/{self._meetings - 1}")
@@ -70,8 +70,8 @@ class Meetings:
                 f"{distributed.host(process)} did not answer within {self._timeout_s:g} s about a checkpoint; "
                 "see the last lines of its log"
             )
-        found: dict[str, Any] = json.loads(said)
-        return found
+        result: dict[str, Any] = json.loads(said)
+        return result
 
 
 def words(error: BaseException) -> str:
