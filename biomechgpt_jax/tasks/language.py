@@ -7,7 +7,6 @@ All it needs is a dataset of packed rows and an experiment:
 
 import functools
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,14 @@ from jax.sharding import Mesh
 
 from biomechgpt_jax import config
 from biomechgpt_jax.data import loader as data
-from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder, flops
 from biomechgpt_jax.parallel import feed, sharding
+from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tasks.objective import Objective, shift_left
 from biomechgpt_jax.tasks.parameters import NOTHING, Frozen, Parameters
-from biomechgpt_jax.training import checkpoint, loop, loss, optimizer
 from biomechgpt_jax.training import frozen as frozen_lib
+from biomechgpt_jax.training import loop, loss, optimizer
 from biomechgpt_jax.training import step as steps_lib
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
@@ -62,8 +61,8 @@ def train(
         SystemExit: code 75 after a SIGTERM, once the state is saved.
     """
     task = Language(experiment, sequences_dir, ids, code_vectors, frozen)
-    trained = loop.train(task, experiment.train, experiment.mesh, steps, places, progress)
-    return frozen_lib.merge(trained.state["params"], trained.frozen)
+    state, held = loop.train(task, experiment.train, experiment.mesh, steps, places, progress)
+    return frozen_lib.merge(state["params"], held)
 
 
 class Language:
@@ -148,48 +147,10 @@ class Language:
         return data.open_loader(self._sequences, split, rows, 0, layout, shuffle=False, at_most=cfg.validation_rows)
 
 
-def load_params(
-    checkpoints_dir: str | Path,
-    experiment: config.Experiment,
-    ids: IdSpace,
-    mesh: Mesh | None = None,
-    frozen: Frozen = NOTHING,
-) -> decoder.Params:
-    """Verified parameters of the newest good checkpoint; nothing in the directory is changed.
-
-    Args:
-        checkpoints_dir: written by `train`.
-        experiment: its model must be that of the checkpoint.
-        ids: their digest must be that of the checkpoint.
-        mesh: where to put them; None: on the first device.
-        frozen: the parameters that were not trained; their digest must be that of the checkpoint.
-
-    Returns:
-        All parameters, the frozen ones among them.
-
-    Raises:
-        InputError: there is no good checkpoint, or it belongs to another model, tokenizer or base.
-    """
-    parameters = Parameters(experiment.model, ids.size, frozen)
-    abstract = jax.tree.map(steps_lib.with_sharding, parameters.shapes().trained, parameters.shardings(mesh).trained)
-    held = parameters.load_frozen(mesh)
-    whole = identity(experiment, ids, dataset="", steps=0)
-    wanted = {name: whole[name] for name in ("model", "vocabulary")} | frozen_lib.identity(held)
-    restored = checkpoint.restore(checkpoints_dir, {"params": abstract}, wanted)
-    if restored is None:
-        raise InputError(f"{checkpoints_dir} holds no good checkpoint; train first")
-    return frozen_lib.merge(restored[1]["params"], held)
-
-
 def identity(experiment: config.Experiment, ids: IdSpace, dataset: str, steps: int) -> dict[str, Any]:
     """What a checkpoint must share with a run that resumes from it, frozen parameters left out."""
-    model = asdict(experiment.model)
-    for name in ("remat", "attention"):  # memory against time, and the same result by another path
-        del model[name]
-    return {
-        "model": model,
+    return trained.identity(experiment.model, ids) | {
         "optimizer": optimizer.described(experiment.optimizer, steps),
-        "vocabulary": {"digest": ids.digest, "size": ids.size},
         "dataset": {"digest": dataset},
         "train": experiment.train.teaches,
     }
@@ -251,8 +212,8 @@ def make_step(
         weights_BL, _ = objective.weigh(batch)
         weight = jnp.sum(weights_BL)  # of the GLOBAL batch: its parts are no means of their own
 
-        def share(trained: Any, part: Batch) -> tuple[jax.Array, loss.Sums]:
-            sums = objective.sums(frozen_lib.merge(trained, frozen), part, mesh)
+        def share(params: Any, part: Batch) -> tuple[jax.Array, loss.Sums]:
+            sums = objective.sums(frozen_lib.merge(params, frozen), part, mesh)
             return loss.mean(sums.objective, weight), sums
 
         differentiate = jax.value_and_grad(share, has_aux=True)
@@ -285,10 +246,10 @@ def make_step(
 def make_evaluation(
     objective: Objective, mesh: Mesh
 ) -> Callable[[decoder.Params, decoder.Params, Batch], tuple[jax.Array, jax.Array]]:
-    """Jitted (trained, frozen, batch) -> (losses_G, weights_G) of `loss.Sums`."""
+    """Jitted (params, frozen, batch) -> (losses_G, weights_G) of `loss.Sums`."""
 
-    def evaluate(trained: decoder.Params, frozen: decoder.Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        sums = objective.sums(frozen_lib.merge(trained, frozen), batch, mesh)
+    def evaluate(params: decoder.Params, frozen: decoder.Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        sums = objective.sums(frozen_lib.merge(params, frozen), batch, mesh)
         outside = jnp.where(jnp.isnan(sums.objective), jnp.nan, 0.0)
         return sums.losses_G + outside, sums.weights_G
 

@@ -20,7 +20,7 @@ from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.parallel import mesh as meshes
-from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks import language, trained
 from biomechgpt_jax.tasks.parameters import Frozen
 from biomechgpt_jax.training import frozen as frozen_lib
 from biomechgpt_jax.training import manifest
@@ -65,8 +65,8 @@ def test_frozen_parameters_stay_bit_for_bit_and_the_others_learn(toy, experiment
     assert equal(after.frozen, base)
     mesh = meshes.make(experiment.mesh)
     before = language.Language(experiment, toy.sequences, toy.ids, frozen=Frozen.of(base)).fresh_state(mesh)
-    trained = zip(jax.tree.leaves(before["params"]), jax.tree.leaves(after.trained), strict=True)
-    assert not any(np.array_equal(old, new) for old, new in trained)
+    pairs = zip(jax.tree.leaves(before["params"]), jax.tree.leaves(after.trained), strict=True)
+    assert not any(np.array_equal(old, new) for old, new in pairs)
     losses = [entry["loss"] for entry in lines(workdir) if "loss" in entry]
     assert len(losses) == STEPS and losses[-1] < losses[0]
     assert all(entry["validation_loss"] > 0 for entry in lines(workdir) if "validation_loss" in entry)
@@ -100,10 +100,10 @@ def test_a_checkpoint_of_another_base_is_refused_with_both_digests(toy, experime
         run(toy, experiment, other, undisturbed[0])
     checkpoints = undisturbed[0] / "checkpoints"
     with pytest.raises(InputError, match=refusal):
-        language.load_params(checkpoints, experiment, toy.ids, frozen=Frozen.of(other))
+        trained.load_params(checkpoints, experiment.model, toy.ids, frozen=Frozen.of(other))
     with pytest.raises(InputError, match="trained with different settings"):  # by a run that trains everything
         language.train(experiment, toy.sequences, STEPS, Places(checkpoints), ids=toy.ids)
-    assert equal(language.load_params(checkpoints, experiment, toy.ids, frozen=Frozen.of(base)), undisturbed[1])
+    assert equal(trained.load_params(checkpoints, experiment.model, toy.ids, frozen=Frozen.of(base)), undisturbed[1])
 
 
 def test_a_run_goes_on_over_the_same_base_laid_out_in_another_way(toy, experiment, base, undisturbed, tmp_path) -> None:

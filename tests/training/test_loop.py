@@ -11,7 +11,7 @@ import pytest
 from toy_rows import Killed, equal, lines
 
 from biomechgpt_jax.errors import InputError, RunError
-from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks import language, trained
 from biomechgpt_jax.training import goodput, loop, manifest, metrics
 
 STEPS = 11
@@ -54,7 +54,7 @@ def test_undisturbed_run(toy, undisturbed) -> None:
     # Complete: it returns at once, with the same parameters, and without touching the record.
     before = (workdir / "metrics.jsonl").read_bytes()
     assert equal(run(toy, workdir), params) and (workdir / "metrics.jsonl").read_bytes() == before
-    assert equal(language.load_params(workdir / "checkpoints", toy.experiment, toy.ids), params)
+    assert equal(trained.load_params(workdir / "checkpoints", toy.experiment.model, toy.ids), params)
 
 
 def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(toy, undisturbed, tmp_path) -> None:
@@ -142,7 +142,7 @@ def test_a_resume_with_other_settings_is_refused(toy, undisturbed, change, named
         run(toy, undisturbed[0], change(toy.experiment))
     if "model" in named:
         with pytest.raises(InputError, match=named):
-            language.load_params(undisturbed[0] / "checkpoints", change(toy.experiment), toy.ids)
+            trained.load_params(undisturbed[0] / "checkpoints", change(toy.experiment).model, toy.ids)
 
 
 def test_a_resume_with_another_tokenizer_or_other_data_is_refused(toy, undisturbed, other_sequences) -> None:
