@@ -41,6 +41,8 @@ from biomechgpt_jax.model import decoder
 from biomechgpt_jax.packing.rows import Branch, Item, assign_rows, lay_out_row
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import Parameters
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
 ROWS, LENGTH, SEQUENCES, BATCHES = 8, 512, 32, 4
@@ -101,15 +103,16 @@ class Ours:
     def __init__(self, experiment: config.Experiment, words: Any, steps: int) -> None:
         self.model, self._ids = experiment.model, words.motion_offset
         self._mesh = meshes.make(config.Mesh(), jax.devices()[:1])
-        self._state = language.init_state(jax.random.key(0), experiment, words.size, self._mesh)
-        self._step = language.make_step(experiment, words.size, self._mesh, steps, words.motion_offset)
+        parameters = Parameters(experiment.model, words.size)
+        self._state = language.init_state(jax.random.key(0), experiment, parameters, self._mesh)
+        self._step = language.make_step(experiment, IdSpace.of(words), self._mesh, steps)
         self.params = jax.device_get(self._state["params"])
         self._loss = jax.jit(self._sums, static_argnums=2)
 
     def step(self, batch: Rows) -> float:
         """One step; returns the loss before it."""
         with jax.set_mesh(self._mesh):
-            self._state, metrics = jax.block_until_ready(self._step(self._state, batch))
+            self._state, metrics = jax.block_until_ready(self._step(self._state, {}, batch))
         return float(metrics["loss"])
 
     def loss(self, batches: Sequence[Rows], ids: int | None = None) -> float:

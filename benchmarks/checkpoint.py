@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from figures import Figure, parser, publish
@@ -27,7 +26,7 @@ from biomechgpt_jax import config, overrides
 
 ROOT = Path(__file__).parents[1]
 LENGTH, BATCH = 512, 8
-VOCABULARY = SimpleNamespace(size=1600, motion_offset=600, codes=1000, digest="benchmark")
+IDS = {"size": 1600, "motion_offset": 600, "codes": 1000, "digest": "benchmark"}
 BLOCKING_BAR, START_BAR = 0.10, 1.3
 RESUMED_FROM = 2  # step of the checkpoint that the resumed runs find
 
@@ -62,20 +61,23 @@ def saving(size: str, directory: Path) -> dict[str, Figure]:
 
     from biomechgpt_jax.parallel import mesh as meshes
     from biomechgpt_jax.tasks import language
+    from biomechgpt_jax.tasks.id_space import IdSpace
+    from biomechgpt_jax.tasks.parameters import Parameters
     from biomechgpt_jax.training import checkpoint
 
     asked = experiment(size)
     mesh = meshes.make(asked.mesh)
     batch = {name: np.stack([row(i)[name] for i in range(BATCH)]) for name in row(0)}
-    step = language.make_step(asked, VOCABULARY.size, mesh, 100, VOCABULARY.motion_offset)
-    state = language.init_state(jax.random.key(0), asked, VOCABULARY.size, mesh)
+    ids = IdSpace(**IDS)
+    step = language.make_step(asked, ids, mesh, 100)
+    state = language.init_state(jax.random.key(0), asked, Parameters(asked.model, ids.size), mesh)
     size_gb = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 1e9
     checkpoints = checkpoint.Checkpoints(directory, {}, 1)
 
     def seconds_of_step() -> float:
         nonlocal state
         started = time.perf_counter()
-        state, _ = step(state, batch)
+        state, _ = step(state, {}, batch)
         jax.block_until_ready(state)
         return time.perf_counter() - started
 
@@ -105,6 +107,8 @@ def saving(size: str, directory: Path) -> dict[str, Figure]:
 def child(size: str, sequences: Path, workdir: Path, stop_at: int) -> None:
     """Train until step `stop_at` has been logged, then exit immediately; with 0, save step RESUMED_FROM and exit."""
     from biomechgpt_jax.tasks import language
+    from biomechgpt_jax.tasks.id_space import IdSpace
+    from biomechgpt_jax.training.loop import Places
 
     asked = experiment(size)
     if not stop_at:
@@ -118,8 +122,8 @@ def child(size: str, sequences: Path, workdir: Path, stop_at: int) -> None:
         if not stop_at and (workdir / "checkpoints" / f"step_{RESUMED_FROM:08d}" / "manifest.json").exists():
             os._exit(0)
 
-    places = (workdir / "checkpoints", workdir / "metrics.jsonl")
-    language.train(asked, sequences, *places, None, VOCABULARY, 1000, progress)
+    places = Places(workdir / "checkpoints", workdir / "metrics.jsonl")
+    language.train(asked, sequences, 1000, places, progress, IdSpace(**IDS))
 
 
 def starting(size: str, directory: Path, turns: int) -> dict[str, Figure]:

@@ -30,6 +30,8 @@ from biomechgpt_jax.packing.rows import assign_rows
 from biomechgpt_jax.parallel import feed
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import Parameters
 
 _SIZES = Path(__file__).parents[1] / "configs" / "sizes.py"
 BATCH, LENGTHS, FILLED, BAR_SPEED, BAR_FILL = 8, (512, 8192), (384, 512, 2048, 8192), 10.0, 98.0
@@ -87,18 +89,19 @@ def calls(work: Callable[[], object]) -> int:
     return count
 
 
-def consumed(size: str, directory: Path, ids: int, repeats: int) -> float:
+def consumed(size: str, directory: Path, ids: IdSpace, repeats: int) -> float:
     """Tokens per second of the training step on 8 rows of 512."""
     experiment: config.Experiment = overrides.load(f"{_SIZES}:{size}")
     mesh = meshes.make(config.Mesh(), jax.devices()[:1])
-    state = language.init_state(jax.random.key(0), experiment, ids, mesh)
+    parameters = Parameters(experiment.model, ids.size)
+    state = language.init_state(jax.random.key(0), experiment, parameters, mesh)
     step = language.make_step(experiment, ids, mesh, 1000)
     batch = loader.open_loader(directory, "train", BATCH, 0).device_batch(0)
     times = []
     with jax.set_mesh(mesh):
         for _ in range(repeats + 1):
             begin = time.perf_counter()
-            state, _ = jax.block_until_ready(step(state, batch))
+            state, _ = jax.block_until_ready(step(state, {}, batch))
             times.append(time.perf_counter() - begin)
     return BATCH * LENGTHS[0] / float(np.median(times[1:]))
 
@@ -119,7 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         _, words = pack(quickstart(options.participants), LENGTHS, root)
-        eats = options.step_tokens_per_second or consumed(options.size, root / str(LENGTHS[0]), words.size, 5)
+        eats = options.step_tokens_per_second or consumed(options.size, root / str(LENGTHS[0]), IdSpace.of(words), 5)
         name = f"a step of {options.size} on 8 x 512"
         note = "given" if options.step_tokens_per_second else "timed here"
         figures[name] = Figure(eats, "tokens/s", note=note)

@@ -22,7 +22,7 @@ def temporary_bytes(rows: int, length: int, vocabulary: int) -> int:
     tokens = (rows, length)
 
     def mean(hidden: jax.Array, head: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
-        sums = loss.cross_entropy(hidden, head, targets, weights, CHUNK)
+        sums = loss.cross_entropy(hidden, head, targets, weights, loss.Settings(CHUNK))
         return loss.mean(sums.objective, sums.weight)
 
     shapes = (

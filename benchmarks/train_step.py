@@ -2,7 +2,7 @@ r"""Training tokens per second at 10 million parameters, against the same model 
 
     python benchmarks/train_step.py [--size 10m] [--repeats 15] [--maxtext-python PATH] [--quick] [--json]
 
-Our step is the whole one of training/language.py: loss, gradients, clipping, AdamW, guard and metrics, on 8 rows of
+Our step is the whole one of tasks/language.py: loss, gradients, clipping, AdamW, guard and metrics, on 8 rows of
 512 tokens in float32 (bfloat16 on accelerators). The model has the dimensions of configs/sizes.py and a vocabulary of
 4,096, without QK-norm so that it is a Llama. PyTorch gets our parameters (LlamaForCausalLM, tied embeddings, SDPA
 attention, fused AdamW, no clipping); losses of the first steps are compared before anything is timed. Steps of the two
@@ -39,6 +39,8 @@ from biomechgpt_jax.model import flops
 from biomechgpt_jax.packing.rows import Branch, Item, lay_out_row
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import Parameters
 
 ROWS, LENGTH, IDS, TEXT_IDS, CLOSE = 8, 512, 4096, 517, 1e-4 if jax.default_backend() == "cpu" else 1e-2
 BAR, BAR_MAXTEXT = 1.1, 1.5
@@ -75,10 +77,11 @@ def packed_rows() -> dict[str, np.ndarray]:
 class Ours:
     """Our step on one batch, over and over."""
 
-    def __init__(self, experiment: config.Experiment, rows: dict[str, np.ndarray], ids: int | None) -> None:
+    def __init__(self, experiment: config.Experiment, rows: dict[str, np.ndarray], softmax_ids: int) -> None:
         self._mesh = meshes.make(config.Mesh(), jax.devices()[:1])
-        self._step = language.make_step(experiment, IDS, self._mesh, 1000, ids)
-        self._state = language.init_state(jax.random.key(0), experiment, IDS, self._mesh)
+        ids = IdSpace(IDS, softmax_ids)
+        self._step = language.make_step(experiment, ids, self._mesh, 1000)
+        self._state = language.init_state(jax.random.key(0), experiment, Parameters(experiment.model, IDS), self._mesh)
         self._batch = jax.device_put(rows)
         self.params = jax.tree.map(lambda leaf: np.array(leaf, copy=True), self._state["params"])
         self.flops = 0.0
@@ -86,7 +89,7 @@ class Ours:
     def step(self) -> float:
         """One step; returns the loss before it."""
         with jax.set_mesh(self._mesh):
-            self._state, metrics = jax.block_until_ready(self._step(self._state, self._batch))
+            self._state, metrics = jax.block_until_ready(self._step(self._state, {}, self._batch))
         self.flops = float(metrics["flops"])
         return float(metrics["loss"])
 
@@ -174,7 +177,7 @@ def measure(size: str, repeats: int, maxtext_python: str) -> dict[str, Figure]:
     model = replace(given.model, qk_norm=False, tied_embeddings=True)
     experiment = replace(given, model=model, optimizer=replace(given.optimizer, clip_norm=1e9))
     plain = plain_rows()
-    ours, answers = Ours(experiment, plain, None), Ours(experiment, packed_rows(), TEXT_IDS)
+    ours, answers = Ours(experiment, plain, IDS), Ours(experiment, packed_rows(), TEXT_IDS)
     steps, tokens = [ours.step, answers.step], ROWS * LENGTH
     if torch is not None:
         from biomechgpt_jax.training import optimizer

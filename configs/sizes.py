@@ -63,6 +63,6 @@ def config(size: str = "10m") -> Experiment:
         pack=Pack(row_length=length),
         model=SIZES[size],
         optimizer=Optimizer(peak_learning_rate=learning_rate, warmup_steps=max(50, steps // 100)),
-        train=Train(steps=steps, batch_size=rows),
+        train=Train(steps=steps, batch_size=rows, validation_rows=8 * rows),
         mesh=meshes.get(size, Mesh()),
     )

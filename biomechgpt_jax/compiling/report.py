@@ -24,6 +24,9 @@ from biomechgpt_jax.packing.rows import array_names
 from biomechgpt_jax.parallel import chips, sharding
 from biomechgpt_jax.parallel import mesh as mesh_lib
 from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.objective import Objective
+from biomechgpt_jax.tasks.parameters import Parameters
 from biomechgpt_jax.tokenizer.vocabulary import Layout
 
 LARGEST = 8  # number of memory terms that are listed
@@ -122,11 +125,12 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     mesh, model = mesh_lib.make(experiment.mesh, devices), experiment.model
     codec = experiment.tokenizer
     layout = Layout(codec.text_pieces, codec.codes, codec.layers)
-    asked, ids = layout.motion_offset, layout.size
-    state, batch = language.abstract_state(experiment, ids, mesh), abstract_batch(experiment, mesh)
+    ids = IdSpace(layout.size, layout.motion_offset, layout.codes)
+    state = language.abstract_state(experiment, Parameters(model, ids.size), mesh)
+    batch = abstract_batch(experiment, mesh)
 
     started = time.monotonic()
-    step = language.make_step(experiment, ids, mesh, experiment.train.steps, asked, codec.codes)
+    step = language.make_step(experiment, ids, mesh, experiment.train.steps)
     lowered, dtype = _lower(step, state, batch, experiment, mesh)
     chip = chips.of(devices[0].device_kind)
     text, memory = _compile(lowered, chip.memory if chip else None, _state_terms(state, batch))
@@ -137,9 +141,9 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     program = None if text is None else _read(text, len(devices), slices, _assumed_trips(experiment, mesh))
     found = program.collectives if program else []
     stacks = collectives.whole_stacks(found, model.layers, _largest(model))
-    softmax_ids = ids if experiment.train.motion_weight else asked
-    flops = roofline.step_flops(experiment, softmax_ids) / len(devices)
-    again = roofline.recomputed(experiment, softmax_ids) / len(devices)
+    softmaxes = Objective(experiment.train, model, ids).softmax_sizes(codec.layers)
+    flops = roofline.step_flops(experiment, softmaxes) / len(devices)
+    again = roofline.recomputed(experiment) / len(devices)
     return Report(
         topology=topology,
         slices=slices,
@@ -148,7 +152,7 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
         mesh={axis: mesh.shape[axis] for axis in mesh_lib.AXES},
         rows=experiment.train.batch_size,
         row_length=experiment.pack.row_length,
-        vocabulary=ids,
+        vocabulary=ids.size,
         compute_dtype=dtype,
         parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state["params"])),
         flops=flops,
@@ -179,7 +183,7 @@ def _lower(
     """Lower the step for the compiler; returns it with the name of its compute dtype."""
     try:
         with jax.set_mesh(mesh):
-            return step.lower(state, batch), jnp.dtype(decoder.compute_dtype(experiment.model)).name
+            return step.lower(state, {}, batch), jnp.dtype(decoder.compute_dtype(experiment.model)).name
     except RuntimeError as error:
         if "cuDNN not found" not in str(error):
             raise
@@ -229,7 +233,7 @@ def _largest(model: config.Model) -> int:
 
 
 def _assumed_trips(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> hlo.AssumedTrips:
-    """AssumedTrips of the loops that depend on the data, for rows that are full, of one trial, and asked everywhere.
+    """Trip counts of the loops that depend on the data, for full rows of one trial whose tokens all have a loss.
 
     Those are the blocks of keys that a block of queries sees, on average half of them, and the chunks of the
     cross-entropy on one device.

@@ -1,9 +1,9 @@
 """How long a training step takes at best: the slowest of computing, memory and networks (Williams, Waterman and
 Patterson, Roofline: an insightful visual performance model, 2009).
 
-Assumed: every unit reaches its peak of `chips`; all links of a device are busy at once; the rows are full, hold one
-trial each, and every token is asked. `overlapped` lets everything run at once, `serial` nothing: a real step lies
-between the two, or above both where the peaks are not reached.
+Assumptions: every unit reaches its peak in `chips`; all links of a device are busy at once; the rows are full, hold one
+trial each, and every token counts in the loss. `overlapped` lets everything run at once, `serial` nothing: a real step
+lies between the two, or above both if the peaks are not reached.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from biomechgpt_jax.parallel import chips
 ASSUMPTIONS = (
     "peak operations, memory and network bandwidth of the data sheet are reached",
     "collectives use all links of a device at once, by ring algorithms",
-    "rows are full, one trial each, and every token is asked (the most work there can be)",
-    "remat 'full' computes the products of the layers once more",
+    "rows are full, one trial each, and every token counts in the loss (the most work there can be)",
+    "remat 'full' computes the products of the layers a second time",
 )
 
 
@@ -53,22 +53,27 @@ class Estimate:
     mfu_serial: float
 
 
-def step_flops(experiment: config.Experiment, ids: int) -> float:
-    """Operations of one step on the global batch, as utilisation counts them; `ids` of the softmax."""
-    rows, length = experiment.train.batch_size, experiment.pack.row_length
-    return flops.training(experiment.model, rows * length, rows * length, ids, _pairs(experiment))
+def step_flops(experiment: config.Experiment, softmax_sizes: Sequence[int]) -> float:
+    """Operations of one step on the global batch, as utilisation counts them.
+
+    Args:
+        experiment: model, train and pack are read.
+        softmax_sizes: number of ids of each softmax (`Objective.softmax_sizes`).
+    """
+    tokens = experiment.train.batch_size * experiment.pack.row_length
+    return flops.training(experiment.model, tokens, [(tokens, ids) for ids in softmax_sizes], _pairs(experiment))
 
 
-def recomputed(experiment: config.Experiment, ids: int) -> float:
-    """Operations of the forward pass of the layers where remat makes them anew."""
+def recomputed(experiment: config.Experiment) -> float:
+    """Operations of the forward pass of the layers that remat "full" computes a second time; else 0."""
     if experiment.model.remat != "full":
         return 0.0
-    rows, length = experiment.train.batch_size, experiment.pack.row_length
-    return flops.training(experiment.model, rows * length, 0, ids, _pairs(experiment)) / 3
+    tokens = experiment.train.batch_size * experiment.pack.row_length
+    return flops.training(experiment.model, tokens, [], _pairs(experiment)) / 3
 
 
 def _pairs(experiment: config.Experiment) -> float:
-    """Pairs of a query and a visible key over the batch and all layers, if each row is one trial."""
+    """Pairs of a query and a visible key over the batch and all layers if every row is one trial."""
     length, model = experiment.pack.row_length, experiment.model
     windows = [min(model.windows[kind] or length, length) for kind in model.kinds]
     return experiment.train.batch_size * sum(w * (w + 1) / 2 + (length - w) * w for w in windows)

@@ -30,19 +30,36 @@ def open_rows(directory: str | Path, split: str) -> tuple[Rows, str]:
     Raises:
         InputError: there is no such dataset or split, or it lacks an array.
     """
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder_from_directory(str(directory))
-    except Exception as error:  # TFDS raises several kinds for a missing or damaged description
-        reason = type(error).__name__
-        raise InputError(f"{directory} is not a dataset of packed sequences ({reason}); run `pack`") from error
-    if split not in builder.info.splits or not builder.info.splits[split].num_examples:
+    builder = _builder(directory)
+    if not _has_rows(builder, split):
         raise InputError(f"{directory} has no rows in split '{split}'; pack again with more trials")
     missing = [key for key in KEYS if key not in builder.info.features]
     if missing:
         raise InputError(f"{directory} lacks {', '.join(missing)}: not a dataset of packed sequences; run `pack`")
     return builder.as_data_source(split), builder.info.name
+
+
+def has_rows(directory: str | Path, split: str) -> bool:
+    """Whether a packed dataset has rows in a split.
+
+    Raises:
+        InputError: there is no such dataset.
+    """
+    return _has_rows(_builder(directory), split)
+
+
+def _has_rows(builder: Any, split: str) -> bool:
+    return split in builder.info.splits and builder.info.splits[split].num_examples > 0
+
+
+def _builder(directory: str | Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(str(directory))
+    except Exception as error:  # TFDS raises several kinds for a missing or damaged description
+        reason = type(error).__name__
+        raise InputError(f"{directory} is not a dataset of packed sequences ({reason}); run `pack`") from error
 
 
 def _keys(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -96,6 +113,7 @@ class Loader:
         sharding: of a batch array [B, L]; None: one device.
         shuffle: True: endless, each epoch in another order. False: one pass in the order on disk; rows past
             the end are padding (all zero).
+        at_most: without shuffle, end after so many rows; None: after all.
     """
 
     def __init__(
@@ -105,10 +123,12 @@ class Loader:
         seed: int,
         sharding: jax.sharding.Sharding | None = None,
         shuffle: bool = True,
+        at_most: int | None = None,
     ) -> None:
         self._rows: Rows = parts[0].rows if len(parts) == 1 else mixture.Joined(parts)
         # Indices are ordered, not rows, so that a batch's rows are read from a source in one call.
         self._order = mixture.order(parts, seed) if shuffle else None
+        self._count = len(self._rows) if at_most is None else min(at_most, len(self._rows))
         self.global_batch = global_batch
         firsts = [part.rows.__getitems__([0])[0] for part in parts]
         self.row_length = len(firsts[0]["tokens"])
@@ -119,8 +139,8 @@ class Loader:
         self._local = needed_rows(indices, global_batch)
 
     def __len__(self) -> int:
-        """Rows of the split, in all datasets."""
-        return len(self._rows)
+        """Rows of the split in all datasets, or as many as are read."""
+        return self._count
 
     def rows(self, step: int, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """The given rows of a step's global batch: i32 (loss_weights f32) [len(rows), L]."""
@@ -198,13 +218,14 @@ def open_loader(
     sharding_of: Callable[[tuple[int, int]], jax.sharding.Sharding] | None = None,
     shuffle: bool = True,
     mixed: Sequence[tuple[str, float]] = (),
+    at_most: int | None = None,
 ) -> Loader:
     """A loader of one split of a packed dataset, or of a mixture.
 
     Args:
         directory, mixed: as for `open_parts`.
         split: `train`, `validation` or `test`.
-        global_batch, seed, shuffle: as for `Loader`.
+        global_batch, seed, shuffle, at_most: as for `Loader`.
         sharding_of: from the shape (B, L) of a batch to its layout; None: one device.
 
     Raises:
@@ -213,4 +234,4 @@ def open_loader(
     parts = open_parts(directory, split, mixed)
     length = len(parts[0].rows.__getitems__([0])[0]["tokens"])
     sharding = None if sharding_of is None else sharding_of((global_batch, length))
-    return Loader(parts, global_batch, seed, sharding, shuffle)
+    return Loader(parts, global_batch, seed, sharding, shuffle, at_most)

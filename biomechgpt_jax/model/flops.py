@@ -1,23 +1,27 @@
 """Floating-point operations of a training step, counted analytically.
 
-A product of a weight takes two operations per token forward and four backward (one gradient each for input and
-weight): 6 N T (Kaplan et al., Scaling laws for neural language models, 2020, appendix B); frozen weights need no
-gradient of their own: 4 N T. N holds the matrices of the layers; the lookup of embeddings is no product. The output
-head counts on the tokens that are asked and over the ids of their softmax: it is not computed for others. Attention
-takes 12 H K operations per layer for each pair of a query and a key that it sees, forward and backward. Norms and
-activations do not count, nor does what rematerialisation computes again. Utilisation (MFU) is by Chowdhery et al.,
-PaLM, 2022, appendix B.
+A weight takes two operations per token forward and four backward, two each for the gradients of its input and of
+itself: 6 N T (Kaplan et al., Scaling laws for neural language models, 2020, appendix B). A frozen weight has no
+gradient of its own: 4 N T. N are the matrices of the layers; looking up an embedding is no product. Every softmax of
+the objective multiplies the hidden states of its tokens by as many columns of D weights as it has ids; tokens without
+weight are not computed. Attention takes 12 H K operations for each visible pair of a query and a key in each layer,
+forward and backward together. Norms and activations are not counted, nor is recomputation by rematerialisation.
+Utilisation (MFU) follows Chowdhery et al., PaLM, 2022, appendix B.
 
 Shapes: B batch, L length.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from biomechgpt_jax import config
+
+TRAINED, FROZEN = 6.0, 4.0  # operations per weight and token
+Softmaxes = Iterable[tuple[Any, int]]  # of each softmax, the tokens that it is computed for, and its number of ids
 
 
 class Work(NamedTuple):
@@ -27,34 +31,66 @@ class Work(NamedTuple):
     padded: Any  # f32[]: padding counted as tokens
 
 
+class Weights(NamedTuple):
+    """Weights that take part in products, by whether their own gradients are computed.
+
+    Attributes:
+        trained: number of trained weights in the matrices of the layers, those of adapters among them.
+        frozen: number of frozen ones.
+        head_trained: whether the head, or the embedding where the two are tied, is trained.
+    """
+
+    trained: int
+    frozen: int = 0
+    head_trained: bool = True
+
+
 def matrices(model: config.Model) -> int:
     """Parameters in the products of all layers: projections of attention and MLP."""
     attention = model.model_size * model.head_size * 2 * (model.heads + model.kv_heads)
     return model.layers * (attention + 3 * model.model_size * model.hidden_size)
 
 
-def training(model: config.Model, tokens: Any, asked: Any, ids: int, pairs: Any, frozen: bool = False) -> Any:
-    """Operations of forward and backward pass.
+def weights(model: config.Model, trained: Mapping[str, Any]) -> Weights:
+    """Count the weights of a model of which some parameters are frozen.
 
     Args:
         model: the decoder.
-        tokens: that go through the layers.
-        asked: tokens whose loss is computed.
-        ids: that the softmax runs over.
-        pairs: of queries and visible keys, over all layers (`visible_pairs`).
-        frozen: whether the weights are: their gradients are not computed.
+        trained: nested dict of its trained parameters, arrays or their shapes. A matrix of the layers that is not named
+            "kernel" belongs to an adapter.
     """
-    per_weight = 4.0 if frozen else 6.0
-    # A count of billions does not fit the 32 bits that a whole number has beside an array.
-    products = per_weight * (float(matrices(model)) * tokens + float(model.model_size * ids) * asked)
+    own = adapters = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(trained.get("layers", {})):
+        if len(leaf.shape) > 2:  # an axis of layers, and a matrix
+            size = math.prod(leaf.shape)
+            own, adapters = (own + size, adapters) if path[-1].key == "kernel" else (own, adapters + size)
+    head = "embedding" if model.tied_embeddings else "head"
+    return Weights(own + adapters, matrices(model) - own, head in trained)
+
+
+def training(model: config.Model, tokens: Any, softmaxes: Softmaxes, pairs: Any, weights: Weights | None = None) -> Any:
+    """Operations of the forward and the backward pass.
+
+    Args:
+        model: the decoder.
+        tokens: number of tokens that go through the layers.
+        softmaxes: see `Softmaxes`.
+        pairs: number of pairs of a query and a visible key, over all layers (`visible_pairs`).
+        weights: what is trained; None if everything is.
+    """
+    trained, frozen, head_trained = weights or Weights(matrices(model))
+    # Counts in the billions are kept as floats: beside an array an integer would have 32 bits.
+    products = (TRAINED * trained + FROZEN * frozen) * tokens
+    for count, ids in softmaxes:
+        products += (TRAINED if head_trained else FROZEN) * float(model.model_size * ids) * count
     return products + 12.0 * model.heads * model.head_size * pairs
 
 
 def visible_pairs(batch: Mapping[str, jax.Array], model: config.Model) -> jax.Array:
-    """f32[]: pairs of a query and a key that it sees, over the batch and all layers.
+    """f32[]: number of pairs of a query and a key that it sees, over the batch and all layers.
 
-    A branch goes on from the end of its trunk, so that the token at position p sees p + 1 tokens whatever it is, or
-    as many as the layer's window holds.
+    The positions of a branch continue from the end of its trunk. A token at position p therefore sees p + 1 tokens,
+    whether it is in a trunk or in a branch, or as many as the layer's window holds.
     """
 
     def of_kind(kind: int, window: int) -> jax.Array:
@@ -66,10 +102,11 @@ def visible_pairs(batch: Mapping[str, jax.Array], model: config.Model) -> jax.Ar
     return sum((of_kind(kind, window) for kind, window in enumerate(model.windows)), start=jnp.float32(0))
 
 
-def of_batch(model: config.Model, batch: Mapping[str, jax.Array], asked: jax.Array, ids: int) -> Work:
-    """Operations of a step on a batch of packed rows; `asked` and `ids` as in `training`."""
-    pairs = visible_pairs(batch, model)
+def of_batch(
+    model: config.Model, batch: Mapping[str, jax.Array], softmaxes: Softmaxes, weights: Weights | None = None
+) -> Work:
+    """Operations of a step on a batch of packed rows; `softmaxes` and `weights` as in `training`."""
+    pairs, softmaxes = visible_pairs(batch, model), list(softmaxes)
     tokens = jnp.count_nonzero(batch["segments"]).astype(jnp.float32)
-    asked = asked.astype(jnp.float32)
-    needed = training(model, tokens, asked, ids, pairs)
-    return Work(needed, training(model, float(batch["tokens"].size), asked, ids, pairs))
+    needed = training(model, tokens, softmaxes, pairs, weights)
+    return Work(needed, training(model, float(batch["tokens"].size), softmaxes, pairs, weights))

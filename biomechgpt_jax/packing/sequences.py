@@ -211,6 +211,7 @@ def pack(
         "families": _FAMILIES,
         "codec": codec.digest,
         "vocabulary": vocabulary.digest,
+        "ids": {"size": vocabulary.size, "motion_offset": vocabulary.motion_offset, "codes": vocabulary.codes},
         "movements": store.metadata(movements_dir)["digest"],
     }
     for target, name, text_only in ((out, "sequences", False), (out_text_only, "sequences_text_only", True)):

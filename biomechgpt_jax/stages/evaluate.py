@@ -28,6 +28,7 @@ from biomechgpt_jax.reports import report, stick
 from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.reports.sections import Material
 from biomechgpt_jax.tasks import trained
+from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.training.metrics import read as read_log
 from biomechgpt_jax.workdir import STAGES, TEXT_ONLY, Workdir
@@ -261,7 +262,8 @@ def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[st
 
     def model(checkpoints: Path) -> predict.LanguageModel:
         return predict.LanguageModel(
-            trained.load_params(checkpoints, cfg.model, words), cfg.model, words, cfg.evaluation.batch_size
+            trained.load_params(checkpoints, cfg.model, IdSpace.of(words)),
+            *(cfg.model, words, cfg.evaluation.batch_size),
         )
 
     inputs = Inputs(

@@ -12,15 +12,17 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.parallel import agreement, distributed
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tokenizer import vocabulary
+from biomechgpt_jax.training.loop import Places
 from biomechgpt_jax.workdir import TEXT_ONLY, Workdir
 
 
 def _check_vocabulary(sequences: Path, digest: str) -> None:
-    found = store.metadata(sequences)["vocabulary"]
-    if found != digest:
+    packed = store.metadata(sequences)["vocabulary"]
+    if packed != digest:
         raise InputError(
-            f"{sequences} was packed with vocabulary {found}, the tokenizer here makes {digest}; "
+            f"{sequences} was packed with vocabulary {packed}, the tokenizer here makes {digest}; "
             "run `biomechgpt pack` again or give another --workdir"
         )
 
@@ -43,20 +45,20 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
         ),
     )
     for steps, rows, checkpoints, log, vectors, what in runs:
-        report = _training_report(progress, steps, what)
+        report = _reporter(progress, steps, what)
         part = cfg if rows == work.sequences else _with_twins(cfg)
-        language.train(part, rows, checkpoints, log, vectors, words, steps, report)
+        language.train(part, rows, steps, Places(checkpoints, log), report, IdSpace.of(words), vectors)
     progress.done(f"{cfg.train.steps} steps, text-only control {cfg.text_only_steps} steps")
     return {"digest": workdirs.digest([cfg.train.steps, words.digest])}
 
 
 def _with_twins(cfg: config.Experiment) -> config.Experiment:
-    """The experiment with the text-only twins of the datasets that are mixed in: `pack` leaves them beside each."""
+    """The experiment with the text-only twins of its mixture's datasets, which `pack` writes beside each."""
     twins = tuple(f"{directory.rstrip('/')}_{TEXT_ONLY}={weight}" for directory, weight in cfg.train.mixed)
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, mixture=twins))
 
 
-def _training_report(progress: Progress, steps: int, what: str) -> Callable[[int, dict[str, Any]], None]:
+def _reporter(progress: Progress, steps: int, what: str) -> Callable[[int, dict[str, Any]], None]:
     def report(step: int, logged: dict[str, Any]) -> None:
         loss, speed = logged.get("loss"), logged.get("nonpadding_tokens_per_second")
         words = f"{what}: step {step}"

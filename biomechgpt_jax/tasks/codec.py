@@ -1,4 +1,4 @@
-"""Training of the motion codec on random windows of movement, by the loop that trains the language model.
+"""Training of the motion codec on random windows of movement, by the loop that also trains the language model.
 
 Everything random follows from the seed and the number of the step. Shapes: B batch, T frames of a window,
 C features (40), S tokens, K size of a latent.
@@ -29,10 +29,9 @@ from biomechgpt_jax.training import loop, optimizer
 from biomechgpt_jax.training import step as steps_lib
 from biomechgpt_jax.training.step import Metrics, State, StepFunction
 
-WARMUP_FRACTION = 0.05  # of the steps
-POLICY = config.Train(log_every=20)
+POLICY = config.Loop(log_every=20)
 ALL_DEVICES = config.Mesh()
-# Fields of the configuration that a run which is resumed may change.
+# Fields of the configuration that may change when a run is resumed.
 _FREE = ("text_pieces",)
 
 Trials = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -42,7 +41,7 @@ def train(
     cfg: config.Tokenizer,
     trials: Trials,
     progress: Callable[[int, dict[str, Any]], None],
-    policy: config.Train = POLICY,
+    policy: config.Loop = POLICY,
     mesh: config.Mesh = ALL_DEVICES,
     places: loop.Places = loop.NOWHERE,
     targets: Sequence[np.ndarray] | None = None,
@@ -50,25 +49,24 @@ def train(
     """Train a codec.
 
     Args:
-        cfg: what to train, and for how long.
-        trials: (coordinates f32[T_i, 40] at 30 Hz, observed bool[40]) of TRAINING participants only: the scaling is
-            measured on them too.
-        progress: called now and then with the number of steps done and what was logged of the last one; its `loss` is
-            None where it was no number.
-        policy: how often to log and to save, and when to give up; steps, batch and seed are those of `cfg`.
+        cfg: the codec, its batch, steps and seed.
+        trials: (coordinates f32[T_i, 40] at 30 Hz, observed bool[40]) of TRAINING participants only, because the
+            scaling is measured on them too.
+        progress: called with (completed steps, the logged entry); the entry's `loss` is None if it was not finite.
+        policy: how often to log and to save, and when to give up.
         mesh: sizes of the device mesh.
-        places: where checkpoints and metrics lie; by default nothing is kept on the way.
-        targets: f32[T_i, 40], what the codec is to give back of each trial, such as the movement without measurement
-            noise, so that it spends no code on noise; None: what it was shown.
+        places: where checkpoints and metrics are written; by default nothing is.
+        targets: f32[T_i, 40], what the codec reconstructs of each trial, such as the movement without measurement
+            noise, so that it spends no code on noise; None: the trial itself.
 
     Raises:
         InputError: there is no movement long enough for a token, the batch cannot be laid out on the mesh, or the
             checkpoints are of another run.
-        loop.Diverged: too many steps were skipped, the loss no number or a spike.
-        SystemExit: code 75 after a SIGTERM, the state saved.
+        loop.Diverged: too many steps were skipped, because the loss was not finite or the gradient a spike.
+        SystemExit: code 75 after a SIGTERM, once the state is saved.
     """
     task = CodecTask(cfg, trials, policy.spike_factor, targets)
-    return task.codec(loop.train(task, policy, mesh, cfg.steps, places, progress))
+    return task.codec(loop.train(task, policy, mesh, cfg.steps, places, progress).state)
 
 
 class CodecTask:
@@ -81,7 +79,7 @@ class CodecTask:
         self,
         cfg: config.Tokenizer,
         trials: Trials,
-        spike_factor: float = config.Train.spike_factor,
+        spike_factor: float = POLICY.spike_factor,
         targets: Sequence[np.ndarray] | None = None,
     ) -> None:
         observed = [np.asarray(seen, bool) for _, seen in trials]
@@ -93,16 +91,20 @@ class CodecTask:
         self._windows = windows.gather(raw, observed, self._scaling, cfg.window_frames, cfg.stride, wanted)
 
     def identity(self, steps: int) -> dict[str, Any]:
-        """What a checkpoint and a run that resumes from it must share."""
+        """What a checkpoint must share with a run that resumes from it."""
         tokenizer = {name: value for name, value in dataclasses.asdict(self._cfg).items() if name not in _FREE}
         return {"tokenizer": tokenizer | {"steps": steps}, "movements": {"digest": self._movements}}
 
+    def frozen(self, mesh: Mesh) -> dict[str, Any]:
+        """Nothing: all parameters are trained."""
+        return {}
+
     def abstract_state(self, mesh: Mesh) -> State:
-        """The state with its layout."""
+        """The state with its shardings."""
         return _abstract_state(self._cfg, mesh)
 
     def fresh_state(self, mesh: Mesh) -> State:
-        """Principal components of the movement, and for VQ the k-means of them."""
+        """Networks that compute principal components of the movement; for VQ also a codebook from k-means of them."""
         cfg, layout = self._cfg, self.abstract_state(mesh)
         importance = weights() * (self._scaling.spread / units()) ** 2
         patches = windows.patches(self._windows, cfg.seed)
@@ -111,27 +113,28 @@ class CodecTask:
         others = {}
         if cfg.quantizer == "vq":
             first = codes.first_codebook(cfg, linear_latents(start, patches), jax.random.key(cfg.seed))
-            others["codebook"] = jax.device_put(first, steps_lib.everywhere(mesh))
+            others["codebook"] = jax.device_put(first, steps_lib.replicated(mesh))
         return steps_lib.fresh_state(params, optimizer.make(optimizer_of(cfg)), layout, **others)
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
-        """One update; the metrics hold the parts of the loss as well, and the frames of movement in the batch."""
-        whole = steps_lib.everywhere(mesh)
+        """The jitted step; its metrics also hold the parts of the loss and the frames of movement in the batch."""
+        whole = steps_lib.replicated(mesh)
         scale = Scale(jax.device_put(self._scaling.center, whole), jax.device_put(self._scaling.spread, whole))
-        return functools.partial(_compiled_step(self._cfg, mesh, steps, self._spike_factor), scale)
+        compiled = _compiled_step(self._cfg, mesh, steps, self._spike_factor)
+        return lambda state, frozen, drawn: compiled(scale, state, drawn)
 
     def batches(self, mesh: Mesh, start: int, stop: int) -> feed.Prefetch:
-        """Windows drawn at random, sent ahead."""
+        """Windows drawn at random, prefetched to the devices."""
         return feed.Prefetch(self._draws(mesh), start, stop)
 
-    def make_validation(self, mesh: Mesh) -> Callable[[State], dict[str, float]]:
-        """Nothing: the codec is judged in clinical units when it is done."""
-        return lambda _: {}
+    def make_validation(self, mesh: Mesh) -> loop.Validation:
+        """Nothing: the finished codec is judged in clinical units."""
+        return lambda state, frozen: {}
 
     def codec(self, state: State) -> Codec:
         """The codec of a trained state."""
         mesh = state["step"].sharding.mesh
-        whole = jax.jit(lambda tree: tree, out_shardings=steps_lib.everywhere(mesh))
+        whole = jax.jit(lambda tree: tree, out_shardings=steps_lib.replicated(mesh))
         params = jax.device_get(whole(state["params"]))
         vectors = np.asarray(state["codebook"].vectors) if "codebook" in state else None
         return Codec(self._cfg, self._scaling, params, vectors)
@@ -148,7 +151,7 @@ def optimizer_of(cfg: config.Tokenizer) -> config.Optimizer:
     return config.Optimizer(
         peak_learning_rate=cfg.learning_rate,
         final_fraction=0.02,
-        warmup_steps=int(WARMUP_FRACTION * cfg.steps),
+        warmup_fraction=0.05,
         schedule="cosine",
         b1=0.9,
         b2=0.99,
@@ -158,7 +161,7 @@ def optimizer_of(cfg: config.Tokenizer) -> config.Optimizer:
 
 
 def parameter_axes(params: Any, fsdp: int) -> Any:
-    """Logical axes of a tree of parameters: kernels are split by output or else input channels, where fsdp divides."""
+    """Logical axes of a tree of parameters: kernels are split by output, else input channels, if fsdp divides them."""
 
     def one(leaf: Any) -> sharding.LogicalAxes:
         names: list[str | None] = [None] * leaf.ndim
@@ -182,7 +185,7 @@ def _abstract_state(cfg: config.Tokenizer, mesh: Mesh) -> State:
 
 
 def _latents(cfg: config.Tokenizer, params: Any, batch: Batch) -> jax.Array:
-    """Latents f32[B, S, K] of what a batch shows of its windows."""
+    """Latents f32[B, S, K] of the visible part of a batch of windows."""
     shown_BTC = batch.shown_BTC.astype(jnp.float32)
     latents: Any = networks(cfg)[0].apply(
         {"params": params["encoder"]}, batch.scaled_BTC * shown_BTC, shown_BTC, batch.lengths_B
@@ -209,7 +212,7 @@ def loss(
 
 
 def _whole(cfg: config.Tokenizer, batch: Batch, tokens: int) -> jax.Array:
-    """Tokens that are movement and not padding, bool[B, S]."""
+    """Which tokens are movement rather than padding, bool[B, S]."""
     return jnp.arange(tokens) < batch.lengths_B[:, None] // cfg.stride
 
 
@@ -217,13 +220,13 @@ def _whole(cfg: config.Tokenizer, batch: Batch, tokens: int) -> jax.Array:
 def _compiled_step(
     cfg: config.Tokenizer, mesh: Mesh, steps: int, spike_factor: float
 ) -> Callable[[Scale, State, steps_lib.Batch], tuple[State, Metrics]]:
-    """The jitted (scale, state, batch) -> (state, metrics), kept for the next codec of the same shape.
+    """The jitted (scale, state, batch) -> (state, metrics), cached for the next codec of the same configuration.
 
-    One step a call: on CPU XLA runs convolutions inside a loop of its own tens of times slower.
+    One step a call: on CPU XLA runs convolutions inside a compiled loop tens of times slower.
     """
     transform = optimizer.make(optimizer_of(cfg))
     learning_rate = optimizer.schedule(optimizer_of(cfg), steps)
-    judged = jax.value_and_grad(loss, has_aux=True)
+    differentiate = jax.value_and_grad(loss, has_aux=True)
 
     def step(scale: Scale, state: State, drawn: steps_lib.Batch) -> tuple[State, Metrics]:
         key = jax.random.fold_in(jax.random.key(cfg.seed + 1), state["step"])
@@ -231,7 +234,7 @@ def _compiled_step(
         batch = windows.augment(drawn, cfg.stride, key_rows, cfg.varied)
         kept_B = codes.draw_kept_layers(cfg, cfg.batch_size, key_kept)
         codebook = state.get("codebook")
-        (value, (parts, seen)), gradients = judged(state["params"], codebook, cfg, batch, scale, kept_B)
+        (value, (parts, seen)), gradients = differentiate(state["params"], codebook, cfg, batch, scale, kept_B)
         others = {}
         if codebook is not None:
             whole_BS = _whole(cfg, batch, cfg.window_frames // cfg.stride)
@@ -241,11 +244,11 @@ def _compiled_step(
         return state, metrics | parts | {"frames": batch.lengths_B.sum()}
 
     layout = steps_lib.shardings_of(_abstract_state(cfg, mesh))
-    return jax.jit(step, donate_argnums=1, out_shardings=(layout, steps_lib.everywhere(mesh)))
+    return jax.jit(step, donate_argnums=1, out_shardings=(layout, steps_lib.replicated(mesh)))
 
 
 def _digest(trials: Trials, targets: Sequence[np.ndarray]) -> str:
-    """SHA-256 of the movements, of what was observed of them, and of what is to be given back."""
+    """SHA-256 of the movements, of their masks and of the targets."""
     state = hashlib.sha256()
     for movement, seen in trials:
         state.update(f"{np.shape(movement)}".encode())

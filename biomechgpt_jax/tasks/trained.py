@@ -1,63 +1,60 @@
-"""A trained language model's parameters, read from its checkpoints without what trains: no optimizer and no data."""
+"""A trained language model's parameters, read from its checkpoints without optimizer, data or loop."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
+from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import NOTHING, Frozen, Parameters
 from biomechgpt_jax.training import checkpoint
+from biomechgpt_jax.training import frozen as frozen_lib
 
 
-class VocabularyLike(Protocol):
-    """What a model's checkpoint says of its vocabulary."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def digest(self) -> str: ...
-
-
-def identity(model: config.Model, vocabulary: VocabularyLike) -> dict[str, Any]:
-    """What a checkpoint and whoever reads its parameters must share."""
+def identity(model: config.Model, ids: IdSpace) -> dict[str, Any]:
+    """What a checkpoint must share with whoever reads its parameters, frozen ones left out."""
     fields = asdict(model)
     for name in ("remat", "attention"):  # memory against time, and the same result by another path
         del fields[name]
-    return {"model": fields, "vocabulary": {"digest": vocabulary.digest, "size": vocabulary.size}}
+    return {"model": fields, "vocabulary": {"digest": ids.digest, "size": ids.size}}
 
 
 def load_params(
     checkpoints_dir: str | Path,
     model: config.Model,
-    vocabulary: VocabularyLike,
-    mesh: jax.sharding.Mesh | None = None,
+    ids: IdSpace,
+    mesh: Mesh | None = None,
+    frozen: Frozen = NOTHING,
 ) -> decoder.Params:
     """Verified parameters of the newest good checkpoint; nothing in the directory is changed.
 
     Args:
         checkpoints_dir: written by `language.train`.
         model: that of the checkpoint.
-        vocabulary: its digest must be that of the checkpoint.
-        mesh: where to put them; None: the first device.
+        ids: their digest must be that of the checkpoint.
+        mesh: where to put them; None: on the first device.
+        frozen: the parameters that were not trained; their digest must be that of the checkpoint.
+
+    Returns:
+        All parameters, the frozen ones among them.
 
     Raises:
-        InputError: there is no good checkpoint, or it belongs to another model or tokenizer.
+        InputError: there is no good checkpoint, or it belongs to another model, tokenizer or base.
     """
-    shapes = decoder.abstract(model, vocabulary.size)
-    if mesh is None:
-        first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        shardings = jax.tree.map(lambda _: first, shapes)
-    else:
-        shardings = decoder.param_shardings(mesh, model, vocabulary.size)
+    parameters = Parameters(model, ids.size, frozen)
 
-    def place(leaf: jax.ShapeDtypeStruct, layout: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    def with_sharding(leaf: jax.ShapeDtypeStruct, layout: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
 
-    abstract = {"params": jax.tree.map(place, shapes, shardings)}
-    restored = checkpoint.restore(checkpoints_dir, abstract, identity(model, vocabulary))
+    abstract = jax.tree.map(with_sharding, parameters.shapes().trained, parameters.shardings(mesh).trained)
+    held = parameters.load_frozen(mesh)
+    wanted = identity(model, ids) | frozen_lib.identity(held)
+    restored = checkpoint.restore(checkpoints_dir, {"params": abstract}, wanted)
     if restored is None:
         raise InputError(f"{checkpoints_dir} holds no good checkpoint; train first")
-    return restored[1]["params"]
+    return frozen_lib.merge(restored[1]["params"], held)

@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or not there: how they are saved, kept and restored by one process or many.
+"""Checkpoints that are either whole or absent: how one process or many save, keep and restore them.
 
-A save leaves the training at once: on an accelerator the arrays are copied to the host; on a CPU Orbax holds on to
-the arrays themselves, and XLA gives a step that would overwrite them fresh memory for as long as it does. Threads
-write, hash and commit; processes agree on the outcome by `meetings`, never by the devices, which train meanwhile.
-What lies on disk, and what makes it good: see `manifest`.
+A save returns at once, so that training continues. On an accelerator the arrays are copied to the host; on a CPU Orbax
+holds references to the arrays themselves, and XLA allocates new memory for a step that would otherwise overwrite them.
+Threads write, hash and commit. Processes agree on the outcome by `meetings`, never through the devices, which are busy
+training. For the files on disk and what makes a checkpoint good, see `manifest`.
 """
 
 import functools
@@ -26,19 +26,19 @@ from biomechgpt_jax.parallel import distributed
 from biomechgpt_jax.training import identities, manifest, meetings
 from biomechgpt_jax.training.meetings import Meetings
 
-GOOD, UNCOMMITTED, GONE = "good", "uncommitted", "gone"  # other verdicts say what is damaged
+GOOD, UNCOMMITTED, GONE = "good", "uncommitted", "gone"  # any other verdict describes the damage
 _LOG = logging.getLogger(__name__)
-_series = count()  # every process opens the same checkpoints in the same order
+_series = count()  # numbers agree because every process opens the same checkpoints in the same order
 
 
 class Checkpoints:
-    """The checkpoints of one run. Saves are asynchronous, one at a time. Every process calls the same methods in turn.
+    """The checkpoints of one run. Saves are asynchronous, one at a time. Every process calls the same methods in order.
 
     Args:
-        directory: where they lie; made on `restore`. None: nothing is saved.
+        directory: of the checkpoints, created by `restore`; if None nothing is saved.
         identity: nested dict of JSON values that a checkpoint must share with the run that resumes from it.
         keep_last: how many of the newest to keep.
-        keep_every: keep those of every so many steps as well; 0: none of them.
+        keep_every: also keep the checkpoints of every so many steps; 0 for none.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class Checkpoints:
         self._orbax = _writer(self._saves)
         self._commit: threading.Thread | None = None
         self._saved = -1
-        # A save that failed ends the run at the same step of every process.
+        # A failed save ends the run at the same step in every process.
         self._turn = threading.Lock()
         self._error: Exception | None = None
         self._error_step = 0
         self._seen = 0
 
     def restore(self, abstract: Any) -> tuple[int, Any] | None:
-        """The newest good checkpoint as (step, state), or None if there is none. The directory is made ready.
+        """The newest good checkpoint as (step, state), or None if there is none. Prepares the directory for saving.
 
-        Damaged steps are renamed, and what a run that was cut off left behind is removed.
+        Damaged steps are renamed, and uncommitted ones of an interrupted run are removed.
 
         Args:
-            abstract: tree of `jax.ShapeDtypeStruct` with shardings; these may differ from those saved.
+            abstract: tree of `jax.ShapeDtypeStruct` with shardings, which may differ from the saved ones.
 
         Raises:
             InputError: the checkpoint belongs to another model, tokenizer, data, seed, batch or optimizer, or the
@@ -80,7 +80,7 @@ class Checkpoints:
         return restored
 
     def save(self, step: int, state: Any) -> None:
-        """Start to save; the state may be donated to the next step at once.
+        """Start a save; the state may be donated to the next step at once.
 
         Args:
             step: completed steps.
@@ -105,7 +105,7 @@ class Checkpoints:
             },
         }
         try:
-            # Before Orbax starts: one of its threads that cannot make the directory leaves the others waiting.
+            # Checked before Orbax starts, because a thread of it that cannot make the directory leaves others waiting.
             self._saves.reach(lambda: _on_first(_make_and_remove, path))
             self._orbax.save(path, args=ocp.args.PyTreeSave(state))
         except (meetings.Failed, OSError, ValueError) as error:
@@ -115,20 +115,20 @@ class Checkpoints:
         self._commit.start()
 
     def _finish(self, path: Path, described: dict[str, Any]) -> None:
-        """The rest of a save, beside the training."""
+        """The rest of a save, in a thread beside the training."""
         place = distributed.place()
 
         def listed() -> dict[str, int]:
             if not distributed.first():
-                return {}  # the list of process 0 counts; another would meet the file that it is about to rename
+                return {}  # only the list of process 0 counts; others might see the file that it is about to rename
             write_text(path / manifest.METADATA, json.dumps(described, indent=1, sort_keys=True))
             return manifest.sizes(path)
 
-        def publish(found: list[manifest.Entries]) -> None:
-            manifest.write(path, {name: entry for part in found for name, entry in part.items()})
+        def publish(shares: list[manifest.Entries]) -> None:
+            manifest.write(path, {name: entry for share in shares for name, entry in share.items()})
             try:
                 self._retain(path.parent)
-            except OSError as error:  # the new step is good all the same
+            except OSError as error:  # the new step is good nevertheless
                 _LOG.warning("old checkpoints in %s cannot be deleted: %s", path.parent, meetings.words(error))
 
         try:
@@ -144,20 +144,20 @@ class Checkpoints:
         try:
             self._orbax.wait_until_finished()
         except (meetings.Failed, ClusterError):
-            raise  # a meeting of `_writer`: the others know
+            raise  # from a meeting of `_writer`, so that the other processes know
         except Exception as error:
             reason = error
 
-            def tell() -> None:
+            def report() -> None:
                 raise reason
 
-            self._saves.reach(tell)  # the others wait in that meeting
+            self._saves.reach(report)  # the others wait in that meeting
 
     def _fail(self, error: Exception, path: Path) -> None:
         """Let every process raise the error at the same step.
 
-        The training threads cannot pass a check before all of them know where to stop, and whoever is ahead has
-        needed nobody yet for more than the step it is in.
+        No training thread passes a check until all of them know where to stop, and a process that is ahead is so by
+        no more than the step it is in, as every step needs the others.
         """
         with self._turn:
             self._error, self._error_step = error, self._seen
@@ -167,18 +167,18 @@ class Checkpoints:
                     _on_first(shutil.rmtree, path, True)  # a full disk needs the space
 
     def _retain(self, directory: Path) -> None:
-        """Delete the older steps; the newest was hashed from disk a moment ago. What cannot be deleted stays."""
+        """Delete older steps. The newest, just hashed from the disk, always stays."""
         good = [path for path in manifest.steps(directory) if manifest.committed(path)]
         for path in good[self._keep_last :]:
             if self._keep_every == 0 or manifest.step_of(path) % self._keep_every:
-                (path / manifest.MANIFEST).unlink()  # first: a half-deleted step must not look committed
+                (path / manifest.MANIFEST).unlink()  # first, so that a half-deleted step does not look committed
                 shutil.rmtree(path)
         for path in manifest.steps(directory):
             if manifest.step_of(path) < manifest.step_of(good[0]) and not manifest.committed(path):
-                shutil.rmtree(path, ignore_errors=True)  # cut off long ago
+                shutil.rmtree(path, ignore_errors=True)  # left by a run that was interrupted
 
     def check(self, step: int) -> None:
-        """Raise RunError if a save has failed; costs nothing. Every process asks after every step.
+        """Raise RunError if a save has failed. Costs nothing; every process calls it after every step.
 
         Args:
             step: completed steps.
@@ -194,12 +194,12 @@ class Checkpoints:
             return
         reason = str(error) if isinstance(error, RunError) else meetings.words(error)
         raise RunError(
-            f"a checkpoint in {self._directory} could not be written ({reason}); earlier ones are intact: see that the "
-            "disk is there and has space, then run the same command again to go on"
+            f"a checkpoint in {self._directory} could not be written ({reason}); earlier ones are intact: make sure "
+            "the disk is there and has space, then run the same command again to continue"
         ) from error
 
     def wait(self) -> None:
-        """Wait until the save under way is committed.
+        """Wait until the current save, if any, is committed.
 
         Raises:
             RunError: it failed.
@@ -218,14 +218,14 @@ class Checkpoints:
 
 
 def restore(directory: str | Path, abstract: Any, identity: dict[str, Any]) -> tuple[int, Any] | None:
-    """Verify, walk back to the newest good step, and restore `abstract`: all of what was saved or a part.
+    """Find the newest step that verifies, and restore `abstract`, which is all or a part of what was saved.
 
-    Nothing in the directory is changed. Every process must call it.
+    Nothing in the directory is changed. Every process must call this.
 
     Args:
         directory: of the checkpoints.
         abstract: tree of `jax.ShapeDtypeStruct` with shardings.
-        identity: what the checkpoint must agree with; keys that are not given are not compared.
+        identity: what the checkpoint must agree with; keys not given are not compared.
 
     Raises:
         InputError: the newest good checkpoint differs from `identity`; the message lists both values.
@@ -262,13 +262,13 @@ def _restore(
 
 
 def _newest_good(directory: Path, together: Meetings, quarantine: bool) -> int | None:
-    """The newest step whose files are those that were written, or None; damaged ones are renamed if `quarantine`."""
+    """The newest step whose files are as they were written, or None. Damaged steps are renamed if `quarantine`."""
     for step in together.reach(lambda: [manifest.step_of(path) for path in manifest.steps(directory)]):
         path = manifest.step_path(directory, step)
         verdict = together.reach(functools.partial(_judge, path), _verdict)
         if verdict == GOOD:
             return int(step)
-        if verdict == GONE:  # the run that writes here has moved on meanwhile
+        if verdict == GONE:  # deleted meanwhile by the run that writes here
             return _newest_good(directory, together, quarantine)
         if distributed.first():
             what = "was never committed" if verdict == UNCOMMITTED else f"is damaged ({verdict})"
@@ -279,7 +279,7 @@ def _newest_good(directory: Path, together: Meetings, quarantine: bool) -> int |
 
 
 def _judge(path: Path) -> str:
-    """What this process finds of a step: process 0 compares the names, every process its share of the contents."""
+    """This process's verdict on a step: process 0 compares the names, every process its share of the contents."""
     place, first = distributed.place(), distributed.first()
     if not manifest.committed(path):
         return UNCOMMITTED if path.exists() else GONE
@@ -294,20 +294,20 @@ def _judge(path: Path) -> str:
     return GOOD
 
 
-def _verdict(found: list[str]) -> str:
-    """One for all: that of process 0 if it is none of good, else the first that is not."""
-    if found[0] == GOOD:
-        for process, one in enumerate(found):
+def _verdict(verdicts: list[str]) -> str:
+    """Combine the verdicts of all processes: that of process 0 if it is not good, else the first that is not good."""
+    if verdicts[0] == GOOD:
+        for process, one in enumerate(verdicts):
             if one in (UNCOMMITTED, GONE):
                 raise RunError(
                     f"{distributed.host(process)} does not see a checkpoint that process 0 sees; give all processes "
                     "the same --workdir on a shared file system, and start again"
                 )
-    return next((one for one in found if one != GOOD), GOOD)
+    return next((one for one in verdicts if one != GOOD), GOOD)
 
 
 def _on_first(task: Callable[..., Any], *arguments: Any) -> None:
-    """Do something in process 0 only."""
+    """Call in process 0 only."""
     if distributed.first():
         task(*arguments)
 
@@ -326,25 +326,25 @@ def _probe(directory: Path) -> None:
 
 
 def _make_and_remove(path: Path) -> None:
-    """Find out whether a directory can be made there."""
+    """Check that a directory can be made at this path."""
     path.mkdir(parents=True)
     path.rmdir()
 
 
 def _clear(directory: Path, step: int) -> None:
-    """Remove later steps that were never committed: the run that goes on will come to them again."""
+    """Remove later steps that were never committed; the resumed run will reach them again."""
     for path in manifest.steps(directory):
         if manifest.step_of(path) > step and not manifest.committed(path):
             shutil.rmtree(path)
 
 
 def _writer(together: Meetings) -> ocp.AsyncCheckpointer:
-    """Orbax's writer, whose threads wait for one another in our meetings: one that fails is heard of at once."""
+    """Orbax's writer. Its threads wait for one another in our meetings, so that a failure is known at once."""
 
     def meet(*, key: str, timeout_ms: int) -> None:
         together.reach(lambda: None)
 
-    logging.getLogger("absl").addFilter(_said_by_us)
+    logging.getLogger("absl").addFilter(_not_raised_too)
     options = ocp.options.AsyncOptions(
         barrier_sync_fn=meet,
         timeout_secs=2 * int(meetings.TIMEOUT_S),
@@ -357,6 +357,6 @@ def _writer(together: Meetings) -> ocp.AsyncCheckpointer:
     )
 
 
-def _said_by_us(record: logging.LogRecord) -> bool:
-    """Leave out the tracebacks that Orbax logs of errors which it raises as well: they are told on one line."""
+def _not_raised_too(record: logging.LogRecord) -> bool:
+    """Drop the tracebacks that Orbax logs for errors which it also raises; we report those on one line."""
     return not (record.exc_info and "orbax" in record.pathname)

@@ -1,7 +1,7 @@
 """TensorBoard's events of a run, a copy of its metrics.jsonl.
 
-Written by the thread that trains. The writer of the library has a thread of its own, which ends when the disk is full;
-whoever hands it more events then waits for ever.
+The training thread writes them. The library's own writer has a thread that ends when the disk is full, after which a
+caller with more events would wait forever.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from tensorboardX.proto.summary_pb2 import Summary
 class Events:
     """One file of events in a directory.
 
-    Where the disk is full nothing more is written: the run itself says so when it writes what matters.
+    If the disk is full nothing more is written; the run reports that itself when it writes its record.
 
     Args:
-        directory: made where it is missing.
-        first_step: events of this step and later ones, of runs before, are hidden.
+        directory: created if it is missing.
+        first_step: events that earlier runs wrote for this step and later ones are hidden.
     """
 
     def __init__(self, directory: Path, first_step: int) -> None:
@@ -38,7 +38,7 @@ class Events:
         self._add(Event(step=step, summary=Summary(value=scalars)))
 
     def flush(self) -> None:
-        """Put everything on disk."""
+        """Write everything to the disk."""
         if self._writer is not None:
             try:
                 self._writer.flush()
@@ -46,7 +46,7 @@ class Events:
                 self._writer = None
 
     def close(self) -> None:
-        """Flush and end."""
+        """Flush, and close the file."""
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 self._writer.close()

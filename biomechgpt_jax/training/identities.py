@@ -1,9 +1,9 @@
-"""What a checkpoint and a run that resumes from it must share, and what may change between them.
+"""What a checkpoint must share with a run that resumes from it, and what may change between them.
 
-An identity is a nested dict of JSON values: model, optimizer, vocabulary, dataset, seed and global batch. Mesh, hosts,
-logging and the policy of checkpoints are not in it. The total number of steps is, as a schedule that decays to the
-last step is another one with another number of them; but where `optimizer.stable_until` says up to which step the
-learning rate does not depend on it, it may change until then.
+An identity is a nested dict of JSON values: model, optimizer, vocabulary, dataset, seed, global batch, and the digest
+of frozen parameters if there are any. Mesh, hosts and everything in `config.Loop` are not part of it. The total number
+of steps is, because the learning rate decays to the last step; it may change as long as no step so far depended on it,
+which is until the step that `optimizer.stable_until` gives.
 """
 
 import json
@@ -20,10 +20,10 @@ _END = ("steps", STABLE_UNTIL)
 
 
 def require_same(path: Path, identity: dict[str, Any], abstract: Any) -> None:
-    """Refuse a checkpoint of another experiment, or of a state of other shapes.
+    """Refuse a checkpoint of another experiment, or of a state with other shapes.
 
     Raises:
-        InputError: it differs; both values are given.
+        InputError: something differs; the message gives both values.
     """
     saved = json.loads((path / manifest.METADATA).read_bytes())
     if _both_stable(saved, identity):
@@ -34,13 +34,13 @@ def require_same(path: Path, identity: dict[str, Any], abstract: Any) -> None:
     if differences:
         more = f" and {len(differences) - 8} more" if len(differences) > 8 else ""
         raise InputError(
-            f"{path} was trained otherwise: {'; '.join(differences[:8])}{more}; "
+            f"{path} was trained with different settings: {'; '.join(differences[:8])}{more}; "
             f"restore these settings, or train into another --workdir"
         )
 
 
 def compare(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    """Differences of two nested dicts, one text each: `key: OLD in the checkpoint, NEW now`."""
+    """The differences between two nested dicts, each as `key: OLD in the checkpoint, NEW now`."""
     old, new = _flat(saved), _flat(json.loads(json.dumps(current)))
     changed = sorted(key for key in new if key not in old or old[key] != new[key])
     return [f"{key}: {old.get(key, 'absent')} in the checkpoint, {new[key]} now" for key in changed]
@@ -56,7 +56,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _both_stable(saved: dict[str, Any], identity: dict[str, Any]) -> bool:
-    """Whether neither schedule has begun to decay at the saved step, so that up to it both are the same."""
+    """Whether neither schedule has begun to decay at the saved step, so that the two agree up to there."""
     ends = [part.get("optimizer", {}).get(STABLE_UNTIL, -1) for part in (saved["identity"], identity)]
     return bool(saved["step"] <= min(ends))
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds and whether it is whole, read from its files alone: no device, no arrays."""
+"""What a checkpoint holds and whether it is intact, read from its files alone, without devices or arrays."""
 
 import json
 import math
@@ -19,14 +19,15 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Facts about a step, or about the directory of steps and the newest good one in it.
+    """Facts about a step, or about a directory of steps and its newest good one.
 
     Every file of every step is hashed and compared with the manifest.
 
     Returns:
-        "steps": of each {"name", "step", "state", "files", "bytes"}; the state is good, uncommitted, quarantined,
-        `damaged: why` or `unreadable: why`. Of the newest good one "step", "identity", "written_by", "parameters"
-        (their number), "state_bytes" (parameters, optimizer and guard in memory) and "arrays" (type and shape of each).
+        "steps": {"name", "step", "state", "files", "bytes"} of each, where the state is good, uncommitted, quarantined,
+        `damaged: why` or `unreadable: why`; and of the newest good one "step", "identity", "written_by", "parameters"
+        (number of trained ones), "state_bytes" (parameters, optimizer and guard in memory) and "arrays" (type and shape
+        of each).
 
     Raises:
         InputError: there is no checkpoint.
@@ -34,15 +35,15 @@ def describe(path: Path) -> dict[str, Any]:
     if not is_checkpoint(path):
         raise InputError(f"{path} holds no checkpoint; give a directory such as runs/quickstart/checkpoints")
     one = manifest.step_of(_plain(path)) >= 0
-    found = [path] if one else [inner for inner in path.iterdir() if manifest.step_of(_plain(inner)) >= 0]
-    found.sort(key=lambda inner: (manifest.step_of(_plain(inner)), inner.name))
-    listed = [_step(inner) for inner in found]
+    steps = [path] if one else [inner for inner in path.iterdir() if manifest.step_of(_plain(inner)) >= 0]
+    steps.sort(key=lambda inner: (manifest.step_of(_plain(inner)), inner.name))
+    listed = [_step(inner) for inner in steps]
     facts: dict[str, Any] = {
         "checkpoint" if one else "checkpoints": str(path),
         "bytes": sum(step["bytes"] for step in listed),
         "steps": listed,
     }
-    good = [inner for inner, step in zip(found, listed, strict=True) if step["state"] == "good"]
+    good = [inner for inner, step in zip(steps, listed, strict=True) if step["state"] == "good"]
     return facts | (_contents(good[-1]) if good else {})
 
 
@@ -66,7 +67,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _plain(path: Path) -> Path:
-    """The name a quarantined step had."""
+    """The path, with the name that a quarantined step had before."""
     name = path.resolve().name
     return Path(name.removeprefix(manifest.DAMAGED).partition("-")[0])
 
@@ -99,7 +100,7 @@ def _state(path: Path) -> str:
 def _contents(path: Path) -> dict[str, Any]:
     saved = json.loads((path / manifest.METADATA).read_bytes())
     facts = {key: saved[key] for key in ("step", "identity", "written_by") if key in saved}
-    if "arrays" in saved:  # checkpoints of version 0.1.0 do not say
+    if "arrays" in saved:  # absent from checkpoints of version 0.1.0
         arrays = saved["arrays"]
         of_params = [name for name in arrays if name.startswith("params/")]
         facts["parameters"] = sum(_elements(arrays[name])[0] for name in of_params)

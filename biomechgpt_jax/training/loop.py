@@ -1,4 +1,4 @@
-"""The training loop, whatever is trained: from batches to a trained state, resuming by itself."""
+"""The training loop for any task: from batches to a trained state. It resumes from checkpoints by itself."""
 
 import itertools
 import signal
@@ -17,11 +17,13 @@ from biomechgpt_jax.errors import RunError
 from biomechgpt_jax.parallel import chips, watchdog
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.training import checkpoint, goodput, metrics, profiling
+from biomechgpt_jax.training import frozen as frozen_lib
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
 PREEMPTED = 75  # exit code: stopped after saving, run again
 
 Progress = Callable[[int, dict[str, Any]], None]
+Validation = Callable[[State, Any], dict[str, float]]
 
 
 class Diverged(RunError):
@@ -29,20 +31,27 @@ class Diverged(RunError):
 
 
 class Task(Protocol):
-    """What is trained, and on what."""
+    """A model with its data and its objective, as the loop sees it."""
 
     @property
     def counted(self) -> tuple[str, ...]:
-        """Metrics of a step that are amounts of work: they are logged as amounts per second."""
+        """Names of the step's metrics that are amounts of work, logged as amounts per second."""
         ...
 
     @property
     def remedy(self) -> str:
-        """What to change where training diverges."""
+        """What to change if training diverges; part of an error message."""
         ...
 
     def identity(self, steps: int) -> dict[str, Any]:
-        """Nested dict of JSON values that a checkpoint and a run that resumes from it must share."""
+        """Nested dict of JSON values that a checkpoint must share with the run that resumes from it."""
+        ...
+
+    def frozen(self, mesh: Mesh) -> Any:
+        """Arrays that the step reads and never changes, on the mesh, as a tree; an empty dict if there are none.
+
+        They are neither donated nor saved; their digest becomes part of the identity (see `frozen`).
+        """
         ...
 
     def abstract_state(self, mesh: Mesh) -> State:
@@ -50,72 +59,79 @@ class Task(Protocol):
         ...
 
     def fresh_state(self, mesh: Mesh) -> State:
-        """The state before the first step, laid out so."""
+        """The state before the first step, with the shardings of `abstract_state`."""
         ...
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
-        """Jitted (state, batch) -> (state, metrics) that donates the state; metrics are device scalars, those of
-        `step.advance` and the counted ones among them."""
+        """The jitted (state, frozen, batch) -> (state, metrics), which donates the state alone.
+
+        Metrics are device scalars: those of `step.advance`, the counted ones, and any others.
+        """
         ...
 
     def batches(self, mesh: Mesh, start: int, stop: int) -> AbstractContextManager[Iterable[Batch]]:
         """Device batches of steps start .. stop - 1, each a pure function of (seed, step)."""
         ...
 
-    def make_validation(self, mesh: Mesh) -> Callable[[State], dict[str, float]]:
-        """From a state to what is logged of it at every checkpoint; an empty dict: nothing."""
+    def make_validation(self, mesh: Mesh) -> Validation:
+        """From (state, frozen) to the values to log at every validation; an empty dict if there are none."""
         ...
 
 
 class Places(NamedTuple):
-    """Where a run leaves its checkpoints and its metrics.jsonl (TensorBoard events beside it).
+    """Where a run writes its checkpoints and its metrics.jsonl.
 
-    Traces of the profiler go to `profile` beside it. None: it leaves none, and SIGTERM ends it at once.
+    TensorBoard events and traces of the profiler (`profile`) go beside metrics.jsonl. If a path is None nothing of
+    that kind is written, and without checkpoints SIGTERM stops the run immediately.
     """
 
     checkpoints: Path | None = None
     metrics: Path | None = None
 
 
+class Trained(NamedTuple):
+    """What a run ends with."""
+
+    state: State  # after the last step, on the mesh
+    frozen: Any  # the arrays of `Task.frozen`, as they were
+
+
 NOWHERE = Places()
-_asked = itertools.count(1)  # how often all processes asked whether one of them was told to stop
+_polls = itertools.count(1)  # preemption polls so far; the same on every process
 
 
 def train(
-    task: Task, cfg: config.Train, mesh_sizes: config.Mesh, steps: int, places: Places, progress: Progress
-) -> State:
-    """Train for `steps` steps in all, from the newest good checkpoint if there is one.
+    task: Task, policy: config.Loop, mesh_sizes: config.Mesh, steps: int, places: Places, progress: Progress
+) -> Trained:
+    """Train until `steps` steps are complete, starting from the newest good checkpoint if there is one.
 
     Args:
-        task: what to train.
-        cfg: how often to log and to save, how many checkpoints to keep and how many steps may be skipped; the rest is
-            for the task.
-        mesh_sizes: of the device mesh.
-        steps: total steps, over all runs.
-        places: of checkpoints and metrics.
+        task: the model, its data and its objective.
+        policy: how often to log, validate and save, which checkpoints to keep, and when to give up.
+        mesh_sizes: sizes of the device mesh.
+        steps: total steps, those of earlier runs included.
+        places: where checkpoints and metrics are written.
         progress: called with (completed steps, the logged entry).
-
-    Returns:
-        The state after the last step, on the mesh.
 
     Raises:
         InputError: a mesh that does not fit, checkpoints of another run, or `train.wandb` without its package.
-        Diverged: too many skipped steps.
+        Diverged: too many steps were skipped.
         RunError: a checkpoint could not be written.
-        SystemExit: code 75 after a SIGTERM, the state saved.
+        SystemExit: code 75 after a SIGTERM, once the state is saved.
     """
     watch = goodput.Stopwatch()
-    metrics.check_project(cfg.wandb)
+    metrics.check_project(policy.wandb)
     mesh = meshes.make(mesh_sizes)
     saves = places.checkpoints is not None
     record_at = places.metrics if jax.process_index() == 0 else None  # one process writes the record of all
-    identity = task.identity(steps) if saves else {}
-    checkpoints = checkpoint.Checkpoints(places.checkpoints, identity, cfg.keep_last, cfg.keep_every)
+    frozen = task.frozen(mesh)
+    identity = task.identity(steps) | frozen_lib.identity(frozen) if saves else {}
+    checkpoints = checkpoint.Checkpoints(places.checkpoints, identity, policy.keep_last, policy.keep_every)
     with _closing(checkpoints), Preemption(saves) as preemption:
         restored = checkpoints.restore(task.abstract_state(mesh))
         done, state = (0, task.fresh_state(mesh)) if restored is None else restored
         if done >= steps:
-            return state
+            return Trained(state, frozen)
 
         step = task.make_step(mesh, steps)
         validate = task.make_validation(mesh)
@@ -124,53 +140,53 @@ def train(
 
         with (
             jax.set_mesh(mesh),
-            metrics.MetricsLog(record_at, done, cfg.wandb) as log,
-            _profiler(cfg, record_at) as profiler,
+            metrics.MetricsLog(record_at, done, policy.wandb) as log,
+            _profiler(policy, record_at) as profiler,
             task.batches(mesh, done, steps) as batches,
             watchdog.Watchdog(record_at and record_at.parent) as dog,
         ):
-            watch.go_on(log.earlier)
+            watch.add(log.earlier)
             first = "compile"  # the first call of the step
 
             def record(completed: int, device_metrics: Metrics) -> None:
-                """Fetch a step's metrics; log them if it is its turn."""
+                """Fetch the metrics of a step, and log them if that is due."""
                 values = {name: value.item() for name, value in jax.device_get(device_metrics).items()}
                 meter.add({name: values.pop(name) for name in task.counted})
-                if values.pop("skipped_total") > cfg.skip_limit:
+                if values.pop("skipped_total") > policy.skip_limit:
                     raise Diverged(
-                        f"step {completed}: more than train.skip_limit = {cfg.skip_limit} steps were skipped "
+                        f"step {completed}: more than train.skip_limit = {policy.skip_limit} steps were skipped "
                         f"(not finite, or a spike); {task.remedy} and train anew"
                     )
-                if completed % cfg.log_every == 0 or completed in (1, steps):
-                    about = _utilisation(meter.read(), mesh) | watch.read() | profiling.memory()
-                    progress(completed, log.write(completed, values | about))
+                if completed % policy.log_every == 0 or completed in (1, steps):
+                    usage = _utilisation(meter.read(), mesh) | watch.read() | profiling.memory()
+                    progress(completed, log.write(completed, values | usage))
 
             stream = iter(batches)
             while (batch := _next(stream, watch, pending)) is not None:
                 profiler.before(done + 1)
                 watch.to(first)
-                state, device_metrics = step(state, batch)
+                state, device_metrics = step(state, frozen, batch)
                 watch.to(first := "step")
                 done += 1
                 dog.step(done)
                 profiler.after(done, device_metrics)
                 if pending is not None:
-                    record(*pending)  # one step late: the device is never kept waiting
+                    record(*pending)  # one step late, so that the device never waits for the host
                 pending = (done, device_metrics)
                 checkpoints.check(done)
 
                 stopping = preemption.requested()
-                due = done == steps or done % cfg.checkpoint_every == 0
-                validates = done == steps or done % (cfg.validate_every or cfg.checkpoint_every) == 0
+                due = done == steps or done % policy.checkpoint_every == 0
+                validates = done == steps or done % (policy.validate_every or policy.checkpoint_every) == 0
                 if due or validates or stopping:
                     record(*pending)
                     pending = None
                     if validates:
                         dog.validating()
                         with watch.spent("validation"):
-                            found = validate(state)
-                        if found:
-                            progress(done, log.write(done, found))
+                            values = validate(state, frozen)
+                        if values:
+                            progress(done, log.write(done, values))
                     if due or stopping:
                         log.sync()
                         with watch.spent("checkpoint"):
@@ -180,16 +196,16 @@ def train(
                     checkpoints.wait()
                     raise SystemExit(PREEMPTED)
         checkpoints.wait()
-        return state
+        return Trained(state, frozen)
 
 
-def _profiler(cfg: config.Train, record_at: Path | None) -> profiling.Profiler:
+def _profiler(policy: config.Loop, record_at: Path | None) -> profiling.Profiler:
     directory = None if record_at is None else record_at.parent / "profile"
-    return profiling.Profiler(directory, cfg.profile_from, cfg.profile_steps)
+    return profiling.Profiler(directory, policy.profile_from, policy.profile_steps)
 
 
 def _utilisation(rates: dict[str, float], mesh: Mesh) -> dict[str, float]:
-    """The rates, and what share of the devices' peak they are where a task counts its operations."""
+    """Add to the rates their share of the devices' peak, if the task counts its operations."""
     device = mesh.devices.flat[0].device_kind
     shares = {
         name: chips.utilisation(rates[rate], mesh.size, device)
@@ -200,7 +216,7 @@ def _utilisation(rates: dict[str, float], mesh: Mesh) -> dict[str, float]:
 
 
 def _next(stream: Iterator[Batch], watch: goodput.Stopwatch, pending: tuple[int, Metrics] | None) -> Batch | None:
-    """The next batch, None after the last; until it is there counts as a wait, unless a step is still running."""
+    """The next batch, or None after the last. Waiting for it counts as `input_wait` unless a step is still running."""
     watch.to("input_wait")
     batch = next(stream, None)
     waited = watch.to("step")
@@ -211,12 +227,12 @@ def _next(stream: Iterator[Batch], watch: goodput.Stopwatch, pending: tuple[int,
 
 
 class Preemption:
-    """Notices SIGTERM; with several processes, all of them notice it at the same step. A context manager.
+    """Notices SIGTERM, on several processes at the same step of all of them. A context manager.
 
-    A signal that nobody asked about before the end, when everything is saved, is heeded there.
+    A signal that comes after the last poll takes effect on leaving the context, when everything is saved.
 
     Args:
-        active: False: SIGTERM keeps its usual effect, as there is nothing to save.
+        active: if False SIGTERM keeps its usual effect, as there is nothing to save.
     """
 
     def __init__(self, active: bool = True) -> None:
@@ -228,11 +244,11 @@ class Preemption:
         self._listens = active and alone and threading.current_thread() is threading.main_thread()
 
     def requested(self) -> bool:
-        """Whether to save and stop now; every process asks after every step."""
+        """Whether to save and stop now. Every process polls after every step."""
         if self._active and jax.process_count() > 1:
-            # jax stops at a number that nobody has asked about yet. The number of the step would not do: it starts
-            # elsewhere when a run is resumed, and anew in the next stage.
-            return bool(multihost_utils.reached_preemption_sync_point(next(_asked)))
+            # jax picks a number that no process has polled yet and stops all of them there. The number of the step
+            # would not do: it starts elsewhere when a run is resumed, and from zero in the next stage.
+            return bool(multihost_utils.reached_preemption_sync_point(next(_polls)))
         return self._flag.is_set()
 
     def __enter__(self) -> "Preemption":
@@ -248,7 +264,7 @@ class Preemption:
 
 
 class _closing:
-    """Close the checkpoints in any case, without hiding the exception that ended the run."""
+    """Close the checkpoints however the run ends, without hiding the exception that ended it."""
 
     def __init__(self, checkpoints: checkpoint.Checkpoints) -> None:
         self._checkpoints = checkpoints

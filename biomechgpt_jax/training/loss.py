@@ -1,9 +1,9 @@
 """Cross-entropy in chunks of tokens inside each device's shard: the full logits never exist.
 
-Answers are a small share of the tokens, so each device puts its weighted tokens first and runs over as many
-chunks as hold one; shapes stay static, only the trip count varies, and no token is ever dropped. Where a
-gradient is asked for, a chunk's gradient is computed together with its loss, so that the logits are neither
-stored nor computed twice. The sums are also kept by group (answers of one family, motion ...), in the same pass.
+Answers are a small share of the tokens, so each device sorts its weighted tokens to the front and computes only the
+chunks that hold one. Shapes stay static, only the trip count varies, and no token is ever dropped. Under
+differentiation a chunk's gradient is computed together with its loss, so that the logits are neither stored nor
+computed twice. The same pass also sums the losses by group (answers of one family, motion ...).
 
 Shapes: B batch, L length, D model, V vocabulary, N tokens of one shard, C tokens of one chunk, G groups.
 """
@@ -21,18 +21,17 @@ from biomechgpt_jax.parallel.sharding import RULES
 TOKEN_AXES = RULES["batch"] + RULES["length"]  # the mesh axes over which tokens are spread
 CHUNK_IDS = 8192  # with more ids than this a chunk has fewer tokens, so that it takes no more memory
 
-
 _Carry = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 class Sums(NamedTuple):
-    """Sums over the tokens of the GLOBAL batch, the same on every device; add those of its parts.
+    """Sums over the tokens of the GLOBAL batch, the same on every device. Those of its parts add up.
 
     Attributes:
-        objective: f32[], of weight * (cross-entropy in nats + z-loss): what is minimised.
-        weight: f32[], of the weights.
-        losses_G: f32[G], of weight * cross-entropy, by group.
-        weights_G: f32[G], of the weights, by group.
+        objective: f32[], sum of weight * (cross-entropy in nats + z-loss), which training minimises.
+        weight: f32[], sum of the weights.
+        losses_G: f32[G], sums of weight * cross-entropy, by group.
+        weights_G: f32[G], sums of the weights, by group.
     """
 
     objective: Any
@@ -41,22 +40,31 @@ class Sums(NamedTuple):
     weights_G: Any
 
 
-class _Static(NamedTuple):
-    """What is fixed at compilation (hashable)."""
+class Settings(NamedTuple):
+    """What is fixed at compilation (hashable).
+
+    Attributes:
+        chunk: tokens whose logits exist at a time on a device; fewer if V is over `CHUNK_IDS`.
+        soft_cap: logits become soft_cap * tanh(logits / soft_cap) (Gemma 2, 2024); 0 is off.
+        z_loss: factor of the squared log of the softmax's normaliser, which is added to a token's loss and keeps logits
+            from drifting (PaLM, Chowdhery et al. 2022, who use 1e-4); 0 is off.
+        groups: number of groups G.
+        mesh: the mesh; None for a single device.
+    """
 
     chunk: int
-    soft_cap: float
-    z_loss: float
-    groups: int
-    mesh: Mesh | None
+    soft_cap: float = 0.0
+    z_loss: float = 0.0
+    groups: int = 1
+    mesh: Mesh | None = None
 
 
-class _Found(NamedTuple):
-    """The sums and, where asked for, the gradients of the objective."""
+class _Result(NamedTuple):
+    """The sums and, under differentiation, the gradients of the objective."""
 
     sums: Any  # Sums
-    hidden_gradient: Any  # [B, L, D], or [] where not asked for
-    head_gradient: Any  # f32[D, V], or []
+    hidden_gradient: Any  # [B, L, D], or [] if not differentiated
+    head_gradient: Any  # f32[D, V], or [] if not differentiated
 
 
 def cross_entropy(
@@ -64,14 +72,10 @@ def cross_entropy(
     head: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
-    chunk: int,
-    mesh: Mesh | None = None,
-    soft_cap: float = 0.0,
-    z_loss: float = 0.0,
+    settings: Settings,
     groups: jax.Array | None = None,
-    group_count: int = 1,
 ) -> Sums:
-    """Weighted cross-entropy summed over the GLOBAL batch.
+    """Sum the weighted cross-entropy over the GLOBAL batch.
 
     The objective is differentiable in `hidden` and `head`.
 
@@ -80,17 +84,14 @@ def cross_entropy(
             positions over sequence.
         head: f32[D, V], V possibly over tensor.
         targets: i32[B, L], the token that each hidden state is to predict.
-        weights: f32[B, L]; 0: not asked.
-        chunk: tokens whose logits exist at a time on a device; fewer where V is over `CHUNK_IDS`.
-        mesh: the mesh; None: one device.
-        soft_cap: logits become soft_cap * tanh(logits / soft_cap) (Gemma 2, 2024); 0: off.
-        z_loss: times the squared log of the softmax's normaliser, added to a token's loss, keeps logits from
-            drifting (PaLM, Chowdhery et al. 2022, who use 1e-4); 0: off.
-        groups: i32[B, L], the group that a token's loss is counted in; None: all in the first.
-        group_count: G.
+        weights: f32[B, L]; tokens of weight 0 are left out.
+        settings: see `Settings`.
+        groups: i32[B, L], the group that a token's loss is counted in; None counts all in the first.
     """
-    static = _Static(chunk, soft_cap, z_loss, group_count, None if mesh is None or mesh.size == 1 else mesh)
-    return _cross_entropy(hidden, head, targets, weights, jnp.zeros_like(targets) if groups is None else groups, static)
+    if settings.mesh is not None and settings.mesh.size == 1:
+        settings = settings._replace(mesh=None)
+    groups = jnp.zeros_like(targets) if groups is None else groups
+    return _cross_entropy(hidden, head, targets, weights, groups, settings)
 
 
 def mean(total: jax.Array, weight: jax.Array) -> jax.Array:
@@ -99,19 +100,19 @@ def mean(total: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _cross_entropy(hidden, head, targets, weights, groups, static):  # type: ignore[no-untyped-def]
-    return _found(hidden, head, targets, weights, groups, static, differentiate=False).sums
+def _cross_entropy(hidden, head, targets, weights, groups, settings):  # type: ignore[no-untyped-def]
+    return _compute(hidden, head, targets, weights, groups, settings, differentiate=False).sums
 
 
-def _forward(hidden, head, targets, weights, groups, static):  # type: ignore[no-untyped-def]
-    found = _found(hidden, head, targets, weights, groups, static, differentiate=True)
-    return found.sums, (found.hidden_gradient, found.head_gradient, head)
+def _forward(hidden, head, targets, weights, groups, settings):  # type: ignore[no-untyped-def]
+    result = _compute(hidden, head, targets, weights, groups, settings, differentiate=True)
+    return result.sums, (result.hidden_gradient, result.head_gradient, head)
 
 
-def _backward(static, residuals, cotangents):  # type: ignore[no-untyped-def]
-    del static
+def _backward(settings, residuals, cotangents):  # type: ignore[no-untyped-def]
+    del settings
     hidden_gradient, head_gradient, head = residuals
-    scale = cotangents.objective  # weights depend on neither input, and the sums by group are only told
+    scale = cotangents.objective  # weights depend on neither input, and the sums by group are not differentiated
     hidden_gradient = hidden_gradient * scale.astype(hidden_gradient.dtype)
     return hidden_gradient, (head_gradient * scale).astype(head.dtype), None, None, None
 
@@ -119,26 +120,26 @@ def _backward(static, residuals, cotangents):  # type: ignore[no-untyped-def]
 _cross_entropy.defvjp(_forward, _backward)
 
 
-def _found(
+def _compute(
     hidden: jax.Array,
     head: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
     groups: jax.Array,
-    static: _Static,
+    settings: Settings,
     *,
     differentiate: bool,
-) -> _Found:
-    shard = functools.partial(_shard, static=static, differentiate=differentiate, axes=())
-    if static.mesh is None:
+) -> _Result:
+    shard = functools.partial(_shard, settings=settings, differentiate=differentiate, axes=())
+    if settings.mesh is None:
         return shard(hidden, head, targets, weights, groups)
     tokens = P(RULES["batch"], RULES["length"])
     return jax.shard_map(  # the tensor axis stays with the compiler: V may lie across it
         functools.partial(shard, axes=TOKEN_AXES),
-        mesh=static.mesh,
+        mesh=settings.mesh,
         axis_names=set(TOKEN_AXES),
         in_specs=(P(*tokens, None), P(), tokens, tokens, tokens),
-        out_specs=_Found(Sums(P(), P(), P(), P()), P(*tokens, None) if differentiate else P(), P()),
+        out_specs=_Result(Sums(P(), P(), P(), P()), P(*tokens, None) if differentiate else P(), P()),
         check_vma=False,
     )(hidden, head, targets, weights, groups)
 
@@ -150,17 +151,17 @@ def _shard(
     weights_BL: jax.Array,
     groups_BL: jax.Array,
     *,
-    static: _Static,
+    settings: Settings,
     differentiate: bool,
     axes: tuple[str, ...],
-) -> _Found:
-    """The sums over one device's tokens, then over `axes` of the mesh."""
+) -> _Result:
+    """Sum over one device's tokens, then over `axes` of the mesh."""
     size, vocabulary = head_DV.shape
     hidden_ND = hidden_BLD.reshape(-1, size)
     targets_N, weights_N = targets_BL.reshape(-1), weights_BL.reshape(-1).astype(jnp.float32)
-    grouped_NG = (groups_BL.reshape(-1)[:, None] == jnp.arange(static.groups)).astype(jnp.float32)
+    grouped_NG = (groups_BL.reshape(-1)[:, None] == jnp.arange(settings.groups)).astype(jnp.float32)
     tokens = weights_N.shape[0]
-    chunk = min(static.chunk, max(1, static.chunk * CHUNK_IDS // vocabulary), tokens)
+    chunk = min(settings.chunk, max(1, settings.chunk * CHUNK_IDS // vocabulary), tokens)
     chunks = -(-tokens // chunk)
 
     # Weighted tokens first; the padding of the last chunk points at token 0 with weight 0.
@@ -170,7 +171,7 @@ def _shard(
     weights_M = jnp.pad(weights_N[order_N], (0, padding))
     needed = -(-jnp.count_nonzero(weights_N) // chunk)
     if axes:
-        # Every device makes as many turns, so that collectives over tensor stay in step.
+        # Every device runs the same number of chunks, so that collectives over tensor stay in step.
         needed = jax.lax.pmax(needed, axes)
 
     head_compute_DV = head_DV.astype(hidden_BLD.dtype)
@@ -179,24 +180,24 @@ def _shard(
         objective, losses_G, gradient_MD, head_gradient_DV = carry
         index_C = jax.lax.dynamic_slice_in_dim(order_M, i * chunk, chunk)
         weight_C = jax.lax.dynamic_slice_in_dim(weights_M, i * chunk, chunk)
-        # What a token that is not asked holds, be it NaN, must not reach the sums.
+        # The hidden state of a token without weight may be NaN and must not reach the sums.
         hidden_CD = jnp.where(weight_C[:, None] == 0, 0, hidden_ND[index_C])
         target_C = targets_N[index_C]
         logits_CV = jnp.matmul(hidden_CD, head_compute_DV, preferred_element_type=jnp.float32)
-        if static.soft_cap:
-            logits_CV = static.soft_cap * jnp.tanh(logits_CV / static.soft_cap)
+        if settings.soft_cap:
+            logits_CV = settings.soft_cap * jnp.tanh(logits_CV / settings.soft_cap)
         is_target_CV = target_C[:, None] == jnp.arange(vocabulary)  # not a gather: V may be sharded
         normaliser_C = jax.nn.logsumexp(logits_CV, axis=-1)
         loss_C = normaliser_C - jnp.sum(jnp.where(is_target_CV, logits_CV, 0.0), axis=-1)
         losses_G += (weight_C * loss_C) @ grouped_NG[index_C]
-        objective += jnp.sum(weight_C * (loss_C + static.z_loss * jnp.square(normaliser_C)))
+        objective += jnp.sum(weight_C * (loss_C + settings.z_loss * jnp.square(normaliser_C)))
         if differentiate:
             softmax_CV = jnp.exp(logits_CV - normaliser_C[:, None])
-            if static.z_loss:
-                softmax_CV *= 1.0 + 2.0 * static.z_loss * normaliser_C[:, None]
+            if settings.z_loss:
+                softmax_CV *= 1.0 + 2.0 * settings.z_loss * normaliser_C[:, None]
             gradient_CV = (softmax_CV - is_target_CV) * weight_C[:, None]
-            if static.soft_cap:
-                gradient_CV *= 1.0 - jnp.square(logits_CV / static.soft_cap)
+            if settings.soft_cap:
+                gradient_CV *= 1.0 - jnp.square(logits_CV / settings.soft_cap)
             gradient_CV = gradient_CV.astype(hidden_CD.dtype)
             gradient_CD = jnp.matmul(gradient_CV, head_compute_DV.T)
             gradient_MD = jax.lax.dynamic_update_slice_in_dim(gradient_MD, gradient_CD, i * chunk, 0)
@@ -206,7 +207,7 @@ def _shard(
     zero = jnp.zeros((), jnp.float32)
     start = (
         zero,
-        jnp.zeros(static.groups, jnp.float32),
+        jnp.zeros(settings.groups, jnp.float32),
         jnp.zeros((chunks * chunk, size), hidden_BLD.dtype) if differentiate else zero,
         jnp.zeros((size, vocabulary), jnp.float32) if differentiate else zero,
     )
@@ -217,4 +218,4 @@ def _shard(
     if differentiate:
         back_N = jnp.argsort(order_N)  # the inverse permutation
         gradient_MD = gradient_MD[:tokens][back_N].reshape(hidden_BLD.shape)
-    return _Found(sums, gradient_MD, head_gradient_DV)
+    return _Result(sums, gradient_MD, head_gradient_DV)

@@ -4,9 +4,9 @@
         metadata.json              step, identity (what a resume must agree with) and shapes
         manifest.json              SHA-256 and size of every other file; written last, by rename
 
-A step is good only with Orbax's commit AND a manifest that every file agrees with: Orbax restores flipped
+A step is good only with Orbax's commit AND a manifest that every file agrees with, because Orbax restores flipped
 bits silently. A step without a manifest was never committed; a damaged one is renamed to `damaged-step_...`.
-Everything here is JSON, plain bytes and names: nothing that is read can execute anything.
+Everything here is JSON, plain bytes and names: reading it can never execute anything.
 """
 
 import errno
@@ -34,28 +34,29 @@ def steps(directory: Path) -> list[Path]:
     """Step directories, newest first."""
     if not directory.is_dir():
         return []
-    found = (path for path in directory.iterdir() if step_of(path) >= 0 and path.is_dir())
-    return sorted(found, key=step_of, reverse=True)
+    return sorted(
+        (path for path in directory.iterdir() if step_of(path) >= 0 and path.is_dir()), key=step_of, reverse=True
+    )
 
 
 def step_path(directory: Path, step: int) -> Path:
-    """Where a step lies."""
+    """The directory of a step."""
     return directory / f"{_PREFIX}{step:08d}"
 
 
 def step_of(path: Path) -> int:
-    """The step of a directory, -1 where it is not one."""
+    """The step that a directory holds, or -1 if it is not one of a step."""
     digits = path.name.removeprefix(_PREFIX)
     return int(digits) if path.name.startswith(_PREFIX) and digits.isdecimal() else -1
 
 
 def committed(path: Path) -> bool:
-    """Whether a step was finished, which does not mean that it is whole."""
+    """Whether a step was finished; its files may have been damaged since."""
     return (path / MANIFEST).exists()
 
 
 def quarantine(path: Path) -> None:
-    """Rename a damaged step, so that it is never used and a person can look at it."""
+    """Rename a damaged step, so that it is never used but can still be examined."""
     target, attempt = path.with_name(DAMAGED + path.name), 1
     while target.exists():
         attempt += 1
@@ -64,13 +65,13 @@ def quarantine(path: Path) -> None:
 
 
 def sizes(path: Path) -> dict[str, int]:
-    """Every file of a step but the manifest, with its size in bytes."""
-    found = sorted(file for file in path.rglob("*") if file.is_file() and file != path / MANIFEST)
-    return {str(file.relative_to(path)): file.stat().st_size for file in found}
+    """The size in bytes of every file of a step but the manifest."""
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file != path / MANIFEST)
+    return {str(file.relative_to(path)): file.stat().st_size for file in files}
 
 
 def share(bytes_of: dict[str, int], process: int, processes: int) -> list[str]:
-    """The files that a process hashes: disjoint, together all of them, and much the same amount of bytes."""
+    """The files that a process hashes. Shares are disjoint, cover all files and hold similar numbers of bytes."""
     loads = [0] * processes
     mine = []
     for name in sorted(bytes_of, key=lambda name: (-bytes_of[name], name)):
@@ -82,7 +83,7 @@ def share(bytes_of: dict[str, int], process: int, processes: int) -> list[str]:
 
 
 def entries(path: Path, names: Iterable[str], durable: bool = False) -> Entries:
-    """Size and SHA-256 of files; `durable`: they survive a loss of power when this returns."""
+    """Size and SHA-256 of files. With `durable` they survive a power failure once this returns."""
 
     def one(name: str) -> dict[str, Any]:
         with (path / name).open("rb") as stream:
@@ -96,9 +97,9 @@ def entries(path: Path, names: Iterable[str], durable: bool = False) -> Entries:
         return dict(zip(names, pool.map(one, names), strict=True))
 
 
-def write(path: Path, found: Entries) -> None:
-    """Commit a step: from here on it counts, and any other content of its files is damage."""
-    written = json.dumps({"sha256": _digest_of(found), "files": found}, indent=1, sort_keys=True)
+def write(path: Path, files: Entries) -> None:
+    """Commit a step: it counts from here on, and any change of its files is damage."""
+    written = json.dumps({"sha256": _digest_of(files), "files": files}, indent=1, sort_keys=True)
     write_text(path / MANIFEST, written)
 
 
@@ -106,8 +107,8 @@ def read(path: Path) -> Entries:
     """What the files of a step must be.
 
     Raises:
-        FileNotFoundError: there is no manifest: the step was never committed.
-        Damaged: the manifest is not what was written.
+        FileNotFoundError: there is no manifest, because the step was never committed.
+        Damaged: the manifest is not the one that was written.
     """
     try:
         written = json.loads((path / MANIFEST).read_bytes())
@@ -125,15 +126,15 @@ def check_names(path: Path, expected: Entries) -> None:
     Raises:
         Damaged: a file is missing, extra or of another size.
     """
-    found = sizes(path)
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
+    present = sizes(path)
+    for name in sorted(expected.keys() | present.keys()):
+        if name not in present:
             raise Damaged(f"{name} is missing")
         if name not in expected:
             raise Damaged(f"{name} is not one of its files")
-        if found[name] != expected[name]["bytes"]:
+        if present[name] != expected[name]["bytes"]:
             raise Damaged(f"{name} has another size")
-    if COMMIT not in found:
+    if COMMIT not in present:
         raise Damaged(f"{COMMIT} is missing")
 
 
@@ -145,12 +146,12 @@ def check_contents(path: Path, expected: Entries, names: Iterable[str]) -> None:
         OSError: a file cannot be opened.
     """
     try:
-        found = entries(path, names)
+        present = entries(path, names)
     except OSError as error:
         if error.errno == errno.EIO:
             raise Damaged(f"{error.filename or 'a file'} cannot be read from the disk") from error
         raise
-    for name, entry in found.items():
+    for name, entry in present.items():
         if entry["sha256"] != expected[name]["sha256"]:
             raise Damaged(f"{name} is altered")
 
@@ -167,5 +168,5 @@ def verify(path: Path) -> None:
     check_contents(path, expected, expected)
 
 
-def _digest_of(found: Any) -> str:
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+def _digest_of(files: Any) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

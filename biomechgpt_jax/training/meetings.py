@@ -1,9 +1,9 @@
 """One outcome for all processes, reached without the devices.
 
-Processes that write one checkpoint must agree on whether it is good, also while they train: a collective of a
-background thread could interleave with those of the training step in another order on another process, and hang
-both. So they agree through the coordination service: every process puts what it has, process 0 makes one verdict of
-it, and all read the verdict.
+Processes that write one checkpoint must agree on whether it is good while they train. A collective in a background
+thread could interleave with those of the training step in a different order on another process, and hang both. They
+therefore agree through the coordination service: every process puts its result there, process 0 combines the results
+into one verdict, and all processes read it.
 """
 
 import json
@@ -17,14 +17,14 @@ TIMEOUT_S = 1200.0
 
 
 class Failed(RunError):
-    """It failed in at least one process; raised in all of them."""
+    """Something failed in at least one process; raised in all of them."""
 
 
 class Meetings:
-    """Meetings of all processes, one after the other. Every process must hold the same ones in the same order.
+    """A series of meetings of all processes. Every process must call the same ones in the same order.
 
     Args:
-        name: of the series; another one for every thread that agrees.
+        name: of the series; every thread needs a series of its own.
         timeout_s: how long a process waits for the slowest.
     """
 
@@ -33,15 +33,15 @@ class Meetings:
         self._timeout_s = timeout_s
         self._meetings = 0
 
-    def reach(self, mine: Callable[[], Any], combine: Callable[[list[Any]], Any] = lambda found: found[0]) -> Any:
-        """Call `mine` in every process, then `combine` in process 0 with what they returned, in order of processes.
+    def reach(self, mine: Callable[[], Any], combine: Callable[[list[Any]], Any] = lambda values: values[0]) -> Any:
+        """Call `mine` in every process, then `combine` in process 0 with the list of results, in order of processes.
 
         Returns:
-            What `combine` returned (that of process 0 without one), in every process. Values are JSON.
+            The value of `combine`, by default the result of process 0, in every process. Values are JSON.
 
         Raises:
             InputError, Failed: `mine` raised in a process, or `combine` did; raised in every process.
-            ClusterError: a process did not come in time; the message names it.
+            ClusterError: a process did not arrive in time; the message names it.
         """
         place = distributed.place()
         said = _attempt(mine)
@@ -52,14 +52,14 @@ class Meetings:
         distributed.put(f"{key}/{place.process}", json.dumps(said))
         if place.process:
             return _value(self._get(f"{key}/verdict", 0))
-        found = [self._get(f"{key}/{process}", process) for process in range(place.processes)]
-        wrong = [process for process, one in enumerate(found) if "error" in one]
+        results = [self._get(f"{key}/{process}", process) for process in range(place.processes)]
+        wrong = [process for process, one in enumerate(results) if "error" in one]
         if wrong:
-            verdict = found[wrong[0]] | {"error": f"{distributed.host(wrong[0])}: {found[wrong[0]]['error']}"}
+            verdict = results[wrong[0]] | {"error": f"{distributed.host(wrong[0])}: {results[wrong[0]]['error']}"}
         else:
-            verdict = _attempt(lambda: combine([one["value"] for one in found]))
+            verdict = _attempt(lambda: combine([one["value"] for one in results]))
         distributed.put(f"{key}/verdict", json.dumps(verdict))
-        # Whoever came to this meeting has read the verdict of the last.
+        # Every process that came to this meeting has read the verdict of the last one.
         distributed.forget(f"{self._name}/{self._meetings - 1}")
         return _value(verdict)
 
@@ -70,12 +70,12 @@ class Meetings:
                 f"{distributed.host(process)} did not answer within {self._timeout_s:g} s about a checkpoint; "
                 "see the last lines of its log"
             )
-        found: dict[str, Any] = json.loads(said)
-        return found
+        result: dict[str, Any] = json.loads(said)
+        return result
 
 
 def words(error: BaseException) -> str:
-    """The reason of an error on one line; what the operating system said, where a library wraps it in much else."""
+    """The reason of an error on one line: the operating system's words, if a library wraps them in a longer text."""
     text = " ".join(str(error).split())
     for known in ("No space left on device", "Disk quota exceeded", "Read-only file system", "Permission denied"):
         if known in text:

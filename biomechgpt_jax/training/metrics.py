@@ -1,6 +1,6 @@
 """The record of a run: metrics.jsonl, one JSON object per logged step, and TensorBoard events beside it.
 
-The same goes to Weights & Biases where a project is named and its package is installed (extra `wandb`).
+The same values go to Weights & Biases if a project is named, which needs its package (extra `wandb`).
 """
 
 import contextlib
@@ -23,10 +23,10 @@ class MetricsLog:
     """Appends to metrics.jsonl and to `tensorboard/<stem>` beside it; a context manager.
 
     Args:
-        path: of metrics.jsonl; None: nothing is written.
-        restored_step: the step that the run continues from; later lines belong to work that was lost and are
-            cut away, so that the file is that of an undisturbed run.
-        project: of Weights & Biases (`check_project`); empty: none.
+        path: metrics.jsonl; if None nothing is written.
+        restored_step: the step that the run continues from. Later lines describe lost work and are cut away, so that
+            the file equals that of an undisturbed run.
+        project: name of a project of Weights & Biases (see `check_project`); empty for none.
 
     Attributes:
         earlier: seconds by kind of the runs that this one continues (`goodput.earlier`).
@@ -43,9 +43,9 @@ class MetricsLog:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._run = _wandb_run(project, path) if project else None
-        found = read(path)
-        kept = [entry for entry in found if entry["step"] <= restored_step]
-        self.earlier = goodput.earlier(kept, [entry for entry in found if entry["step"] > restored_step])
+        entries = read(path)
+        kept = [entry for entry in entries if entry["step"] <= restored_step]
+        self.earlier = goodput.earlier(kept, [entry for entry in entries if entry["step"] > restored_step])
         self._earlier_seconds = max((entry.get("wall_seconds", 0.0) for entry in kept), default=0.0)
         write_text(path, "".join(to_json(entry) + "\n" for entry in kept))
         self._file = path.open("a")
@@ -53,7 +53,7 @@ class MetricsLog:
 
     @property
     def wall_seconds(self) -> float:
-        """Seconds of training, those of interrupted runs included up to the restored step."""
+        """Seconds of training, including those of interrupted runs up to the restored step."""
         return self._earlier_seconds + time.monotonic() - self._started
 
     def write(self, step: int, values: dict[str, float]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class MetricsLog:
             except OSError as error:
                 raise LoneError(
                     f"step {step} could not be written into {self._file.name}: {error.strerror}; the checkpoints are "
-                    "intact: mend the disk and run again"
+                    "intact: make space on the disk, or repair it, and run again"
                 ) from error
             self._events.write(step, finite)
             if self._run is not None:
@@ -80,7 +80,7 @@ class MetricsLog:
         return entry
 
     def sync(self) -> None:
-        """Put every line on disk: called before a checkpoint is saved."""
+        """Flush every line to the disk. Called before a checkpoint is saved."""
         if self._file is not None:
             os.fsync(self._file.fileno())
             self._events.flush()
@@ -90,7 +90,7 @@ class MetricsLog:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # of a line that could not be written, which has been told
+            with contextlib.suppress(OSError):  # already reported by `write`
                 self._file.close()
             self._events.close()
         if self._run is not None:
@@ -98,10 +98,10 @@ class MetricsLog:
 
 
 def check_project(project: str) -> None:
-    """Before anything else is done, in every process.
+    """Check that Weights & Biases can be used. Every process calls this before anything else.
 
     Raises:
-        InputError: a project of Weights & Biases is named, but the package is not installed.
+        InputError: a project is named, but the package is not installed.
     """
     if project and importlib.util.find_spec("wandb") is None:
         raise InputError(
@@ -111,7 +111,7 @@ def check_project(project: str) -> None:
 
 
 def _wandb_run(project: str, path: Path) -> Any:
-    """A run of Weights & Biases; a run that is resumed goes on in the one of the same file."""
+    """A run of Weights & Biases; resuming a run continues the one that belongs to the same file."""
     import wandb
 
     whole = path.resolve()
@@ -121,12 +121,12 @@ def _wandb_run(project: str, path: Path) -> Any:
 
 
 def timed(name: str) -> bool:
-    """Whether a field of the log depends on the clock or the machine, and not on the run alone."""
+    """Whether a field of the log depends on the clock or the machine rather than on the run alone."""
     return name.endswith(("_seconds", "_per_second", "_gib")) or name in ("goodput", "mfu", "padded_mfu")
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:
-    """The entries of a metrics.jsonl, oldest first; a last line that was cut off is left out."""
+    """The entries of a metrics.jsonl, oldest first. A line cut off in the middle is skipped."""
     entries = []
     if Path(path).exists():
         for line in Path(path).read_text().splitlines():
@@ -138,7 +138,7 @@ def read(path: str | Path) -> list[dict[str, Any]]:
 
 
 class Meter:
-    """Amounts of work per second since the last reading; the first step, which compiles, does not count."""
+    """Amounts of work per second since the last reading. The first step, which compiles, does not count."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -162,6 +162,6 @@ class Meter:
         return rates
 
     def pause(self) -> None:
-        """Start anew: what follows a validation or a save is not slowed by it."""
+        """Start a new interval, so that the time of a validation or a save does not lower the next rate."""
         self._since = time.monotonic() if self._since is not None else None
         self._amounts = {}

@@ -1,11 +1,12 @@
 """AdamW (Loshchilov and Hutter, Decoupled weight decay regularization, 2019) and Muon, with warm-up and decay.
 
-Muon (Jordan et al. 2024, by optax) makes the momentum of a matrix orthogonal. It takes the matrices inside the layers,
-each layer's and each projection's on its own, the heads of a projection together; embedding, head and norms are left
-to AdamW. Its steps are scaled to AdamW's usual size, sqrt(max(in, out)) * 0.2 (Liu et al., Muon is scalable for LLM
-training, 2025, arXiv 2502.16982), so that one learning rate and one weight decay serve both.
+Muon (Jordan et al. 2024, by optax) makes the momentum of a matrix orthogonal. It updates the matrices inside the
+layers, each projection of each layer on its own and its heads together; AdamW updates embedding, head and norms. Muon's
+steps are scaled to AdamW's usual size by sqrt(max(in, out)) * 0.2 (Liu et al., Muon is scalable for LLM training, 2025,
+arXiv 2502.16982), so that one learning rate and one weight decay serve both.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -23,52 +24,65 @@ Axes = Any  # a tree like the parameters, of tuples of logical axis names (`deco
 
 
 def schedule(cfg: config.Optimizer, steps: int) -> optax.Schedule:
-    """The learning rate of each step: linear warm-up to the peak, then cosine or linear decay, or the peak and then
-    linear decay over the last steps (wsd; Hu et al., MiniCPM, 2024).
+    """The learning rate of each step, counted from 0.
+
+    Linear warm-up to the peak, then cosine or linear decay; or the peak held, and linear decay over the last steps
+    (wsd; Hu et al., MiniCPM, 2024). The last step has `final_fraction` of the peak.
 
     Args:
-        cfg: the optimizer's configuration. The warm-up takes at most half of the run, so that short runs
-            (controls, trials) can share a configuration with long ones.
-        steps: total steps; the last ones reach `final_fraction` of the peak.
+        cfg: the optimizer's configuration.
+        steps: total steps.
 
     Raises:
-        InputError: there are no steps, or a negative warm-up.
+        InputError: there are no steps.
     """
-    if steps < 1 or cfg.warmup_steps < 0:
-        raise InputError(f"optimizer.warmup_steps is {cfg.warmup_steps} and steps {steps}; give at least 0 and 1")
-    warmup_steps = min(cfg.warmup_steps, steps // 2)
-    final = cfg.peak_learning_rate * cfg.final_fraction
-    # Step 0 already moves: the ramp starts at one part of warmup_steps + 1, not at zero.
-    warmup = optax.linear_schedule(
-        cfg.peak_learning_rate / (warmup_steps + 1), cfg.peak_learning_rate, max(warmup_steps, 1)
-    )
-    decay_steps = steps - warmup_steps
-    if cfg.schedule == "wsd":
-        decay_steps = steps - _stable_end(cfg, steps)
-        decay = optax.linear_schedule(cfg.peak_learning_rate, final, decay_steps)
-        peak = optax.constant_schedule(cfg.peak_learning_rate)
-        return optax.join_schedules([warmup, peak, decay], [warmup_steps, steps - decay_steps])
-    if cfg.schedule == "cosine":
-        decay = optax.cosine_decay_schedule(cfg.peak_learning_rate, decay_steps, cfg.final_fraction)
+    if steps < 1:
+        raise InputError(f"the number of training steps is {steps}; give at least 1")
+    peak, final = cfg.peak_learning_rate, cfg.peak_learning_rate * cfg.final_fraction
+    warmup = warmup_steps(cfg, steps)
+    # Step 0 is not at zero, or it would train nothing: the ramp starts at one part of warmup + 1.
+    ramp = optax.linear_schedule(peak / (warmup + 1), peak, max(warmup, 1))
+    start = _stable_end(cfg, steps) if cfg.schedule == "wsd" else warmup
+    intervals = steps - 1 - start  # from the peak at step `start` to the end at the last step
+    if intervals == 0:
+        decay = optax.constant_schedule(final)
+    elif cfg.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(peak, intervals, cfg.final_fraction)
     else:
-        decay = optax.linear_schedule(cfg.peak_learning_rate, final, decay_steps)
-    return optax.join_schedules([warmup, decay], [warmup_steps])
+        decay = optax.linear_schedule(peak, final, intervals)
+    return optax.join_schedules([ramp, optax.constant_schedule(peak), decay], [warmup, start])
+
+
+def warmup_steps(cfg: config.Optimizer, steps: int) -> int:
+    """Steps of the warm-up: at most half of all, so that short runs can share a configuration with long ones."""
+    wanted = int(cfg.warmup_fraction * steps) if cfg.warmup_fraction else cfg.warmup_steps
+    return min(wanted, steps // 2)
 
 
 def stable_until(cfg: config.Optimizer, steps: int) -> int:
-    """Up to which step the learning rate does not depend on the total of steps, so that it may change; -1: none."""
-    return _stable_end(cfg, steps) if cfg.schedule == "wsd" and cfg.warmup_steps <= steps // 2 else -1
+    """The step until which the learning rate does not depend on the total of steps, so that it may change; -1: none."""
+    depends = cfg.schedule != "wsd" or cfg.warmup_fraction or cfg.warmup_steps > steps // 2
+    return -1 if depends else _stable_end(cfg, steps)
+
+
+def described(cfg: config.Optimizer, steps: int) -> dict[str, Any]:
+    """The optimizer as a part of a run's identity, with the warm-up in steps, however it was given."""
+    return {name: value for name, value in dataclasses.asdict(cfg).items() if name != "warmup_fraction"} | {
+        "warmup_steps": warmup_steps(cfg, steps),
+        "steps": steps,
+        "stable_until": stable_until(cfg, steps),
+    }
 
 
 def _stable_end(cfg: config.Optimizer, steps: int) -> int:
-    """The step from which wsd decays: after the warm-up, and at least the last step."""
-    return min(max(min(cfg.warmup_steps, steps // 2), steps - round(cfg.decay_fraction * steps)), steps - 1)
+    """The last step that wsd holds at the peak; the decay takes at least the last step of all."""
+    return min(max(warmup_steps(cfg, steps), steps - round(cfg.decay_fraction * steps)), steps - 1)
 
 
 def decayed(params: Any) -> Any:
-    """True for the parameters that decay: matrices, not norms, biases or embeddings.
+    """True for the parameters that weight decay applies to: matrices, not norms, biases or embeddings.
 
-    Decay would pull the embedding of a rare motion code, which seldom gets a gradient, to zero.
+    It would pull the embedding of a rare motion code, which seldom gets a gradient, to zero.
     """
 
     def one(path: tuple[Any, ...], _: Any) -> bool:
@@ -78,14 +92,14 @@ def decayed(params: Any) -> Any:
 
 
 def make(cfg: config.Optimizer, axes: Axes = None) -> optax.GradientTransformation:
-    """Clip by global norm, Adam or Muon, decoupled decay; WITHOUT the learning rate.
+    """Clip by global norm, Adam or Muon, and decoupled weight decay, WITHOUT the learning rate.
 
-    The training step applies the rate of its own step count: a skipped step advances the schedule but not
-    Adam's moments.
+    The training step multiplies by the rate of its own step number, because a skipped step advances the schedule but
+    not Adam's moments.
 
     Args:
         cfg: the optimizer's configuration.
-        axes: logical axes of the parameters; Muon finds its matrices by them.
+        axes: logical axes of the parameters, by which Muon recognises its matrices.
     """
     return optax.chain(
         optax.clip_by_global_norm(cfg.clip_norm),
@@ -95,16 +109,16 @@ def make(cfg: config.Optimizer, axes: Axes = None) -> optax.GradientTransformati
 
 
 def _muon(cfg: config.Optimizer, axes: Axes) -> optax.GradientTransformation:
-    """Muon on the matrices inside the layers, Adam on the rest; like Adam's, its updates point uphill."""
+    """Muon on the matrices inside the layers, Adam on the rest. Updates have the sign of the gradient, as Adam's do."""
 
-    def is_found(leaf: Any) -> bool:
+    def is_leaf(leaf: Any) -> bool:
         return leaf is None or isinstance(leaf, contrib.MuonDimensionNumbers)
 
-    found = matrices(axes)
-    labels = jax.tree.map(lambda sides: "adam" if sides is None else "muon", found, is_leaf=is_found)
-    sides = jax.tree.map(lambda sides: optax.MaskedNode() if sides is None else sides, found, is_leaf=is_found)
+    every = matrices(axes)
+    labels = jax.tree.map(lambda sides: "adam" if sides is None else "muon", every, is_leaf=is_leaf)
+    sides = jax.tree.map(lambda sides: optax.MaskedNode() if sides is None else sides, every, is_leaf=is_leaf)
 
-    def scaled(updates: Any, _: Any) -> Any:
+    def rescale(updates: Any, _: Any) -> Any:
         def one(update: jax.Array, sides: contrib.MuonDimensionNumbers) -> jax.Array:
             longer = max(math.prod(update.shape[axis] for axis in side) for side in sides)
             return update * (ADAM_SIZE * longer**0.5)
@@ -113,13 +127,13 @@ def _muon(cfg: config.Optimizer, axes: Axes) -> optax.GradientTransformation:
 
     muon = contrib.scale_by_muon(beta=cfg.muon_momentum, weight_dimension_numbers=sides)
     adam = optax.scale_by_adam(b1=cfg.b1, b2=cfg.b2)
-    return optax.partition({"muon": optax.chain(muon, optax.stateless(scaled)), "adam": adam}, labels)
+    return optax.partition({"muon": optax.chain(muon, optax.stateless(rescale)), "adam": adam}, labels)
 
 
 def matrices(axes: Axes) -> Any:
-    """Which axes of a parameter are the inputs and the outputs of a matrix, for those inside the layers; else None.
+    """The axes of inputs and of outputs of every matrix inside the layers; None for any other parameter.
 
-    The model dimension ("embed") is one side and all that is left, such as heads and head size, the other.
+    The model dimension ("embed") is one side; all other axes, such as heads and head size, are the other.
     """
 
     def one(names: tuple[str | None, ...]) -> contrib.MuonDimensionNumbers | None:

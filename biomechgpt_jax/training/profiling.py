@@ -1,4 +1,4 @@
-"""Traces of jax.profiler, and how much memory is held."""
+"""Traces of jax.profiler, and how much memory is in use."""
 
 import resource
 import sys
@@ -14,9 +14,9 @@ class Profiler:
     """Traces some steps into a directory, to be opened with XProf or Perfetto; a context manager.
 
     Args:
-        directory: where traces go; None: nothing is traced.
-        first: the first step to trace, counted from 1; 0: none.
-        count: how many.
+        directory: where traces are written; if None nothing is traced.
+        first: the first step to trace, counted from 1; 0 for none.
+        count: number of steps to trace.
     """
 
     def __init__(self, directory: Path | None, first: int, count: int) -> None:
@@ -30,7 +30,7 @@ class Profiler:
             self._tracing = True
 
     def after(self, step: int, results: Any) -> None:
-        """Called when a step was started, with what it will give."""
+        """Called when a step was started, with its pending results."""
         if self._tracing and step >= self._last:
             jax.block_until_ready(results)
             self._stop()
@@ -48,7 +48,7 @@ class Profiler:
 
 
 def memory() -> dict[str, float]:
-    """`host_memory_gib` of this process, and the peak on any of its devices; NaN (null in the log) where unknown."""
+    """`host_memory_gib` of this process, and `device_memory_gib`, the highest peak of its devices; NaN if unknown."""
     peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
     known = [peak for peak in peaks if peak is not None]
     return {
@@ -58,7 +58,7 @@ def memory() -> dict[str, float]:
 
 
 def _resident() -> float:
-    """Bytes of memory that this process holds; where the kernel does not tell, the most that it has held."""
+    """Bytes of memory that this process holds, or, if the kernel does not report that, the most it has held."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmRSS:"):

@@ -1,12 +1,12 @@
-"""Whether a run that ended is started again: the one policy of all launchers.
+"""Whether to restart a run that has ended: the one policy of all launchers.
 
     75 (stopped after saving)     always
-    0 (done), 2 (wrong input)     never: starting again would change nothing
-    any other (a process that is lost ends the others with 134)
+    0 (done), 2 (wrong input)     never, as a restart would change nothing
+    any other (a lost process ends the others with 134)
                                   up to a limit of restarts in a row without a newly committed step
 
-Shell launchers ask `python -m biomechgpt_jax.training.restarts --workdir DIR CODE...`, which ends with 0 for yes and 1
-for no, and says why on standard error. Nothing here touches a device.
+Shell launchers call `python -m biomechgpt_jax.training.restarts --workdir DIR CODE...`, which exits with 0 for yes and
+1 for no, and gives the reason on standard error. Nothing here touches a device.
 """
 
 import argparse
@@ -26,14 +26,14 @@ _CHECKPOINTS = ("checkpoints", "checkpoints_text_only", "tokenizer/checkpoints")
 
 
 class History(NamedTuple):
-    """What is remembered from one end of a run to the next."""
+    """The memory from one end of a run to the next."""
 
     step: int = 0  # the farthest committed
     idle: int = 0  # restarts in a row since it was reached
 
 
 class Decision(NamedTuple):
-    """Whether to start again, why, and what to remember."""
+    """Whether to restart, why, and what to remember."""
 
     restart: bool
     why: str
@@ -41,13 +41,13 @@ class Decision(NamedTuple):
 
 
 def decide(codes: Sequence[int], step: int, history: History, limit: int = LIMIT) -> Decision:
-    """Whether a run is started again.
+    """Decide whether to restart a run.
 
     Args:
-        codes: exit codes of its processes, or the one that stands for them; -N or 128 + N: ended by signal N.
-        step: the newest committed, as `newest_step` counts.
-        history: what the last decision left, or `History()`.
-        limit: restarts in a row without progress.
+        codes: exit codes of its processes, or one that stands for all; -N or 128 + N means ended by signal N.
+        step: the newest committed step, as `newest_step` counts it.
+        history: from the last decision, or `History()`.
+        limit: the most restarts in a row without progress.
     """
     if step > history.step:
         history = History(step)
@@ -65,9 +65,9 @@ def decide(codes: Sequence[int], step: int, history: History, limit: int = LIMIT
 
 
 def newest_step(workdir: Path) -> int:
-    """Newest committed steps of all that a run trains, summed; it grows from stage to stage.
+    """The sum of the newest committed steps of everything that a run trains. It grows from stage to stage.
 
-    A stage that is done counts for more than all steps: the codec's checkpoints are removed with it.
+    A finished stage counts for more than all steps, because finishing the tokenizer removes the codec's checkpoints.
     """
     total = _STAGE * len(list((workdir / "stages").glob("*.json")))
     for name in _CHECKPOINTS:
@@ -77,23 +77,23 @@ def newest_step(workdir: Path) -> int:
 
 
 def read(path: Path) -> History:
-    """A history that `write` left; a new one where there is none that can be read."""
+    """The history that `write` stored, or a new one if there is none that can be read."""
     try:
-        found = json.loads(path.read_text())
-        return History(int(found["step"]), int(found["idle"]))
+        stored = json.loads(path.read_text())
+        return History(int(stored["step"]), int(stored["idle"]))
     except (OSError, ValueError, KeyError, TypeError):
         return History()
 
 
 def write(path: Path, history: History) -> None:
-    """Keep a history for the next start."""
+    """Store a history for the next decision."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, history._asdict())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Decide for a shell script: 0 start again, 1 do not."""
-    parser = argparse.ArgumentParser(prog="restarts", description="whether a run that ended is started again")
+    """Decide for a shell script: 0 to restart, 1 not to."""
+    parser = argparse.ArgumentParser(prog="restarts", description="whether to restart a run that has ended")
     parser.add_argument("codes", nargs="+", type=int, help="exit codes of its processes")
     parser.add_argument("--workdir", type=Path, required=True, help="of the run; restarts.json in it is the memory")
     parser.add_argument("--limit", type=int, default=LIMIT, help="restarts without a new checkpoint (%(default)s)")

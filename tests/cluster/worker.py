@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
@@ -84,6 +83,7 @@ def train(cfg: config.Experiment, place: distributed.Place) -> int:
     import numpy as np
 
     from biomechgpt_jax.tasks import language
+    from biomechgpt_jax.tasks.id_space import IdSpace
     from biomechgpt_jax.training import loop
 
     class Recorded(language.Language):
@@ -109,8 +109,8 @@ def train(cfg: config.Experiment, place: distributed.Place) -> int:
                 yield recorded()
 
     vectors = np.random.default_rng(0).normal(size=(ground.CODES, 6)).astype(np.float32)
-    words = SimpleNamespace(size=ground.VOCABULARY, motion_offset=ground.OFFSET, codes=ground.CODES, digest="toy")
-    task = Recorded(cfg, PLAN["sequences"], vectors, words)
+    ids = IdSpace(ground.VOCABULARY, ground.OFFSET, ground.CODES, "toy")
+    task = Recorded(cfg, PLAN["sequences"], ids, vectors)
     places = loop.Places(WORKDIR / "checkpoints", WORKDIR / "metrics.jsonl")
 
     def progress(step: int, values: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ def train(cfg: config.Experiment, place: distributed.Place) -> int:
             print(f"step {step}", file=sys.stderr, flush=True)
             befall(step, place.process)
 
-    state = loop.train(task, cfg.train, cfg.mesh, PLAN["steps"], places, progress)
+    state, _ = loop.train(task, cfg.train, cfg.mesh, PLAN["steps"], places, progress)
     mesh = state["step"].sharding.mesh
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     whole = jax.device_get(jax.jit(lambda tree: tree, out_shardings=everywhere)(state["params"]))

@@ -27,7 +27,7 @@ residual = dataclasses.replace(
     small, quantizer="vq", codebooks=2, codebook_size=24, code_size=8, ema_decay=0.5, reset_below=0.5)
 everything = np.ones(40, bool)
 trials = [(smooth(length, seed), everything) for seed, length in enumerate((90, 30, 120))]
-POLICY = config.Train(log_every=1, checkpoint_every=5, keep_last=1)
+POLICY = config.Loop(log_every=1, checkpoint_every=5, keep_last=1)
 root = Path(sys.argv[1])
 
 class Killed(Exception): ...
@@ -41,7 +41,7 @@ def run(cfg, sizes, where=None, at=None):
         if at and step == at[0]:
             at[1]()
     places = loop.Places(root / where / "checkpoints", root / where / "metrics.jsonl") if where else loop.NOWHERE
-    return loop.train(task, POLICY, config.Mesh(**sizes), STEPS, places, progress)
+    return loop.train(task, POLICY, config.Mesh(**sizes), STEPS, places, progress).state
 
 def one_device(cfg):
     task, grid = training.CodecTask(cfg, trials), meshes.make(config.Mesh(), jax.devices()[:1])
@@ -51,7 +51,7 @@ def one_device(cfg):
         kept, resets = [], 0
         for batch in batches:
             kept.append(jax.device_get(batch))
-            state, metrics = step(state, batch)
+            state, metrics = step(state, {}, batch)
             resets += int((state["codebook"].counts == 1).sum()) if "codebook" in state else 0
     return before, host(state), kept, resets
 

@@ -41,15 +41,16 @@ def test_remat_adds_a_forward_pass_and_windows_cut_attention():
     matrices, tokens, ids = 2 * (8 * 4 * 2 * 3 + 3 * 8 * 16), 3 * 64, 10
     pairs = 3 * 64 * 65 / 2
     layers = 6 * matrices * tokens + 12 * 2 * 2 * 4 * pairs
-    assert roofline.step_flops(of(remat="full"), ids) == layers + 6 * 8 * ids * tokens
-    assert roofline.recomputed(of(remat="full"), ids) == pytest.approx(layers / 3)
-    assert roofline.recomputed(of(remat="dots"), ids) == 0
-    windowed = roofline.step_flops(of(window=16), ids)
+    assert roofline.step_flops(of(remat="full"), [ids]) == layers + 6 * 8 * ids * tokens
+    assert roofline.recomputed(of(remat="full")) == pytest.approx(layers / 3)
+    assert roofline.recomputed(of(remat="dots")) == 0
+    assert roofline.step_flops(of(), [ids, 7, 7]) == roofline.step_flops(of(), [ids]) + 6 * 8 * 2 * 7 * tokens
+    windowed = roofline.step_flops(of(window=16), [ids])
     seen = 3 * sum(min(i + 1, 16) for i in range(64))
     hidden = 12 * 2 * 2 * 4 * (pairs - seen)
-    assert windowed == roofline.step_flops(of(), ids) - hidden
-    every_other = roofline.step_flops(of(window=16, global_every=2), ids)
-    assert every_other == roofline.step_flops(of(), ids) - hidden / 2
+    assert windowed == roofline.step_flops(of(), [ids]) - hidden
+    every_other = roofline.step_flops(of(window=16, global_every=2), [ids])
+    assert every_other == roofline.step_flops(of(), [ids]) - hidden / 2
 
 
 REPORT = compile.Report(

@@ -34,7 +34,7 @@ def test_training_reduces_the_loss_and_repeats(cfg: config.Tokenizer) -> None:
     cfg = dataclasses.replace(cfg, steps=200, batch_size=8, window_frames=32, learning_rate=4e-3)
     trials = [(smooth(length, seed), ALL) for seed, length in enumerate((150, 90, 30, 200))]
     losses: list[float] = []
-    every_step = config.Train(log_every=1)
+    every_step = config.Loop(log_every=1)
     codec = training.train(cfg, trials, lambda step, values: losses.append(values["loss"]), every_step)
     assert len(losses) == 200
     # It starts from principal components, which hold most of these sines.

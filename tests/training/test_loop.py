@@ -4,11 +4,11 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from toy_rows import Killed, equal, lines
 
 from biomechgpt_jax.errors import InputError, RunError
 from biomechgpt_jax.tasks import language, trained
@@ -21,34 +21,18 @@ def run(toy, workdir: Path, experiment=None, steps=STEPS, progress=lambda step, 
     return language.train(
         experiment or toy.experiment,
         toy.sequences,
-        workdir / "checkpoints",
-        workdir / "metrics.jsonl",
-        toy.code_vectors,
-        toy.vocabulary,
         steps,
+        loop.Places(workdir / "checkpoints", workdir / "metrics.jsonl"),
         progress,
+        toy.ids,
+        toy.code_vectors,
     )
-
-
-def lines(workdir: Path):
-    """The metrics without what depends on the clock."""
-    return [
-        {k: v for k, v in entry.items() if not metrics.timed(k)} for entry in metrics.read(workdir / "metrics.jsonl")
-    ]
-
-
-def equal(a, b) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 @pytest.fixture(scope="module")
 def undisturbed(toy, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
     return workdir, run(toy, workdir)
-
-
-class Killed(Exception):
-    pass
 
 
 def test_undisturbed_run(toy, undisturbed) -> None:
@@ -70,7 +54,7 @@ def test_undisturbed_run(toy, undisturbed) -> None:
     # Complete: it returns at once, with the same parameters, and without touching the record.
     before = (workdir / "metrics.jsonl").read_bytes()
     assert equal(run(toy, workdir), params) and (workdir / "metrics.jsonl").read_bytes() == before
-    assert equal(trained.load_params(workdir / "checkpoints", toy.experiment.model, toy.vocabulary), params)
+    assert equal(trained.load_params(workdir / "checkpoints", toy.experiment.model, toy.ids), params)
 
 
 def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(toy, undisturbed, tmp_path) -> None:
@@ -158,14 +142,12 @@ def test_a_resume_with_other_settings_is_refused(toy, undisturbed, change, named
         run(toy, undisturbed[0], change(toy.experiment))
     if "model" in named:
         with pytest.raises(InputError, match=named):
-            trained.load_params(undisturbed[0] / "checkpoints", change(toy.experiment).model, toy.vocabulary)
+            trained.load_params(undisturbed[0] / "checkpoints", change(toy.experiment).model, toy.ids)
 
 
 def test_a_resume_with_another_tokenizer_or_other_data_is_refused(toy, undisturbed, other_sequences) -> None:
     others = {
-        "vocabulary.digest: toy in the checkpoint, other now": replace(
-            toy, vocabulary=SimpleNamespace(**vars(toy.vocabulary) | {"digest": "other"})
-        ),
+        "vocabulary.digest: toy in the checkpoint, other now": replace(toy, ids=replace(toy.ids, digest="other")),
         "dataset.digest": replace(toy, sequences=other_sequences),
     }
     for named, other in others.items():

@@ -22,8 +22,8 @@ def arrays(seed: int, share: float) -> tuple[jax.Array, ...]:
     )
 
 
-def mean_loss(*arguments) -> jax.Array:
-    sums = loss.cross_entropy(*arguments)
+def mean_loss(hidden, head, targets, weights, chunk, soft_cap=0.0, z_loss=0.0) -> jax.Array:
+    sums = loss.cross_entropy(hidden, head, targets, weights, loss.Settings(chunk, soft_cap, z_loss))
     return loss.mean(sums.objective, sums.weight)
 
 
@@ -43,7 +43,7 @@ def test_value_and_gradients_equal_optax_on_full_logits(chunk: int, share: float
     hidden, head, targets, weights = arrays(0, share)
 
     def ours(hidden, head):
-        return mean_loss(hidden, head, targets, weights, chunk, None, soft_cap)
+        return mean_loss(hidden, head, targets, weights, chunk, soft_cap)
 
     def reference(hidden, head):
         total, weight = plain(hidden, head, targets, weights, soft_cap)
@@ -61,7 +61,7 @@ def test_z_loss_adds_the_squared_normaliser(chunk: int, soft_cap: float) -> None
     hidden, head, targets, weights = arrays(3, 0.5)
 
     def ours(hidden, head):
-        return mean_loss(hidden, head, targets, weights, chunk, None, soft_cap, 0.1)
+        return mean_loss(hidden, head, targets, weights, chunk, soft_cap, 0.1)
 
     def reference(hidden, head):
         total, weight = plain(hidden, head, targets, weights, soft_cap)
@@ -79,7 +79,7 @@ def test_z_loss_adds_the_squared_normaliser(chunk: int, soft_cap: float) -> None
 def test_sums_by_group_come_from_the_same_pass() -> None:
     hidden, head, targets, weights = arrays(4, 0.5)
     groups = jnp.asarray(np.random.default_rng(0).integers(0, 3, (B, L)), jnp.int32)
-    sums = loss.cross_entropy(hidden, head, targets, weights, 7, None, 0.0, 0.1, groups, 4)
+    sums = loss.cross_entropy(hidden, head, targets, weights, loss.Settings(7, z_loss=0.1, groups=4), groups)
     for group in range(4):
         total, weight = plain(hidden, head, targets, weights * (groups == group), 0.0)
         np.testing.assert_allclose(sums.losses_G[group], total, rtol=1e-5)

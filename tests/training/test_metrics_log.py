@@ -55,7 +55,7 @@ def test_seconds_by_kind(monkeypatch) -> None:
     with watch.spent("validation"):  # from 12 to 15 s
         pass
     assert watch.to("input_wait") == 6.0
-    watch.go_on({"lost": 5.0, "step": 2.0})
+    watch.add({"lost": 5.0, "step": 2.0})
     told = watch.read()  # at 30 s
     seconds = {"start": 10.0, "compile": 0.0, "input_wait": 9.0, "step": 10.0, "checkpoint": 0.0, "validation": 3.0}
     assert told == {f"{kind}_seconds": value for kind, value in (seconds | {"lost": 5.0}).items()} | {"goodput": 0.2703}

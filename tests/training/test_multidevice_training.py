@@ -18,6 +18,8 @@ from biomechgpt_jax.data import loader
 from biomechgpt_jax.packing.rows import Branch, Item, lay_out_row
 from biomechgpt_jax.parallel import mesh, sharding
 from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import Parameters
 from biomechgpt_jax.training import checkpoint
 
 B, L, D, V, OFFSET, CODES = 8, 32, 32, 128, 64, 32
@@ -41,10 +43,10 @@ experiment = config.Experiment(
 def stepped(grid, parts=1):
     cfg = replace(experiment, train=replace(experiment.train, accumulation=parts))
     with jax.set_mesh(grid):
-        state = language.init_state(jax.random.key(0), cfg, V, grid)
+        state = language.init_state(jax.random.key(0), cfg, Parameters(cfg.model, V), grid)
         placed = {name: jax.device_put(x, sharding.batch_sharding(grid, x.shape)) for name, x in batch.items()}
-        step = language.make_step(cfg, V, grid, 10, OFFSET, CODES, ("balance", "gait"))
-        state, metrics = step(state, placed)
+        step = language.make_step(cfg, IdSpace(V, OFFSET, CODES), grid, 10, ("balance", "gait"))
+        state, metrics = step(state, {}, placed)
     first_moment = state["opt_state"][1].mu  # of Adam after one step: the gradient times 1 - b1
     return jax.device_get(first_moment), jax.device_get(metrics)
 
@@ -103,13 +105,14 @@ def grid_of(data, fsdp):
 def numbers(state):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
-state = language.init_state(jax.random.key(0), toy, 128, grid_of(2, 2))
+parameters = Parameters(toy.model, 128)
+state = language.init_state(jax.random.key(0), toy, parameters, grid_of(2, 2))
 checkpoints = checkpoint.Checkpoints(sys.argv[1] + "/whole", {}, 1)
 checkpoints.save(7, state)
 checkpoints.close()
 for sizes in ((4, 1), (1, 4), (1, 1)):
     grid = grid_of(*sizes)
-    asked = language.abstract_state(toy, 128, grid)
+    asked = language.abstract_state(toy, parameters, grid)
     step, restored = checkpoint.restore(sys.argv[1] + "/whole", asked, {})
     assert step == 7 and all(np.array_equal(a, b) for a, b in zip(numbers(restored), numbers(state), strict=True))
     assert all(leaf.sharding == want.sharding for leaf, want in zip(jax.tree.leaves(restored), jax.tree.leaves(asked)))

@@ -9,19 +9,21 @@ import numpy as np
 import optax
 import pytest
 
-from biomechgpt_jax import config
 from biomechgpt_jax.data import loader
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.parallel import mesh as meshes
 from biomechgpt_jax.parallel import sharding
 from biomechgpt_jax.tasks import language
+from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tasks.objective import Objective
+from biomechgpt_jax.tasks.parameters import Parameters
 from biomechgpt_jax.training import loss, optimizer
 from biomechgpt_jax.training import step as steps_lib
 
 STEPS = 11  # as in test_loop: compiled once
-L, OFFSET, CODES = 32, 64, 40  # of the toy rows
+L, V, OFFSET, CODES = 32, 128, 64, 40  # of the toy rows
+EVERY_ID = IdSpace(V, V)  # as if all were text
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +31,14 @@ def prepared(toy):
     mesh = meshes.make(toy.experiment.mesh)
     layout = functools.partial(sharding.batch_sharding, mesh)
     rows = loader.open_loader(toy.sequences, "train", toy.experiment.train.batch_size, 0, layout)
-    jitted = language.make_step(toy.experiment, toy.vocabulary.size, mesh, STEPS)
+    jitted = language.make_step(toy.experiment, EVERY_ID, mesh, STEPS)
 
     def step(state, batch):
         with jax.set_mesh(mesh):
-            return jitted(state, batch)
+            return jitted(state, {}, batch)
 
     def fresh():
-        return language.init_state(jax.random.key(0), toy.experiment, toy.vocabulary.size, mesh)
+        return language.init_state(jax.random.key(0), toy.experiment, Parameters(toy.experiment.model, V), mesh)
 
     return mesh, rows, step, fresh
 
@@ -102,7 +104,7 @@ def test_nan_leaves_everything_but_the_step_as_it_was(prepared) -> None:
 
 def test_spike_is_skipped_once_the_norm_has_settled() -> None:
     guard = {"norm_mean": jnp.float32(0), "accepted": jnp.int32(0), "skipped": jnp.int32(0)}
-    judge = jax.jit(steps_lib._judge)
+    judge = jax.jit(steps_lib.judge)
     for _ in range(steps_lib.NORM_SETTLED):
         good, guard = judge(guard, jnp.float32(1), jnp.float32(2), 5.0)
         assert good
@@ -123,131 +125,10 @@ def test_no_answers_in_a_batch_moves_nothing_by_gradient(prepared) -> None:
     assert metrics["loss"] == 0 and metrics["grad_norm"] == 0 and metrics["skipped"] == 0
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear"])
-def test_schedule(kind) -> None:
-    cfg = config.Optimizer(peak_learning_rate=1.0, final_fraction=0.1, warmup_steps=10, schedule=kind, clip_norm=1.0)
-    rate = optimizer.schedule(cfg, 110)
-    assert 0 < rate(0) < 0.1 and np.all(np.diff([float(rate(i)) for i in range(11)]) > 0)
-    np.testing.assert_allclose(rate(10), 1.0)
-    np.testing.assert_allclose(rate(60), 0.55, rtol=1e-5)
-    np.testing.assert_allclose(rate(110), 0.1, rtol=1e-5)
-    assert optimizer.schedule(replace(cfg, warmup_steps=500), 20)(10) == 1.0  # at most half of a short run
-
-
 def test_norms_and_embeddings_do_not_decay(toy) -> None:
-    mask = optimizer.decayed(decoder.abstract(toy.experiment.model, toy.vocabulary.size))
+    mask = optimizer.decayed(decoder.abstract(toy.experiment.model, V))
     flags = {jax.tree_util.keystr(path): flag for path, flag in jax.tree_util.tree_leaves_with_path(mask)}
     assert all(flag == ("kernel" in name) for name, flag in flags.items()) and any(flags.values())
-
-
-def objective(toy, ids, **train):
-    return Objective(replace(toy.experiment.train, loss_chunk=16, **train), toy.experiment.model, ids, CODES)
-
-
-def test_a_softmax_over_text_ids_is_the_plain_one_with_motion_at_minus_infinity(prepared, toy) -> None:
-    mesh, rows, _, fresh = prepared
-    batch, params, ids = rows.device_batch(0), fresh()["params"], toy.vocabulary.motion_offset
-
-    def mean(params, ids):
-        sums = objective(toy, ids).sums(params, batch, mesh)
-        return loss.mean(sums.objective, sums.weight)
-
-    def plain(params):
-        logits = decoder.apply(params, batch, toy.experiment.model)[:, :-1]
-        logits = jnp.where(jnp.arange(toy.vocabulary.size) < ids, logits, -jnp.inf)
-        ce = optax.softmax_cross_entropy_with_integer_labels(logits, batch["tokens"][:, 1:])
-        weights = batch["loss_weights"][:, 1:]
-        return jnp.sum(jnp.where(weights > 0, ce * weights, 0.0)) / jnp.sum(weights)
-
-    with jax.set_mesh(mesh):
-        value, gradients = jax.jit(jax.value_and_grad(mean), static_argnums=1)(params, ids)
-        want, want_gradients = jax.jit(jax.value_and_grad(plain))(params)
-    np.testing.assert_allclose(value, want, rtol=1e-5)
-    for got, wanted in zip(jax.tree.leaves(gradients), jax.tree.leaves(want_gradients), strict=True):
-        np.testing.assert_allclose(got, wanted, atol=1e-5)
-    assert value < jax.jit(mean, static_argnums=1)(params, None) - 0.1
-
-    motion = {**batch, "loss_weights": jnp.ones_like(batch["loss_weights"])}
-    assert jnp.isnan(jax.jit(lambda: objective(toy, ids).sums(params, motion, mesh).objective)())
-
-
-def several_codes(batch):
-    """The toy rows with a second code on every motion token but the first."""
-    trunk = (batch["segments"] == 1) & (batch["branches"] == 0) & (batch["positions"] > 0)
-    second = OFFSET + CODES // 2 + batch["tokens"] % (CODES // 2)
-    first = jnp.where(trunk, OFFSET + batch["tokens"] % (CODES // 2), batch["tokens"])
-    return {**batch, "tokens": first, "codes_1": jnp.where(trunk, second, -1)}
-
-
-def test_pretraining_weighs_modalities_and_predicts_all_codes_of_a_token(prepared, toy) -> None:
-    """Against full logits: the token's own softmax over all ids, that of its second code over the second layer's."""
-    mesh, rows, _, fresh = prepared
-    batch, params, half = several_codes(rows.device_batch(0)), fresh()["params"], CODES // 2
-    asks = Objective(
-        replace(toy.experiment.train, answer_weight=2.0, question_weight=0.5, motion_weight=0.25, loss_chunk=16),
-        toy.experiment.model,
-        OFFSET,
-        half,
-    )
-
-    def mean(params):
-        sums = asks.sums(params, batch, mesh)
-        return loss.mean(sums.objective, sums.weight), sums
-
-    index = np.arange(1, L)
-    weights = np.select([index < 20, (index > 20) & (index < 24), (index >= 24) & (index < 28)], [0.25, 0.5, 2.0], 0.0)
-
-    def plain(params):
-        logits = decoder.apply(params, batch, toy.experiment.model)[:, :-1]
-        softmax_ce = optax.softmax_cross_entropy_with_integer_labels
-        ce = softmax_ce(logits, batch["tokens"][:, 1:])
-        second = batch["codes_1"][:, 1:] - OFFSET - half
-        layer = softmax_ce(logits[..., OFFSET + half : OFFSET + 2 * half], jnp.maximum(second, 0))
-        ce += jnp.where(second >= 0, layer, 0.0)
-        return jnp.sum(ce * weights) / (len(ce) * weights.sum()), ce
-
-    (value, sums), gradients = jax.jit(jax.value_and_grad(mean, has_aux=True))(params)
-    (want, ce), want_gradients = jax.jit(jax.value_and_grad(plain, has_aux=True))(params)
-    np.testing.assert_allclose(value, want, rtol=1e-5)
-    for got, wanted in zip(jax.tree.leaves(gradients), jax.tree.leaves(want_gradients), strict=True):
-        np.testing.assert_allclose(got, wanted, atol=1e-5)
-    told = asks.told(sums.losses_G, sums.weights_G)
-    for name, weight in (("loss_answer", 2.0), ("loss_question", 0.5), ("loss_motion", 0.25)):
-        np.testing.assert_allclose(told[name], np.asarray(ce)[:, weights == weight].mean(), rtol=1e-5)
-
-
-def test_layers_of_codes_are_taken_by_number_not_by_name(prepared, toy) -> None:
-    """Twelve layers of three codes: codes_10 comes after codes_9."""
-    mesh, rows, _, fresh = prepared
-    batch, params, layers = rows.device_batch(0), fresh()["params"], 12
-    trunk = (batch["segments"] == 1) & (batch["branches"] == 0) & (batch["positions"] > 0)
-    batch = {**batch, "tokens": jnp.where(trunk, OFFSET + batch["tokens"] % 3, batch["tokens"])}
-    for layer in range(1, layers):
-        batch[f"codes_{layer}"] = jnp.where(trunk, OFFSET + 3 * layer + (batch["tokens"] + layer) % 3, -1)
-    train = replace(toy.experiment.train, answer_weight=0.0, motion_weight=1.0)
-    asks = Objective(train, toy.experiment.model, OFFSET, 3)
-    sums = jax.jit(lambda params: asks.sums(params, batch, mesh))(params)
-    logits = decoder.apply(params, batch, toy.experiment.model)[:, :-1]
-    softmax_ce = optax.softmax_cross_entropy_with_integer_labels
-    want = jnp.sum(jnp.where(trunk[:, 1:], softmax_ce(logits, batch["tokens"][:, 1:]), 0.0))
-    for layer in range(1, layers):
-        first = OFFSET + 3 * layer
-        codes = jnp.maximum(batch[f"codes_{layer}"][:, 1:] - first, 0)
-        want += jnp.sum(jnp.where(trunk[:, 1:], softmax_ce(logits[..., first : first + 3], codes), 0.0))
-    np.testing.assert_allclose(jnp.sum(sums.losses_G), want, rtol=1e-5)
-
-
-def test_families_are_told_apart(prepared, toy) -> None:
-    mesh, rows, _, fresh = prepared
-    batch = {**rows.device_batch(0)}
-    batch["families"] = jnp.where(batch["branches"] > 0, jnp.array([2, 2, 1, 2])[:, None], 0)
-    asks = Objective(toy.experiment.train, toy.experiment.model, OFFSET, families=("balance", "gait", "strength"))
-    sums = jax.jit(lambda params: asks.sums(params, batch, mesh))(fresh()["params"])
-    told = asks.told(sums.losses_G, sums.weights_G)
-    assert told.keys() == {"loss_family_balance", "loss_family_gait", "loss_family_strength"}
-    assert jnp.isnan(told["loss_family_strength"])
-    balance, gait = told["loss_family_balance"], told["loss_family_gait"]
-    np.testing.assert_allclose((balance + 3 * gait) / 4, sums.objective / sums.weight, rtol=1e-5)
 
 
 def test_accumulation_equals_one_large_batch(prepared, toy) -> None:
@@ -259,15 +140,17 @@ def test_accumulation_equals_one_large_batch(prepared, toy) -> None:
     found, params = [], fresh()["params"]
     for parts in (1, 4):
         train = replace(toy.experiment.train, accumulation=parts, z_loss=1e-2)
-        asks = Objective(train, toy.experiment.model, OFFSET, CODES)
-        weight = jnp.sum(asks.asked(batch)[0])
+        answers = Objective(train, toy.experiment.model, toy.ids)
+        weight = jnp.sum(answers.weigh(batch)[0])
 
-        def share(params, part, asks=asks, weight=weight):
-            return loss.mean(asks.sums(params, part, mesh).objective, weight)
+        def share(params, part, answers=answers, weight=weight):
+            return loss.mean(answers.sums(params, part, mesh).objective, weight)
 
-        judged = jax.value_and_grad(share)
+        differentiate = jax.value_and_grad(share)
         with jax.set_mesh(mesh):
-            found.append(jax.jit(lambda p, f=judged, n=parts: steps_lib.summed(f, p, batch, n, mesh))(params))
+            found.append(
+                jax.jit(lambda p, f=differentiate, n=parts: steps_lib.accumulate(f, p, batch, n, mesh))(params)
+            )
     (want, wanted), (value, gradients) = found
     np.testing.assert_allclose(value, want, rtol=1e-6)
     for got, gradient in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
@@ -283,8 +166,8 @@ def test_a_batch_that_cannot_be_split_over_the_devices_is_refused(prepared) -> N
 def test_muon_makes_each_matrix_of_each_layer_orthogonal(toy) -> None:
     """Against the definition: U V' of the singular value decomposition, times 0.2 sqrt(max(in, out))."""
     cfg = replace(toy.experiment.optimizer, kind="muon", weight_decay=0.0, clip_norm=1e9)
-    transform = optimizer.make(cfg, decoder.logical_axes(toy.experiment.model, toy.vocabulary.size))
-    shapes = decoder.abstract(toy.experiment.model, toy.vocabulary.size)
+    transform = optimizer.make(cfg, decoder.logical_axes(toy.experiment.model, V))
+    shapes = decoder.abstract(toy.experiment.model, V)
     random = np.random.default_rng(0)
     gradients = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), shapes)
     updates, _ = jax.jit(transform.update)(gradients, transform.init(gradients), gradients)
@@ -308,29 +191,15 @@ def test_muon_makes_each_matrix_of_each_layer_orthogonal(toy) -> None:
 def test_a_muon_step_trains_and_its_state_can_be_laid_out(prepared, toy) -> None:
     mesh, rows, _, _ = prepared
     experiment = replace(toy.experiment, optimizer=replace(toy.experiment.optimizer, kind="muon"))
-    state = language.init_state(jax.random.key(0), experiment, toy.vocabulary.size, mesh)
-    layout = language.abstract_state(experiment, toy.vocabulary.size, mesh)
+    parameters = Parameters(experiment.model, V)
+    state = language.init_state(jax.random.key(0), experiment, parameters, mesh)
+    layout = language.abstract_state(experiment, parameters, mesh)
     described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
     assert described == layout
-    jitted = language.make_step(experiment, toy.vocabulary.size, mesh, STEPS, OFFSET)
+    jitted = language.make_step(experiment, toy.ids, mesh, STEPS)
     losses = []
     with jax.set_mesh(mesh):
         for _ in range(6):
-            state, metrics = jitted(state, rows.device_batch(0))
+            state, metrics = jitted(state, {}, rows.device_batch(0))
             losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[0] - 0.5
-
-
-def test_warm_up_stable_decay() -> None:
-    cfg = config.Optimizer(
-        peak_learning_rate=1.0, final_fraction=0.1, warmup_steps=10, schedule="wsd", decay_fraction=0.25
-    )
-    rate = optimizer.schedule(cfg, 200)
-    assert 0 < rate(0) < 0.1
-    np.testing.assert_allclose([rate(i) for i in (10, 80, 150)], 1.0)
-    np.testing.assert_allclose([rate(175), rate(200)], [0.55, 0.1], rtol=1e-5)
-    # Until decay begins the total may change.
-    longer, until = optimizer.schedule(cfg, 400), optimizer.stable_until(cfg, 200)
-    assert until == 150 and all(rate(i) == longer(i) for i in range(until + 1)) and rate(until + 1) < longer(until + 1)
-    assert optimizer.stable_until(replace(cfg, schedule="cosine"), 200) == -1
-    assert optimizer.stable_until(replace(cfg, warmup_steps=150), 200) == -1
