@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import asdict
 
 import numpy as np
 
@@ -35,10 +36,8 @@ def corpus() -> list[str]:
 
 
 def digest() -> str:
-    """SHA-256 over what is trained on of all questions: packed rows made with others are not the same data.
+    """SHA-256 over all questions: rows packed with others are not the same data.
 
-    Words that `match` alone understands are not among it.
+    How free text is understood (see `understanding`) is no part of it: it changes no row.
     """
-    trained = ("name", "family", "kind", "templates", "options", "unit", "decimals", "low", "high")
-    questions = [[getattr(question, name) for name in trained] for question in ALL]
-    return hashlib.sha256(json.dumps(questions).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([asdict(question) for question in ALL]).encode()).hexdigest()
