@@ -19,6 +19,12 @@ def _require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+def _require_at_least(least: int, section: str, values: object, *names: str) -> None:
+    for name in names:
+        value = getattr(values, name)
+        _require(value >= least, f"{section}.{name} is {value}; give {f'at least {least}' if least else '0 or more'}")
+
+
 def _is_positive(word: str) -> bool:
     try:
         return 0 < float(word) < math.inf
@@ -46,8 +52,7 @@ class Cohort:
     def __post_init__(self) -> None:
         _require(self.participants >= 1, f"cohort.participants is {self.participants}; give at least 1")
         _require(self.hours > 0, f"cohort.hours is {self.hours}; give a positive number")
-        for name in ("joint_error_deg", "pelvis_drift_m", "dropouts_per_minute"):
-            _require(getattr(self, name) >= 0, f"cohort.{name} is {getattr(self, name)}; give 0 or more")
+        _require_at_least(0, "cohort", self, "joint_error_deg", "pelvis_drift_m", "dropouts_per_minute")
         for name in ("edge_glitches", "masked"):
             _require(0 <= getattr(self, name) <= 1, f"cohort.{name} is {getattr(self, name)}; give a share of 0 to 1")
 
@@ -200,15 +205,8 @@ class Model:
             f"model.heads {self.heads} is not a multiple of model.kv_heads {self.kv_heads}",
         )
         _require(self.head_size % 2 == 0, f"model.head_size {self.head_size} must be even for rotary positions")
-        for name in (
-            "window",
-            "global_every",
-            "query_size",
-            "local_rope_theta",
-            "attention_soft_cap",
-            "logit_soft_cap",
-        ):
-            _require(getattr(self, name) >= 0, f"model.{name} is {getattr(self, name)}; give 0 or more")
+        _require_at_least(0, "model", self, "window", "global_every", "query_size", "local_rope_theta")
+        _require_at_least(0, "model", self, "attention_soft_cap", "logit_soft_cap")
         _require(
             self.rope_low < self.rope_high,
             f"model.rope_low is {self.rope_low}; give less than model.rope_high {self.rope_high}",
@@ -251,7 +249,7 @@ class Optimizer:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.warmup_steps >= 0, f"optimizer.warmup_steps is {self.warmup_steps}; give 0 or more")
+        _require_at_least(0, "optimizer", self, "warmup_steps")
         _require(
             0 <= self.warmup_fraction < 1,
             f"optimizer.warmup_fraction is {self.warmup_fraction}; give a share of 0 to below 1",
@@ -281,10 +279,8 @@ class Loop:
     profile_steps: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "checkpoint_every", "keep_last", "profile_steps"):
-            _require(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; give at least 1")
-        for name in ("validate_every", "keep_every", "skip_limit", "profile_from"):
-            _require(getattr(self, name) >= 0, f"train.{name} is {getattr(self, name)}; give 0 or more")
+        _require_at_least(1, "train", self, "log_every", "checkpoint_every", "keep_last", "profile_steps")
+        _require_at_least(0, "train", self, "validate_every", "keep_every", "skip_limit", "profile_from")
         _require(self.spike_factor > 1, f"train.spike_factor is {self.spike_factor}; give a number above 1")
 
 
@@ -308,10 +304,8 @@ class Train(Loop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("steps", "batch_size", "validation_rows", "accumulation", "loss_chunk"):
-            _require(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; give at least 1")
-        for name in ("answer_weight", "question_weight", "motion_weight", "z_loss"):
-            _require(getattr(self, name) >= 0, f"train.{name} is {getattr(self, name)}; give 0 or more")
+        _require_at_least(1, "train", self, "steps", "batch_size", "validation_rows", "accumulation", "loss_chunk")
+        _require_at_least(0, "train", self, "answer_weight", "question_weight", "motion_weight", "z_loss")
         _require(
             self.answer_weight + self.question_weight + self.motion_weight > 0,
             "train.answer_weight, train.question_weight and train.motion_weight are all 0; nothing would be trained",
@@ -366,11 +360,11 @@ class Distributed:
     first_step_stall_s: float = 900.0  # the same for the first steps, which compile
 
     def __post_init__(self) -> None:
-        for name in ("start_timeout_s", "heartbeat_timeout_s", "shutdown_timeout_s", "barrier_timeout_s"):
-            _require(getattr(self, name) >= 1, f"distributed.{name} is {getattr(self, name)}; give at least 1")
+        timeouts = ("start_timeout_s", "heartbeat_timeout_s", "shutdown_timeout_s", "barrier_timeout_s")
+        _require_at_least(1, "distributed", self, *timeouts)
         for name in ("stall_s", "first_step_stall_s"):
             _require(getattr(self, name) > 0, f"distributed.{name} is {getattr(self, name)}; give a positive number")
-        _require(self.processes >= 0, f"distributed.processes is {self.processes}; give 0 or more")
+        _require_at_least(0, "distributed", self, "processes")
         port = self.coordinator.rpartition(":")[2]
         _require(
             not self.coordinator or (":" in self.coordinator and port.isdecimal()),
