@@ -139,7 +139,7 @@ PROGRAM = """
 import json, jax, jax.numpy as jnp
 from functools import partial
 from jax.sharding import PartitionSpec as P
-from biomechgpt_jax.parallel import collectives, hlo
+from biomechgpt_jax.compiling import collectives, hlo
 grid = jax.make_mesh((2, 4), ("replica", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 
 def found(body, *arguments, specs):
