@@ -15,6 +15,7 @@ from biomechgpt_jax.compiling import cache
 from biomechgpt_jax.errors import InputError, LoneError, RunError
 from biomechgpt_jax.files import to_json
 from biomechgpt_jax.parallel import distributed
+from biomechgpt_jax.questions.catalogue import listing
 
 _STAGES = {
     "run": ("evaluate", "every stage below that is not done yet, in order"),
@@ -36,9 +37,6 @@ _EPILOG = """examples:
 exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run again.
 Research software, not a medical device."""
 
-_ASK_EPILOG = """--all leaves out what needs coordinates that the file lacks, clinical tests longer than the model sees
-at once, and what the activity that the model names does not show, such as the step length of a chair rise."""
-
 # Options of a verb with a configuration that are not fields of it.
 _STAGE_OPTIONS = ("--workdir", "--json", "--help", "--runner", "--report", "--people", "--topology", "--num-slices")
 
@@ -52,8 +50,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from biomechgpt_jax.questions.catalogue import listing
-
     parser = _Parser(
         prog="biomechgpt",
         description="A language model that answers clinical questions about human movement.",
@@ -96,15 +92,18 @@ def _parser() -> argparse.ArgumentParser:
     ask = verbs.add_parser(
         "ask",
         help="answer questions about a motion file, or about every file of a folder",
-        description="Answers questions with a trained model, and prints beside each answer the question that was "
-        "understood. A question in other words is understood too; what would be another question is refused.",
-        epilog=f"questions:\n{listing()}\n\n{_ASK_EPILOG}",
+        epilog=f"questions, which may be asked in other words:\n{listing()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     ask.add_argument("file", help="motion file, or a folder of them")
     ask.add_argument("question", nargs="*", help='any number of them, such as "How fast is this person walking?"')
-    ask.add_argument("--all", action="store_true", help="every question that the movement supports (see below)")
+    ask.add_argument(
+        "--all",
+        action="store_true",
+        help="every question but those that the activity, as the model names it, does not show (no step length of a "
+        "chair rise), that need coordinates the file lacks, or that need a longer test than the model sees at once",
+    )
     ask.add_argument("--csv", metavar="OUT", help="write a table with a row for each file")
     ask.add_argument("--workdir", default="runs/quickstart", help="a finished run (%(default)s)")
     ask.add_argument("--json", action="store_true", help="print the answers as JSON on standard output")

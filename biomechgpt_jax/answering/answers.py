@@ -18,13 +18,6 @@ class Answers:
         left_out = [{"question": name, "reason": reason} for name, reason in self.left_out.items()]
         return {"answers": self.answers, "left_out": left_out}
 
-    def by_reason(self) -> list[tuple[str, list[str]]]:
-        """Each reason with the names of the questions that were left out for it."""
-        groups: dict[str, list[str]] = {}
-        for name, reason in self.left_out.items():
-            groups.setdefault(reason, []).append(name)
-        return list(groups.items())
-
 
 @dataclass(frozen=True)
 class FileAnswers:
@@ -38,15 +31,18 @@ class FileAnswers:
         return {"file": self.file, **self.found.as_json(), "error": self.error}
 
 
-def describe(asked: Understood, prediction: Prediction) -> dict[str, Any]:
+def describe(asked: Understood, prediction: Prediction, caution: str) -> dict[str, Any]:
     """One answer with the question that was understood, as `ask --json` prints it.
+
+    Args:
+        caution: why the movement does not show what is asked; empty where it may.
 
     Returns:
         "question" (as it was put to the model), "answer" (to that question; null where none could be parsed),
         "probability" (of the option among all, or of the decoded number) and "unit"; "name" of the question, "asked"
         (the user's words), "understood" (the question in short), "polarity" of the words (see `Understood`),
         "answer_as_asked" (to the user's words), "explanation" (in plain words where the polarity is not "same"), "text"
-        (the answer with its unit), and "options" with their probabilities for a closed question.
+        (the answer with its unit), "caution", and "options" with their probabilities for a closed question.
     """
     question, answer = asked.question, prediction["answer"]
     described: dict[str, Any] = {
@@ -61,5 +57,6 @@ def describe(asked: Understood, prediction: Prediction) -> dict[str, Any]:
         "answer_as_asked": asked.answer_as_asked(answer),
         "explanation": asked.explain(answer),
         "text": "" if answer is None else question.answer_text(answer),
+        "caution": caution,
     }
     return described | ({"options": prediction["options"]} if "options" in prediction else {})

@@ -274,7 +274,7 @@ def ask(
     coordinates: np.ndarray,
     observed: np.ndarray,
     wanted: Sequence[tuple[str, str]],
-    questions: Mapping[str, Any],
+    questions: Mapping[str, Question],
     longest_s: float,
 ) -> list[Prediction]:
     """Answer questions about one movement, all of them over one trunk.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from biomechgpt_jax.answering.answers import Answers, FileAnswers
-from biomechgpt_jax.files import write_atomically
+from biomechgpt_jax.files import write_text
 from biomechgpt_jax.questions.registry import QUESTIONS
 
 
@@ -23,7 +23,9 @@ def lines(found: Answers) -> list[str]:
         rows.append(f"{one['understood']:<{question_width}} {text:<{answer_width}}  {chance}".rstrip())
         if one["explanation"]:
             rows.append(f'  "{one["asked"]}" {_explained(one)}')
-    for reason, names in found.by_reason():
+        if one["caution"]:
+            rows.append(f"  {one['caution']}, which does not show this")
+    for reason, names in _by_reason(found.left_out):
         rows.append(f"left out: {', '.join(QUESTIONS[name].short.rstrip('?') for name in names)}: {reason}")
     return rows
 
@@ -36,14 +38,14 @@ def _explained(one: dict[str, Any]) -> str:
 
 
 def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) -> None:
-    """Write a CSV with a row for each file: the answers and their probabilities, what was left out, and errors.
+    """Write a CSV with a row for each file: answers and their probabilities, notes on questions, and errors.
 
     Args:
         path: of the CSV, written whole or not at all.
         names: of the questions that were asked; each has its columns, whatever the files hold.
     """
     columns = {name: f"{name} ({QUESTIONS[name].unit})" if QUESTIONS[name].unit else name for name in names}
-    header = ["file", *(part for name in names for part in (columns[name], f"{name} probability")), "left out", "error"]
+    header = ["file", *(part for name in names for part in (columns[name], f"{name} probability")), "notes", "error"]
     text = io.StringIO()
     table = csv.DictWriter(text, header, restval="", lineterminator="\n")
     table.writeheader()
@@ -52,7 +54,16 @@ def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) 
         for one in file.found.answers:
             row[columns[one["name"]]] = "" if one["answer"] is None else one["answer"]
             row[f"{one['name']} probability"] = "" if one["probability"] is None else round(one["probability"], 4)
-        row["left out"] = "; ".join(f"{', '.join(group)}: {reason}" for reason, group in file.found.by_reason())
+        cautions = {one["name"]: one["caution"] for one in file.found.answers if one["caution"]}
+        notes = _by_reason(file.found.left_out | cautions)
+        row["notes"] = "; ".join(f"{', '.join(group)}: {reason}" for reason, group in notes)
         table.writerow(row)
-    with write_atomically(path) as out:
-        out.write(text.getvalue().encode())
+    write_text(path, text.getvalue())
+
+
+def _by_reason(reasons: dict[str, str]) -> list[tuple[str, list[str]]]:
+    """Each reason with the names of the questions that it is given for."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        groups.setdefault(reason, []).append(name)
+    return list(groups.items())

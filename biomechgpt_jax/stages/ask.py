@@ -1,7 +1,8 @@
 """Questions about motion files, answered by a trained model: of one file or of a folder, some or all of them."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,8 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
     Raises:
         InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file of a folder has an answer.
     """
-    if table is not None and (table.is_dir() or not table.parent.is_dir()):
-        raise InputError(f"--csv {table}: give the path of a file in a folder that exists")
+    if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
+        raise InputError(f"--csv {table}: give the path of a file, in a folder that exists and can be written")
     names = list(dict.fromkeys(understand(text).question.name for text in texts)) or list(QUESTIONS)
     if path.is_dir():
         with Progress("ask") as progress:
@@ -79,10 +80,8 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
         print(f"{len(answered)} of {len(files)} files answered, in {table}")
     else:
         for file in answered:
-            indent = "  " if path.is_dir() else ""
-            print(
-                "\n".join([*([file.file] if indent else []), *(indent + line for line in rendering.lines(file.found))])
-            )
+            lines = rendering.lines(file.found)
+            print("\n  ".join([file.file, *lines]) if path.is_dir() else "\n".join(lines))
     if not answered:
         raise InputError(f"{path}: none of its {len(files)} files could be answered; the reasons are above")
     return 0
@@ -116,22 +115,29 @@ def read(file: Path) -> Trajectory:
 
 
 def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understood]) -> Answers:
-    """Answer questions about a movement, save those that it cannot show."""
+    """Answer questions about a movement, save those that it cannot show.
+
+    Beside a clinical test the activity is asked too: an answer about a test that is not shown carries a caution.
+    """
     impossible = _impossible(answerer, trajectory)
     possible = [one for one in wanted if one.question.name not in impossible]
     left_out = {one.question.name: impossible[one.question.name] for one in wanted if one not in possible}
     if not possible:
         return Answers([], left_out)
+    tested = any(one.question.name in scope.NEEDS_WHOLE_TEST for one in possible)
+    asked = [*possible, _as_trained("activity")] if tested else possible
     predictions = predict.ask(
         answerer.model,
         answerer.encode,
         trajectory.coordinates,
         trajectory.observed,
-        [(one.question.name, one.phrasing) for one in possible],
+        [(one.question.name, one.phrasing) for one in asked],
         QUESTIONS,
         answerer.longest_s,
     )
-    return Answers([describe(*pair) for pair in zip(possible, predictions, strict=True)], left_out)
+    activity = next((one for one in predictions if one["question"] == "activity"), None)
+    found = zip(possible, predictions, strict=False)
+    return Answers([describe(one, said, _caution(one.question.name, activity)) for one, said in found], left_out)
 
 
 def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
@@ -142,11 +148,10 @@ def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
     """
     from biomechgpt_jax.biomechanics.scores.walks import TIMED_M  # SciPy is slow to import, and seldom needed here
 
-    everything = [Understood(question.templates[0], question, question.templates[0]) for question in QUESTIONS.values()]
-    found = answer(answerer, trajectory, everything)
-    named = next(one for one in found.answers if one["name"] == "activity")
-    unsuited = f"the movement is taken for {named['answer']} (probability {named['probability']:.2f})"
-    left_out = found.left_out | {name: unsuited for name in QUESTIONS if not scope.shows(named["answer"], name)}
+    found = answer(answerer, trajectory, [_as_trained(name) for name in QUESTIONS])
+    activity = next(one for one in found.answers if one["name"] == "activity")
+    left_out = {name: _caution(name, activity) or reason for name, reason in found.left_out.items()}
+    left_out |= {one["name"]: one["caution"] for one in found.answers if one["caution"]}
     walked_m = _walked_m(trajectory)
     if walked_m < TIMED_M:
         short = f"only {walked_m:.1f} m are walked, and at least {TIMED_M:.0f} m are needed"
@@ -199,6 +204,18 @@ def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Rep
         except InputError as error:
             entries.append(FileAnswers(name, error=str(error).removeprefix(str(file)).lstrip(": ")))
     return entries
+
+
+def _as_trained(name: str) -> Understood:
+    """A question in its canonical words."""
+    return understand(QUESTIONS[name].templates[0])
+
+
+def _caution(name: str, activity: Mapping[str, Any] | None) -> str:
+    """Why the activity that the model names does not show what a question asks for; empty where it does."""
+    if activity is None or scope.shows(str(activity["answer"]), name):
+        return ""
+    return f"the movement is taken for {activity['answer']} (probability {activity['probability']:.2f})"
 
 
 def _impossible(answerer: Answerer, trajectory: Trajectory) -> dict[str, str]:
