@@ -73,6 +73,25 @@ def biomechgpt(environment: dict[str, str], tmp_path_factory: pytest.TempPathFac
     return run
 
 
+@pytest.fixture(scope="session")
+def example(environment: dict[str, str]) -> Callable[..., str]:
+    """Run a script of `examples/`, which must succeed, and return what it prints.
+
+    One that simulates is compiled as usual: without the compiler's passes it would take minutes.
+    """
+
+    def run(script: str, *words: object, simulates: bool = False) -> str:
+        flags = {"XLA_FLAGS": ""} if simulates else {}
+        command = [sys.executable, str(ROOT / "examples" / script), *map(str, words)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment | flags | {"PYTHONPATH": str(ROOT)}, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
 @dataclass(frozen=True)
 class Journey:
     """A person's folder and what the commands printed.

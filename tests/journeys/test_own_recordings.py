@@ -200,3 +200,26 @@ def test_verbs_and_exit_codes(mine, biomechgpt) -> None:
     assert refused.stdout == "" and len(refused.stderr.strip().splitlines()) == 1
     with open("/dev/full", "w") as full:  # what cannot be finished ends with 1, such as output to a full disk
         assert "make space" in biomechgpt("inspect", mine.file, "--json", code=1, out=full).stderr
+
+
+# The examples, as their own words say that they are run.
+
+
+def test_example_from_python(mine, example) -> None:
+    said = example("from_python.py", mine.file, "--workdir", mine.workdir).splitlines()
+    assert "155 frames of 37 observed coordinates" in said[0] and "tokens of 1 codes" in said[1]
+    assert len(said) == 5 and all("(probability 0." in line for line in said[2:])
+
+
+def test_example_own_recordings(mine, example) -> None:
+    """On the finished run of the journey, whose stages are not run again."""
+    folder = mine.file.parents[1]
+    words = ("--labels", mine.labels, "--workdir", mine.workdir, "--config", mine.config)
+    said = example("own_recordings.py", folder, *words)
+    table = (mine.workdir / "answers.csv").read_text().splitlines()
+    assert "14 of 15 files answered" in said and len(table) == 1 + 15
+
+
+def test_example_of_a_new_question(example) -> None:
+    said = example("add_a_question.py", simulates=True).splitlines()
+    assert len(said) > 3 and all(line.endswith(" deg") for line in said[:-1]) and said[-1].startswith("as a branch: [")
