@@ -47,6 +47,20 @@ def test_what_cannot_be_answered_is_not_answered_with_something_else(allowed: st
     assert reading(text) in ("-", allowed)
 
 
+@pytest.mark.parametrize("qualifier", ["on the left side", "before surgery", "last week", "at most", "than normal"])
+def test_a_qualifier_makes_it_another_question(qualifier: str) -> None:
+    asked = [f"{text.rstrip('?.')} {qualifier}?" for _, text in FRIENDLY]
+    assert [text for text in asked if reading(text) != "-"] == []
+
+
+@pytest.mark.parametrize("negation", ["not", "never"])
+def test_a_negation_turns_a_question_round_or_is_refused(negation: str) -> None:
+    for expected, text in FRIENDLY:
+        first, second, *rest = text.split()
+        turned = expected.removeprefix("~") if expected.startswith("~") else f"~{expected}"
+        assert reading(" ".join([first, second, negation, *rest])) in ("-", turned), text
+
+
 def test_the_tables_are_large_and_cover_every_question() -> None:
     per_question = Counter(expected.lstrip("~^") for expected, _ in FRIENDLY)
     assert set(per_question) == set(QUESTIONS) and min(per_question.values()) >= 5
