@@ -354,7 +354,7 @@ def test_heel_to_toe_steps_stand_where_the_cohort_planted_them(trials) -> None:
 
 def opencap(name: str) -> Trajectory:
     if not (OPENCAP / name).exists():
-        pytest.skip(f"{OPENCAP / name} is not here")
+        pytest.skip(f"{OPENCAP / name} is absent")
     return formats.read(OPENCAP / name)
 
 

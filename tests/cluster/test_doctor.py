@@ -31,22 +31,22 @@ def run_doctor(ground: Ground, logs: Path, first: Path, second: Path) -> tuple[l
 
 def test_two_processes_with_one_directory_are_ready(ground: Ground, tmp_path: Path) -> None:
     shared = tmp_path / "a" / "shared"
-    codes, found = run_doctor(ground, tmp_path / "logs", shared, shared)
-    assert codes == [0, 0], found
-    assert "of 2" in found["coordinator"][1] and "within" in found["clocks"][1]
-    assert "over 2 devices" in found["collective"][1]
+    codes, checks = run_doctor(ground, tmp_path / "logs", shared, shared)
+    assert codes == [0, 0], checks
+    assert "of 2" in checks["coordinator"][1] and "within" in checks["clocks"][1]
+    assert "over 2 devices" in checks["collective"][1]
     assert not (tmp_path / "a").exists(), "directories created for the test of writing are removed"
 
 
 def test_a_failure_on_another_process_is_reported_by_the_first(ground: Ground, tmp_path: Path) -> None:
-    codes, found = run_doctor(ground, tmp_path / "logs", tmp_path / "one", tmp_path / "other")
+    codes, checks = run_doctor(ground, tmp_path / "logs", tmp_path / "one", tmp_path / "other")
     assert codes == [1, 1]
-    verdict, words = found["working directory"]
+    verdict, words = checks["working directory"]
     assert verdict == "failed" and words.startswith("process 1 (") and "not the directory of process 0" in words
 
     (tmp_path / "file").write_text("")
-    codes, found = run_doctor(ground, tmp_path / "logs", tmp_path / "one", tmp_path / "file")
+    codes, checks = run_doctor(ground, tmp_path / "logs", tmp_path / "one", tmp_path / "file")
     assert codes == [1, 1]
-    verdict, words = found["working directory"]
+    verdict, words = checks["working directory"]
     assert verdict == "failed" and words.startswith("process 1 (") and "--workdir" in words
-    assert found["collective"][0] == "ok", "the other checks still run"
+    assert checks["collective"][0] == "ok", "the other checks still run"

@@ -120,13 +120,13 @@ own.mkdir(parents=True, exist_ok=True)
 cfg = config.Experiment()
 place = distributed.start(cfg.distributed)
 other = place.process == 1
-said = {}
+reports = {}
 
 def attempt(name, function, *arguments):
     try:
-        said[name] = function(*arguments)
+        reports[name] = function(*arguments)
     except (InputError, ClusterError) as error:
-        said[name] = f"{type(error).__name__}: {error}"
+        reports[name] = f"{type(error).__name__}: {error}"
 
 agreement._NONCE_DELAY_S = 1.0
 attempt("equal", agreement.check_start, shared, cfg)
@@ -141,7 +141,7 @@ attempt("shared", distributed.share, "number", lambda: "made by 0")
 if other:
     time.sleep(3)
 attempt("missing", distributed.barrier, "late", 1)
-print(json.dumps(said))
+print(json.dumps(reports))
 """
 
 
@@ -149,20 +149,20 @@ print(json.dumps(said))
 def test_processes_that_differ_are_refused_and_the_difference_is_named(ground: Ground, tmp_path: Path) -> None:
     run = ground.start(tmp_path, processes=2, command=("-c", PROGRAM, str(tmp_path / "shared")))
     assert run.wait() == [0, 0], run.log(0)[-2000:] + run.log(1)[-2000:]
-    said = [json.loads(run.output(process)) for process in (0, 1)]
+    reports = [json.loads(run.output(process)) for process in (0, 1)]
     host = socket.gethostname()
     differs = f"InputError: process 1 ({host}) does not agree with process 0 ({host}) on "
-    assert said[0]["equal"] is None
-    assert said[0]["configuration"].startswith(
+    assert reports[0]["equal"] is None
+    assert reports[0]["configuration"].startswith(
         f"{differs}configuration: train.batch_size is 2, not 8; train.steps is 9"
     )
-    assert said[0]["workdir"].startswith(f"{differs}the working directory: --workdir is not the one of process 0")
-    assert said[0]["data"].startswith(f"{differs}data: sequences is abc, not abd")
-    assert said[0]["code"].startswith(f"{differs}code: training/loop.py is 0, not ")
-    assert said[0]["shared"] == said[1]["shared"] == "made by 0"
-    assert f"ClusterError: barrier late: missing after 1 s: process 1 ({host})" == said[0].pop("missing")
-    said[1].pop("missing")
-    assert said[0] == said[1], "all processes report the same"
+    assert reports[0]["workdir"].startswith(f"{differs}the working directory: --workdir is not the one of process 0")
+    assert reports[0]["data"].startswith(f"{differs}data: sequences is abc, not abd")
+    assert reports[0]["code"].startswith(f"{differs}code: training/loop.py is 0, not ")
+    assert reports[0]["shared"] == reports[1]["shared"] == "made by 0"
+    assert f"ClusterError: barrier late: missing after 1 s: process 1 ({host})" == reports[0].pop("missing")
+    reports[1].pop("missing")
+    assert reports[0] == reports[1], "all processes report the same"
     assert not list((tmp_path / "shared").glob(".start-*"))
 
 

@@ -22,17 +22,17 @@ def _until(condition, timeout_s: float = 10) -> bool:
 
 
 def test_a_thread_that_is_stuck_is_noticed_and_its_stack_is_written(tmp_path: Path, capfd) -> None:
-    said: list[str] = []
-    with watchdog.Watchdog(tmp_path, said.append, FAST) as dog:
+    lines: list[str] = []
+    with watchdog.Watchdog(tmp_path, lines.append, FAST) as dog:
         dog.step(6)
         dog.step(7)
-        assert _until(lambda: bool(said))
+        assert _until(lambda: bool(lines))
         time.sleep(0.3)
-        assert len(said) == 1, "reported once per step"
+        assert len(lines) == 1, "reported once per step"
         dog.step(8)
-        assert _until(lambda: len(said) == 2)
-    assert said[0].startswith("no step for ") and "the last was 7; its main thread is in" in said[0]
-    assert "_until" in said[0]
+        assert _until(lambda: len(lines) == 2)
+    assert lines[0].startswith("no step for ") and "the last was 7; its main thread is in" in lines[0]
+    assert "_until" in lines[0]
     dump = capfd.readouterr().err
     assert "test_a_thread_that_is_stuck" in dump and "most recent call first" in dump
     written = json.loads((tmp_path / watchdog.FILE).read_text())
@@ -40,28 +40,28 @@ def test_a_thread_that_is_stuck_is_noticed_and_its_stack_is_written(tmp_path: Pa
 
 
 def test_regular_steps_are_not_a_stall_and_the_first_may_be_slow(tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     patient = config.Distributed(stall_s=0.5, first_step_stall_s=60)
-    with watchdog.Watchdog(None, said.append, patient) as dog:
+    with watchdog.Watchdog(None, lines.append, patient) as dog:
         time.sleep(0.8)  # compiles
         for step in range(1, 10):
             dog.step(step)
             time.sleep(0.1)
         dog.validating()
         time.sleep(0.8)  # compiles again
-        assert not said
+        assert not lines
         dog.step(10)
         dog.validating()
-        assert _until(lambda: bool(said)), "a later validation has the limit of a step"
+        assert _until(lambda: bool(lines)), "a later validation has the limit of a step"
     assert threading.active_count() < 50
 
 
 def test_a_clock_that_is_set_back_causes_neither_a_stall_nor_negative_times(tmp_path: Path, monkeypatch) -> None:
     from biomechgpt_jax.training import metrics
 
-    real, said = time.time, []
+    real, lines = time.time, []
     with (
-        watchdog.Watchdog(tmp_path, said.append, config.Distributed(stall_s=5)) as dog,
+        watchdog.Watchdog(tmp_path, lines.append, config.Distributed(stall_s=5)) as dog,
         metrics.MetricsLog(tmp_path / "metrics.jsonl", 0) as log,
     ):
         for step in range(1, 5):
@@ -71,7 +71,7 @@ def test_a_clock_that_is_set_back_causes_neither_a_stall_nor_negative_times(tmp_
             time.sleep(0.01)
     seconds = [entry["wall_seconds"] for entry in metrics.read(tmp_path / "metrics.jsonl")]
     assert seconds == sorted(seconds) and seconds[0] >= 0 and seconds[-1] < 5
-    assert not said
+    assert not lines
 
 
 @pytest.mark.multiprocess

@@ -124,9 +124,9 @@ def train(cfg: config.Experiment, place: distributed.Place) -> int:
     whole = jax.device_get(jax.jit(lambda tree: tree, out_shardings=everywhere)(state["params"]))
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in jax.tree.leaves(whole)))
     if place.process == 0:
-        found = {"params": digest.hexdigest(), "steps": PLAN["steps"]}
-        found |= {"processes": jax.process_count(), "devices": jax.device_count()}
-        (WORKDIR / "result.json").write_text(json.dumps(found))
+        result = {"params": digest.hexdigest(), "steps": PLAN["steps"]}
+        result |= {"processes": jax.process_count(), "devices": jax.device_count()}
+        (WORKDIR / "result.json").write_text(json.dumps(result))
     return 0
 
 

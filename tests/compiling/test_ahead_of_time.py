@@ -43,17 +43,17 @@ def test_a_missing_libtpu_is_reported_with_what_to_install(monkeypatch):
 def test_topologies_of_tpus(monkeypatch):
     for name in ahead_of_time._ALONE:
         monkeypatch.delenv(name, raising=False)
-    found = {
+    by_name = {
         name: ahead_of_time.devices(name) for name in ("v5e:1x1", "v5e:4x4", "v5p:4x4x4", "v4:2x2x1", "tpu7x:2x2x1")
     }
-    assert {name: len(devices) for name, devices in found.items()} == {
+    assert {name: len(devices) for name, devices in by_name.items()} == {
         "v5e:1x1": 1,
         "v5e:4x4": 16,
         "v5p:4x4x4": 64,
         "v4:2x2x1": 4,
         "tpu7x:2x2x1": 8,
     }
-    peaks = {name: chips.of(devices[0].device_kind).peak for name, devices in found.items()}
+    peaks = {name: chips.of(devices[0].device_kind).peak for name, devices in by_name.items()}
     assert peaks["v5e:4x4"] == 197e12 and peaks["v5p:4x4x4"] == 459e12 and peaks["tpu7x:2x2x1"] == 2307e12 / 2
     slices = ahead_of_time.devices("v5e:2x2", 2)
     assert [device.slice_index for device in slices] == [0] * 4 + [1] * 4
@@ -64,9 +64,9 @@ def test_topologies_of_tpus(monkeypatch):
 
 def test_the_compilers_message_about_memory_is_read():
     short = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (16.40G) exceeds available HBM (15.75G)."
-    found = ahead_of_time._does_not_fit(short)
-    assert found.used == round(16.40 * 2**30) and found.capacity == round(15.75 * 2**30)
-    assert found.largest == [(found.used, "temporary")]
+    parsed = ahead_of_time._does_not_fit(short)
+    assert parsed.used == round(16.40 * 2**30) and parsed.capacity == round(15.75 * 2**30)
+    assert parsed.largest == [(parsed.used, "temporary")]
 
     long = """RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 20.08G of 15.48G hbm.
 
@@ -82,9 +82,9 @@ def test_the_compilers_message_about_memory_is_read():
      Shape: bf16[4,64]{1,0}
      ==========================
 """
-    found = ahead_of_time._does_not_fit(long)
-    assert (found.used, found.capacity) == (round(20.08 * 2**30), round(15.48 * 2**30))
-    assert found.largest == [
+    parsed = ahead_of_time._does_not_fit(long)
+    assert (parsed.used, parsed.capacity) == (round(20.08 * 2**30), round(15.48 * 2**30))
+    assert parsed.largest == [
         (4 * 2**30, "jit(step)/mul f32[16,8,2048,4096]{3,2,1,0:T(8,128)}"),
         (512 * 2**20, "bf16[4,64]{1,0}"),
     ]

@@ -142,11 +142,11 @@ from jax.sharding import PartitionSpec as P
 from biomechgpt_jax.compiling import collectives, hlo
 grid = jax.make_mesh((2, 4), ("replica", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 
-def found(body, *arguments, specs):
+def find(body, *arguments, specs):
     program = jax.jit(jax.shard_map(body, mesh=grid, in_specs=specs, out_specs=P("fsdp"), check_vma=False))
     return collectives.find(hlo.parse(program.lower(*arguments).compile().as_text()), 8)
 
-def told(found):
+def summary(found):
     return [[c.kind, c.operand_bytes, c.devices, c.trips, c.sent, c.crosses([0] * 4 + [1] * 4)] for c in found]
 
 def looped(x):
@@ -156,14 +156,14 @@ def looped(x):
     return jax.lax.scan(turn, x, length=6)[0]
 
 x = jnp.zeros((512, 16))
-one = partial(found, specs=(P("fsdp"),))
+compile_and_find = partial(find, specs=(P("fsdp"),))
 print(json.dumps({
-    "gather in a loop": told(one(looped, x)),
-    "sum over fsdp": told(one(lambda x: jax.lax.psum(x, "fsdp"), x)),
-    "sum over replica": told(one(lambda x: jax.lax.psum(x, "replica"), x)),
-    "scatter": told(one(lambda x: jax.lax.psum_scatter(x, "fsdp", tiled=True), x)),
-    "exchange": told(one(lambda x: jax.lax.all_to_all(x, "fsdp", 0, 0, tiled=True), x)),
-    "shift": told(one(lambda x: jax.lax.ppermute(x, "replica", [(0, 1), (1, 0)]), x)),
+    "gather in a loop": summary(compile_and_find(looped, x)),
+    "sum over fsdp": summary(compile_and_find(lambda x: jax.lax.psum(x, "fsdp"), x)),
+    "sum over replica": summary(compile_and_find(lambda x: jax.lax.psum(x, "replica"), x)),
+    "scatter": summary(compile_and_find(lambda x: jax.lax.psum_scatter(x, "fsdp", tiled=True), x)),
+    "exchange": summary(compile_and_find(lambda x: jax.lax.all_to_all(x, "fsdp", 0, 0, tiled=True), x)),
+    "shift": summary(compile_and_find(lambda x: jax.lax.ppermute(x, "replica", [(0, 1), (1, 0)]), x)),
 }))
 """
 

@@ -22,11 +22,11 @@ def collective(kind: str, groups: tuple[tuple[int, ...], ...], dims: int) -> Col
 def test_the_slowest_unit_determines_the_time():
     near = collective("all-gather", ((0, 1), (2, 3)), 20)  # sends 20 bytes within a slice
     far = collective("all-reduce", ((0, 2), (1, 3)), 3)  # sends 3 bytes between slices
-    found = roofline.estimate(CHIP, 600.0, 200.0, 70.0, [near, far], slice_of=[0, 0, 1, 1])
-    assert (found.compute_s, found.memory_s, found.network_s, found.slices_s) == (8.0, 7.0, 4.0, 3.0)
-    assert (found.overlapped_s, found.serial_s, found.limit) == (8.0, 22.0, "compute")
-    assert (found.mfu, found.mfu_serial) == (6 / 8, 6 / 22)  # what is recomputed is no use
-    assert (found.intensity, found.ridge) == (800 / 70, 10.0)
+    estimate = roofline.estimate(CHIP, 600.0, 200.0, 70.0, [near, far], slice_of=[0, 0, 1, 1])
+    assert (estimate.compute_s, estimate.memory_s, estimate.network_s, estimate.slices_s) == (8.0, 7.0, 4.0, 3.0)
+    assert (estimate.overlapped_s, estimate.serial_s, estimate.limit) == (8.0, 22.0, "compute")
+    assert (estimate.mfu, estimate.mfu_serial) == (6 / 8, 6 / 22)  # what is recomputed is no use
+    assert (estimate.intensity, estimate.ridge) == (800 / 70, 10.0)
     assert roofline.estimate(CHIP._replace(dcn=None), 1.0, 0.0, 1.0, [], [0]) is None
 
 

@@ -104,7 +104,7 @@ _EXPECTED: dict[str, int | str] = {
 def test_real_files_are_read_or_refused_with_a_reason(name: str) -> None:
     path = DATA / name
     if not path.is_file():
-        pytest.skip(f"{path} is not here")
+        pytest.skip(f"{path} is absent")
     if name.endswith(".c3d"):
         pytest.importorskip("ezc3d")
         pytest.importorskip("c3d")
@@ -123,7 +123,7 @@ def test_real_files_are_read_or_refused_with_a_reason(name: str) -> None:
 def test_events_and_measured_parameters_of_a_real_file() -> None:
     path = DATA / "omcs_gait" / "exampleOverground.c3d"
     if not path.is_file():
-        pytest.skip(f"{path} is not here")
+        pytest.skip(f"{path} is absent")
     pytest.importorskip("ezc3d")
     markers = formats.read_markers(path)
     np.testing.assert_allclose(markers.events.strike_time, [1.1846, 1.70, 2.16], atol=0.012)
@@ -135,7 +135,7 @@ def test_events_and_measured_parameters_of_a_real_file() -> None:
 def test_damaged_copies_of_a_real_file_are_read_or_refused(tmp_path: Path) -> None:
     path = DATA / "btkdata" / "PlugInC3D.c3d"
     if not path.is_file():
-        pytest.skip(f"{path} is not here")
+        pytest.skip(f"{path} is absent")
     pytest.importorskip("ezc3d")
     raw, rng, refused = path.read_bytes(), np.random.default_rng(5), 0
     for number in range(60):
