@@ -13,6 +13,7 @@ from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.data import movements, store
 from biomechgpt_jax.data.label_use import LabelUse
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.packing import crops
 from biomechgpt_jax.packing.rows import Branch, Item, array_names, assign_rows, lay_out_row, make_branch
 from biomechgpt_jax.questions.registry import FAMILIES, QUESTIONS
@@ -180,6 +181,9 @@ def pack(
     The twin holds the same questions and answers with the movement and its position offsets removed. Movements are in
     memory for `TRIALS_AT_ONCE` trials, rows for a shard; the tokens of all items for as long as it takes to place
     them. What a trial's crops are depends on the seed and its place in its split alone.
+
+    Raises:
+        InputError: no question can be asked of the training split; nothing is written then.
     """
     length = cfg.pack.row_length
     rows: dict[bool, dict[str, store.Lazy]] = {False: {}, True: {}}
@@ -193,6 +197,12 @@ def pack(
             some = trials[first : first + TRIALS_AT_ONCE]
             own = [np.random.default_rng([cfg.pack.seed, number, first + index]) for index in range(len(some))]
             items += _items(some, own, codec, vocabulary, cfg, left_out, use)
+        if split == "train" and not items:
+            lost = left_out_words(left_out.report()) or "nobody is in the training split"
+            raise InputError(
+                f"{movements_dir}: no question can be asked of the training participants ({lost}); import recordings "
+                "with --labels, or give rows more room (pack.row_length)"
+            )
         report["questions"][split] = sum(len(item.branches) for item in items)
         for text_only, chosen in ((False, items), (True, _text_only(items, vocabulary))):
             lengths = [item.length for item in chosen]

@@ -14,6 +14,7 @@ from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.data import importing, movements, store
 from biomechgpt_jax.data.label_use import MOST_LINES, LabelUse
 from biomechgpt_jax.data.splits import split_of
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats.opensim import write_mot
 from biomechgpt_jax.packing import sequences
 from biomechgpt_jax.stages import evaluate
@@ -123,6 +124,22 @@ def _imported(tmp_path: Path) -> Path:
     folder_of(directory, made_up)
     importing.import_folder(directory, tmp_path / "movements", None, workers=1)
     return tmp_path / "movements"
+
+
+def test_recordings_of_which_nothing_can_be_asked_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    directory = tmp_path / "in"
+    directory.mkdir()
+    still = np.zeros((60, COORDINATE_COUNT), np.float32)
+    write_mot(directory / "still.mot", Trajectory(still, np.ones(COORDINATE_COUNT, bool), 30.0))
+    table = tmp_path / "labels.csv"
+    person = next(f"P{n}" for n in range(99) if split_of(f"P{n}") == "train")
+    table.write_text(f"file,participant\nstill.mot,{person}\n")
+    importing.import_folder(directory, tmp_path / "movements", table, workers=1)
+    with pytest.raises(InputError, match=r"9 crops of which nothing can be asked.*--labels"):
+        sequences.pack(
+            tmp_path / "movements", tmp_path / "rows", tmp_path / "blind", Codec(), WORDS, CFG, lambda *_: None
+        )
+    assert not (tmp_path / "rows").exists() and not (tmp_path / "blind").exists()
 
 
 def test_a_long_list_of_lost_labels_is_cut() -> None:
