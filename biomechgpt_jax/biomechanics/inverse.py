@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from biomechgpt_jax.biomechanics import kinematics, marker_sets
+from biomechgpt_jax.biomechanics import kinematics, marker_sets, observability
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, SEGMENTS, Fractions
 from biomechgpt_jax.biomechanics.marker_sets import NOMINAL_HEIGHT_M, landmark
 from biomechgpt_jax.biomechanics.markers import Markers
-from biomechgpt_jax.biomechanics.observability import observed_coordinates
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
@@ -93,7 +92,9 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     index = np.array(list(chosen))
     names = tuple(markers.names[i] for i in index)
     seen = markers.positions[:, index].astype(np.float32)
-    enough = np.isfinite(seen).all(axis=2).sum(axis=1) >= max(_FEWEST_SEEN, len(index) // 2)
+    known = np.isfinite(seen).all(axis=2)
+    ever = known.any(axis=0)
+    enough = known.sum(axis=1) >= max(_FEWEST_SEEN, ever.sum() // 2)
     if not enough.any():
         raise InputError("in no frame half of its known markers are seen; fill the gaps first")
     first, last = np.flatnonzero(enough)[[0, -1]]
@@ -103,11 +104,16 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     model = _nominal([chosen[i] for i in index], height_m)
     sizing = seen if static is None else static.positions[:, [static.names.index(name) for name in names]]
     _size(model, _padded(_spread_frames(sizing.astype(np.float32))), fixed_height=height_m is not None)
-    q, error = _poses(model, _padded(seen), markers.rate_hz)
+    observable, listed = _observable(model, _padded(seen), len(index))
+    q, error = _poses(model, _padded(seen), markers.rate_hz, observable)
     q[:, INDEX["pelvis_rotation"]] = np.unwrap(q[:, INDEX["pelvis_rotation"]])
-    observed = observed_coordinates([chosen[i] for i in index])
+    observed = observability.calibrated([chosen[i] for i in index[ever]])
+    observed &= observable.mean(axis=0) > observability.MOSTLY
+    q[~observable] = np.nan
     q[:, ~observed] = 0.0
+    listed &= observability.calibrated([chosen[i] for i in index])
     flags = markers.metadata.flags + (() if enough.all() else ("markers-missing",))
+    flags += observability.flags(observable, listed)
     if len(seen) < markers.frames:
         flags += ("trimmed",)
     metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
@@ -322,16 +328,41 @@ def _apply(model: _Model, change: np.ndarray) -> None:
     model.fractions = (model.fractions * np.exp(np.clip(change[1 : 1 + lengths], -0.2, 0.2))).astype(np.float32)
 
 
-def _poses(model: _Model, seen: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours."""
+def _observable(model: _Model, seen: np.ndarray, listed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which coordinates the seen markers determine bool[T, 40], and all markers, the first `listed`, would bool[40]."""
+    args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions, model.nominal)
+    # The Jacobian of one posture, by the program that sized the body: another would have to be compiled.
+    q = np.tile(observability.posture(), (_SIZING_FRAMES, 1))
+    jacobian = np.asarray(_sensitivities(q, np.full((_SIZING_FRAMES, *seen.shape[1:]), np.nan, np.float32), *args)[0])
+    known = np.concatenate([np.arange(seen.shape[1])[None] < listed, np.isfinite(seen).all(axis=2)])
+    found = observability.observable(jacobian[0], known, model.height_m)
+    return found[1:], found[0]
+
+
+def _poses(model: _Model, seen: np.ndarray, rate_hz: float, observable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours.
+
+    A coordinate that is not observable in a frame is drawn towards those frames before and after where it is.
+    """
     args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
     q = _start(model, seen)
     q, _ = _in_chunks(q, _neutral(q), _pull(), seen, args)
     pull = np.full(COORDINATE_COUNT, _SMOOTH, np.float32)
-    near = q.copy()
-    near[:, _TURNS[2]] = np.unwrap(near[:, _TURNS[2]])
+    near = _bridge(q, observable)
     near = gaussian_filter1d(near, max(0.5, _SMOOTH_S * rate_hz), axis=0, mode="nearest").astype(np.float32)
     return _in_chunks(near, near, pull, seen, args)
+
+
+def _bridge(q: np.ndarray, observable: np.ndarray) -> np.ndarray:
+    """Coordinates f32[T, 40] with straight lines where they are not observable, and turns of the pelvis undone."""
+    bridged = q.copy()
+    for column in range(COORDINATE_COUNT):
+        known = np.flatnonzero(observable[:, column])
+        if column == _TURNS[2]:
+            bridged[known, column] = np.unwrap(bridged[known, column])
+        if 0 < len(known) < len(q):
+            bridged[:, column] = np.interp(np.arange(len(q)), known, bridged[known, column])
+    return bridged
 
 
 def _in_chunks(q, wanted, pull, seen, args, iterations=_ITERATIONS) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
+from biomechgpt_jax.errors import InputError
 
 RIGHT, LEFT = 0, 1
 
@@ -34,7 +35,8 @@ class Trajectory:
 
     Attributes:
         coordinates: f32[T, 40], radians and metres, in the order of `skeleton.COORDINATES`. Values of
-            coordinates that were not observed are zero and mean nothing.
+            coordinates that were not observed are zero and mean nothing. NaN where an observed coordinate is missing
+            in a frame: only as read, never after `preprocess`.
         observed: bool[40].
         rate_hz: frames per second.
     """
@@ -56,6 +58,19 @@ class Trajectory:
     def seconds(self) -> float:
         """Duration: frames over rate."""
         return self.frames / self.rate_hz
+
+    def require_complete(self, names: Sequence[str] = COORDINATES) -> None:
+        """Check that no observed coordinate among `names` is missing in any frame.
+
+        Raises:
+            InputError: one is.
+        """
+        gaps = [name for name in names if not np.isfinite(self.coordinates[:, INDEX[name]]).all()]
+        if gaps:
+            raise InputError(
+                f"{self.metadata.source or 'movement'}: {', '.join(gaps[:3])} missing in some frames; fill or cut the "
+                "gaps first, as preprocess.prepare does"
+            )
 
 
 @dataclass(frozen=True)
