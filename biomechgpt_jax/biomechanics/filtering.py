@@ -11,7 +11,7 @@ The matrix is built and applied block by block of new frames. Shapes: T frames, 
 of a block, W frames that they depend on.
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -29,48 +29,6 @@ STENCIL = 6
 # Rates this close to each other are the same.
 SAME_HZ = 0.01
 _BLOCK = 32
-
-
-def low_pass(values_TC: np.ndarray, rate_hz: float) -> np.ndarray:
-    """Butterworth filter of fourth order at 10 Hz run forward and backward, so that nothing is delayed.
-
-    Equals `scipy.signal.sosfiltfilt` (and `filtfilt`) with `padlen` of half a second within 1e-4 for recordings of
-    0.4 s and more. The ends are extended by point reflection for up to half a second; 13 frames or fewer are returned
-    as they are.
-
-    Args:
-        values_TC: [T, C].
-        rate_hz: frames per second, more than twice the cut-off.
-
-    Returns:
-        f32[T, C].
-    """
-    return _alone(values_TC, rate_hz, rate_hz, True)
-
-
-def resample(values_TC: np.ndarray, rate_hz: float, wanted_hz: float) -> np.ndarray:
-    """Values at another rate from the same start, by the polynomial through the six nearest frames; not filtered.
-
-    Args:
-        values_TC: [T, C], T at least 2.
-
-    Returns:
-        f32[T', C]; the last frame is at or just before the last of `values_TC`.
-    """
-    return _alone(values_TC, rate_hz, wanted_hz, False)
-
-
-def _alone(values_TC: np.ndarray, rate_hz: float, wanted_hz: float, filtered: bool) -> np.ndarray:
-    count = len(values_TC)
-    frames = new_frames(count, rate_hz, wanted_hz)
-    padded = np.zeros((bucket(count), values_TC.shape[1]), np.float32)
-    padded[:count] = values_TC
-    fastest = rate_class(rate_hz)
-    steps = int(np.ceil(fastest / wanted_hz))
-    size = bucket(frames)
-    kernel_K = kernel(rate_hz, kernel_reach(fastest))
-    found = _alone_jit(padded, count, rate_hz, wanted_hz, filtered, kernel_K, size, fastest, steps)
-    return np.asarray(found)[:frames]
 
 
 def bucket(length: int, shortest: int = 64) -> int:
@@ -106,21 +64,6 @@ def new_frames_on_device(frames: jax.Array, rate_hz: jax.Array, wanted_hz: float
 def _last_frame(frames: Any, rate_hz: Any, wanted_hz: float) -> Any:
     """Position of the last old frame among the new ones; rounding must not lose a whole one."""
     return (frames - 1) * (wanted_hz / rate_hz) + 1e-4
-
-
-@partial(jax.jit, static_argnames=("size", "fastest", "steps"))
-def _alone_jit(
-    values_TC: jax.Array,
-    count: jax.Array,
-    rate_hz: jax.Array,
-    wanted_hz: jax.Array,
-    filtered: jax.Array,
-    kernel_K: jax.Array,
-    size: int,
-    fastest: int,
-    steps: int,
-) -> jax.Array:
-    return sample(values_TC, jnp.int32(0), count, rate_hz, wanted_hz, filtered, kernel_K, size, fastest, steps)
 
 
 def sample(

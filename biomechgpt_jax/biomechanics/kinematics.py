@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 
@@ -270,9 +269,3 @@ _JOINTS = (
 
 
 points_jit = jax.jit(points)
-
-
-def standing_pelvis_height(height_m: float | np.ndarray) -> float | np.ndarray:
-    """Height in metres of the pelvis origin above the floor when standing upright."""
-    f = FRACTIONS
-    return (f.hip_down + f.thigh + f.shank + f.ankle_height) * height_m
