@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from marker_cloud import LABELS, RATE_HZ, hide, place, walk
+from marker_cloud import LABELS, RATE_HZ, hide, place, walk, write_trc
 
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics import gait, inverse, preprocess
@@ -12,6 +12,7 @@ from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
+from biomechgpt_jax.data import importing
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.reports import recording
 
@@ -148,6 +149,17 @@ def test_gait_and_inspection_do_not_take_gaps_for_values() -> None:
     facts = recording.describe(found, "walking")
     assert facts["net_speed_m_s"] == pytest.approx(1.2, abs=0.05)
     assert {"trimmed", "unseen-10%-of-the-time:ankle_angle_r"} <= set(facts["flags"])
+
+
+def test_a_marker_file_with_a_gap_is_imported_without_it(tmp_path: Path) -> None:
+    write_trc(tmp_path / "walk.trc", hide(place(walk(FRAMES)), FOOT, 60, 75))
+    outcomes: list[importing.Outcome] = []
+    importing.read_folder(tmp_path, {}, 1, outcomes.append)
+    trial = outcomes[0].trial
+    assert trial is not None, outcomes[0].reason
+    assert np.isfinite(trial.trajectory.coordinates).all() and trial.trajectory.observed[ANKLE]
+    assert _apart_deg(trial.trajectory, "ankle_angle_r", 75).max() < 3
+    assert "unseen-10%-of-the-time:ankle_angle_r" in outcomes[0].line()
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real files is not beside the checkout")
