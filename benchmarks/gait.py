@@ -14,7 +14,7 @@ import numpy as np
 from figures import Figure, parser, publish
 
 from biomechgpt_jax import config, formats
-from biomechgpt_jax.biomechanics import gait, inverse
+from biomechgpt_jax.biomechanics import gait, inverse, preprocess
 from biomechgpt_jax.biomechanics.gait import indices, strides
 from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trial
@@ -64,9 +64,11 @@ def _fill_gaps(positions: np.ndarray) -> np.ndarray:
 
 
 def from_fit(markers: Markers) -> tuple[Contacts, float]:
-    """Contacts from the coordinates that inverse kinematics finds."""
+    """Contacts from the coordinates of inverse kinematics, over the frames that can be used, and when those begin."""
     found = inverse.fit(markers)
-    return gait.detect_contacts(found.trajectory), found.first_frame / markers.rate_hz
+    prepared = preprocess.prepare([found.trajectory])[0]
+    contacts = gait.detect_contacts(preprocess.at_own_rate(found.trajectory, prepared))
+    return contacts, (found.first_frame + prepared.used.start) / markers.rate_hz
 
 
 def _event_errors(labelled: Contacts, detected: Contacts, begin: float) -> Iterator[float]:
@@ -240,7 +242,8 @@ def profiles(data: Path) -> dict[str, Figure]:
     """Gait Profile Score of each leg with a complete stride: two healthy adults and a flexed-knee gait."""
     figures = {}
     for name in PROFILED:
-        found = indices.profile(formats.read(data / name))
+        recorded = formats.read(data / name)
+        found = indices.profile(preprocess.at_own_rate(recorded, preprocess.prepare([recorded])[0]))
         for side, leg in (("right", found.right), ("left", found.left)):
             if leg is not None:
                 note = f"{leg.strides} strides; GDI from it {leg.gdi_from_gps:.0f}; at v/sqrt(gL) {found.speed:.2f}"

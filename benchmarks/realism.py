@@ -14,6 +14,7 @@ from typing import Any
 
 import gait as gait_benchmark
 import numpy as np
+import realism_measures as measures
 from figures import Figure, parser, publish
 from realism_tables import ACTIVITY_OF, DISCRIMINATED, PARAMETERS_FROM, PUBLISHED, SPECTRA, TIMED_GROUPS
 from sklearn.linear_model import LogisticRegression
@@ -25,7 +26,7 @@ from biomechgpt_jax import config, formats
 from biomechgpt_jax.biomechanics import gait, preprocess
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Trajectory, Trial
-from biomechgpt_jax.cohort import physics, realism
+from biomechgpt_jax.cohort import physics
 from biomechgpt_jax.cohort.simulate import simulate
 from biomechgpt_jax.errors import InputError
 
@@ -75,16 +76,16 @@ def healthy_curves(trials: list[Trial]) -> tuple[np.ndarray, list[float]]:
     for trial in with_key(trials, "walk_free"):
         parameters = gait.parameters(trial.contacts)
         if trial.diagnosis == "healthy" and "walking_speed" in parameters:
-            curves.append(realism.person_curves(trial.trajectory, trial.contacts))
-            speeds.append(realism.normalised_speed(parameters["walking_speed"], trial.trajectory.metadata.height_m))
+            curves.append(measures.person_curves(trial.trajectory, trial.contacts))
+            speeds.append(measures.normalised_speed(parameters["walking_speed"], trial.trajectory.metadata.height_m))
     return np.array(curves), speeds
 
 
 def norms(curves: np.ndarray, speeds: list[float]) -> Figures:
     """Row 2: healthy people's waveforms against the norms at the same speed."""
-    apart, wide = realism.compare_with_norms(curves, speeds)
+    apart, wide = measures.compare_with_norms(curves, speeds)
     figures: Figures = {}
-    for joint, value, ratio in zip(realism.JOINTS, apart, wide, strict=True):
+    for joint, value, ratio in zip(measures.JOINTS, apart, wide, strict=True):
         note = f"{len(curves)} healthy people, each at their own speed"
         figures[f"2 norms: RMSE of the mean, {joint}"] = Figure(float(value), "SD", 0.5, note=note)
         off = abs(float(ratio) - 1)
@@ -96,19 +97,19 @@ def affected_feet(trial: Trial) -> tuple[int, ...]:
     return {"right": (RIGHT,), "left": (LEFT,)}.get(trial.trajectory.metadata.side, (RIGHT, LEFT))
 
 
-def measures(trial: Trial) -> dict[str, float]:
+def measure_walk(trial: Trial) -> dict[str, float]:
     """Ranges of motion in degrees on the affected side (or on both) and gait parameters of one walk."""
     strides = np.concatenate(
-        [realism.stride_curves(trial.trajectory, trial.contacts, foot) for foot in affected_feet(trial)]
+        [measures.stride_curves(trial.trajectory, trial.contacts, foot) for foot in affected_feet(trial)]
     )
-    return realism.ranges(strides) | gait.parameters(trial.contacts)
+    return measures.ranges(strides) | gait.parameters(trial.contacts)
 
 
 def etiologies(trials: list[Trial]) -> tuple[Figures, dict[str, list[dict[str, float]]]]:
     """Row 3: each group's mean of the published measures, and by how much it lies outside the published spread."""
     groups: dict[str, list[dict[str, float]]] = {}
     for trial in with_key(trials, "walk_free"):
-        groups.setdefault(trial.diagnosis, []).append(measures(trial))
+        groups.setdefault(trial.diagnosis, []).append(measure_walk(trial))
     figures: Figures = {}
     for etiology, measure, low, high, unit, source in PUBLISHED:
         values = [person[measure] for person in groups.get(etiology, []) if measure in person]
@@ -125,15 +126,15 @@ def etiologies(trials: list[Trial]) -> tuple[Figures, dict[str, list[dict[str, f
 
 def profile_scores(groups: dict[str, list[dict[str, float]]], trials: list[Trial]) -> Figures:
     """Root-mean-square deviation from the norms at the same speed: eight of the nine Gait Profile Score curves."""
-    columns = [i for i, name in enumerate(realism.JOINTS) if not name.startswith("trunk")]
+    columns = [i for i, name in enumerate(measures.JOINTS) if not name.startswith("trunk")]
     scores: dict[str, list[float]] = {}
     for trial in with_key(trials, "walk_free"):
         parameters = gait.parameters(trial.contacts)
         if "walking_speed" in parameters:
-            speed = realism.normalised_speed(parameters["walking_speed"], trial.trajectory.metadata.height_m)
-            norm, by_foot = realism.norm_curves(speed), []
+            speed = measures.normalised_speed(parameters["walking_speed"], trial.trajectory.metadata.height_m)
+            norm, by_foot = measures.norm_curves(speed), []
             for foot in (RIGHT, LEFT):
-                deviation = realism.person_curves(trial.trajectory, trial.contacts, (foot,)) - norm
+                deviation = measures.person_curves(trial.trajectory, trial.contacts, (foot,)) - norm
                 by_foot.append(np.sqrt((deviation[:, columns] ** 2).mean()))
             score = float(np.mean(by_foot))
             if np.isfinite(score):
@@ -289,27 +290,27 @@ def answers(workdir: Path | None, data: Path) -> Figures:
 def discriminator(noisy: list[Trial], data: Path) -> Figures:
     """Row 7: how well real walking is distinguished from healthy synthetic walking, for people not seen before."""
     people: dict[str, list[np.ndarray]] = {}
-    shared = np.ones(len(realism.COMPARED), bool)
+    shared = np.ones(len(measures.COMPARED), bool)
     for person, name in DISCRIMINATED:
         read = recorded(data, name)
         if read is not None:
-            people.setdefault(person, []).append(realism.window_features(read))
-            shared &= read.observed[[INDEX[coordinate] for coordinate in realism.COMPARED]]
+            people.setdefault(person, []).append(measures.window_features(read))
+            shared &= read.observed[[INDEX[coordinate] for coordinate in measures.COMPARED]]
     real = [np.concatenate(rows) for rows in people.values() if sum(map(len, rows))]
     if len(real) < 2:
         return {"7 real or synthetic, AUC": Figure(None, bar=0.8, note="fewer than two real people below --data")}
     walks = [t for t in with_key(noisy, "walk_free") if t.diagnosis == "healthy" and t.trajectory.observed.all()]
-    synthetic = [realism.window_features(t.trajectory) for t in walks]
+    synthetic = [measures.window_features(t.trajectory) for t in walks]
     figures: Figures = {}
     kinds: list[tuple[str, list[int]]] = [("all features", list(range(4)))]
-    kinds += [(kind, [i]) for i, kind in enumerate(realism.FEATURE_KINDS)]
+    kinds += [(kind, [i]) for i, kind in enumerate(measures.FEATURE_KINDS)]
     for kind, which in kinds:
         chosen = [[rows[:, which][:, :, shared] for rows in group] for group in (real, synthetic)]
         values, weights = auc_of_held_out_people(*chosen)
         labels = [
-            f"{realism.FEATURE_KINDS[k]} of {name}"
+            f"{measures.FEATURE_KINDS[k]} of {name}"
             for k in which
-            for name, in_all_files in zip(realism.COMPARED, shared, strict=True)
+            for name, in_all_files in zip(measures.COMPARED, shared, strict=True)
             if in_all_files
         ]
         top = ", ".join(labels[i] for i in np.argsort(-np.abs(weights))[:5])

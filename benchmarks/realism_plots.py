@@ -9,12 +9,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import realism_measures as measures
 from realism_tables import PUBLISHED
 from scipy.signal import welch
 
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
-from biomechgpt_jax.cohort import realism
 from biomechgpt_jax.cohort.people import waveforms
 
 _NORM, _OURS = "0.6", "tab:blue"
@@ -43,9 +43,9 @@ def write(
 def waveform_figure(curves: np.ndarray, speeds: Sequence[float]) -> plt.Figure:
     """Mean and SD of healthy people, drawn over the norms' mean and SD at the same speeds."""
     figure, axes = plt.subplots(2, 5, figsize=(15, 6), sharex=True, layout="constrained")
-    norm = np.mean([realism.norm_curves(speed) for speed in speeds], axis=0)
-    percent = 100 * realism.PHASE
-    for index, (name, ax) in enumerate(zip(realism.JOINTS, axes.flat, strict=True)):
+    norm = np.mean([measures.norm_curves(speed) for speed in speeds], axis=0)
+    percent = 100 * measures.PHASE
+    for index, (name, ax) in enumerate(zip(measures.JOINTS, axes.flat, strict=True)):
         sd = waveforms.SUBJECT_SD[name]
         mean, spread = curves[..., index].mean(axis=0), curves[..., index].std(axis=0, ddof=1)
         ax.fill_between(percent, norm[:, index] - sd, norm[:, index] + sd, color=_NORM, alpha=0.4, lw=0)

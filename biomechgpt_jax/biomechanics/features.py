@@ -1,15 +1,16 @@
-"""Heading-invariant features of a movement, and the way back.
+"""Heading-invariant features of a movement, and their inverse.
 
-The pelvis is recorded as intrinsic Z tilt, X list, Y rotation: R = Rz(tilt) Rx(list) Ry(rotation). Its first two
-angles change when the same movement is made in another direction, so R is decomposed again as
-R = Ry(heading) Rz(tilt') Rx(list'): heading is then a turn about the vertical and nothing else depends on it.
+The orientation of the pelvis is recorded as intrinsic Z tilt, X list, Y rotation: R = Rz(tilt) Rx(list) Ry(rotation).
+Tilt and list change when the same movement is made in another direction, so R is decomposed again as
+R = Ry(heading) Rz(tilt') Rx(list'): the heading is then a rotation about the vertical, and the others do not depend on
+it.
 
 Slots of the 40 features: 0 forward and 1 rightward velocity of the pelvis in the heading frame (m/s), 2 pelvis
 height (m), 3 tilt', 4 list' (rad), 5 yaw rate (rad/s), 6..39 the joint angles unchanged. The left-right mirror of
 the features is `skeleton.mirror`, as for coordinates. Shapes: T frames.
 
-Rates are FORWARD differences times the frame rate, the last frame repeating the one before: frame t holds what leads
-to frame t + 1, so summation returns the exact path, and a crop differs from the whole in its last frame only.
+Rates are FORWARD differences times the frame rate; the last frame repeats the one before. Frame t holds the change to
+frame t + 1, so that summation returns the exact path, and a crop differs from the whole in its last frame only.
 """
 
 from typing import TypeVar
@@ -46,7 +47,7 @@ def features(
 
     Args:
         rate_hz: frames per second.
-        length: i32[...] number of frames that count, for padded input; the features of the others are zero.
+        length: i32[...] number of frames that are not padding; the features of the others are zero.
     """
     q = jnp.asarray(coordinates)
     frames = q.shape[-2]
@@ -70,12 +71,12 @@ def features(
 def coordinates_from_features(
     features: jax.Array | np.ndarray, start: jax.Array | np.ndarray, rate_hz: float = CANONICAL_RATE_HZ
 ) -> jax.Array:
-    """Coordinates f32[..., T, 40]: the inverse of `features`, exact but for rounding.
+    """Coordinates f32[..., T, 40]: the inverse of `features`, exact up to rounding.
 
     Args:
         features: f32[..., T, 40].
-        start: f32[..., 3], world x and z (metres) and heading (radians) of the first frame, as `start_pose` gives them.
-        rate_hz: the rate the features were computed at.
+        start: f32[..., 3], world x and z (metres) and heading (radians) of the first frame, as from `start_pose`.
+        rate_hz: the rate at which the features were computed.
     """
     f = jnp.asarray(features)
     start = jnp.asarray(start)
@@ -85,8 +86,8 @@ def coordinates_from_features(
     x = start[..., 0:1] + _sum_before(cos * forward + sin * rightward) / rate_hz
     z = start[..., 1:2] + _sum_before(cos * rightward - sin * forward) / rate_hz
     tilt, list_, rotation = _tilt_list_rotation(heading, f[..., TILT], f[..., LIST])
-    found = {_TX: x, _TZ: z, _TY: f[..., HEIGHT], _TILT: tilt, _LIST: list_, _ROTATION: rotation}
-    root = jnp.stack([found[index] for index in range(6)], axis=-1)
+    root_values = {_TX: x, _TZ: z, _TY: f[..., HEIGHT], _TILT: tilt, _LIST: list_, _ROTATION: rotation}
+    root = jnp.stack([root_values[index] for index in range(6)], axis=-1)
     return jnp.concatenate([root, f[..., 6:]], axis=-1)
 
 
@@ -98,7 +99,7 @@ def start_pose(coordinates: jax.Array | np.ndarray) -> jax.Array:
 
 
 def feature_mask(observed: Mask) -> Mask:
-    """Which features can be computed: bool[..., 40] from the observed coordinates bool[..., 40].
+    """Which features can be computed, bool[..., 40], from the mask of observed coordinates bool[..., 40].
 
     Heading, tilt' and list' need all three pelvis angles; a velocity needs the horizontal position as well.
     """
@@ -110,12 +111,12 @@ def feature_mask(observed: Mask) -> Mask:
 
 
 def _sum_before(values: jax.Array) -> jax.Array:
-    """Sum over the frames before each one, along the last axis."""
+    """Exclusive cumulative sum along the last axis."""
     return jnp.concatenate([jnp.zeros_like(values[..., :1]), jnp.cumsum(values[..., :-1], axis=-1)], axis=-1)
 
 
 def _nearest_turn(angle: jax.Array, reference: jax.Array) -> jax.Array:
-    """The angle plus the whole turns that bring it nearest to the reference."""
+    """The angle plus the whole turns that bring it closest to the reference."""
     return angle + 2 * jnp.pi * jnp.round((reference - angle) / (2 * jnp.pi))
 
 

@@ -1,126 +1,69 @@
-"""Zero-phase low-pass filter and resampling as one banded matrix per recording: no loop over frames.
+"""Zero-phase low-pass filter and resampling as one banded matrix per recording, without a loop over frames.
 
 SciPy's `sosfiltfilt` runs a recursive filter forward and backward. Away from the ends that is a convolution with a
-symmetric kernel, the autocorrelation of the filter's impulse response: a sum of decaying exponentials, written down
-here from the poles. At 10 Hz the kernel has died out after half a second (6e-6 of it is left), and the ends are
-extended for as long, so that the sum over half a second on either side is SciPy's result to rounding. Nothing is
-recursive, so single precision suffices at any rate, and values are computed only where they are wanted: a row of the
-matrix holds the kernel spread over the frames around one new moment.
+symmetric kernel, the autocorrelation of the filter's impulse response: a sum of decaying exponentials, computed here
+from the poles. At 10 Hz the kernel has decayed after half a second (6e-6 of it remains), and the ends are extended by
+as much, so that the sum over half a second on either side equals SciPy's result up to rounding. Nothing is recursive,
+so single precision suffices at any rate, and only the requested values are computed: a row of the matrix holds the
+kernel spread over the frames around one new sampling time.
 
-The matrix is built and applied block by block of new frames. Shapes: T frames, M new frames, C columns, Q new frames
-of a block, W frames that they depend on.
+The matrix is built and applied in blocks of new frames. Shapes: T frames, M new frames, C columns, Q new frames of a
+block, W frames that they depend on, P frames of the interpolating polynomial.
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Zero-phase fourth-order Butterworth at 6 Hz is usual for gait (Winter 2009); kept at 10 Hz so that only what
-# 30 Hz cannot hold is taken away.
+# A zero-phase fourth-order Butterworth filter at 6 Hz is usual for gait (Winter 2009); the cut-off is 10 Hz here, to
+# remove only what cannot be represented at 30 Hz.
 CUT_OFF_HZ = 10.0
 ORDER = 4
-# How far the kernel reaches, and for how long the ends are extended.
+# Half-width of the kernel, by which the ends are extended as well.
 REACH_S = 0.5
-# Frames of the polynomial through the nearest ones.
+# Number of nearest frames that the interpolating polynomial passes through.
 STENCIL = 6
-# Rates this close to each other are the same.
+# Rates this close to each other count as equal.
 SAME_HZ = 0.01
 _BLOCK = 32
 
 
-def low_pass(values_TC: np.ndarray, rate_hz: float) -> np.ndarray:
-    """Butterworth filter of fourth order at 10 Hz run forward and backward, so that nothing is delayed.
-
-    Equals `scipy.signal.sosfiltfilt` (and `filtfilt`) with `padlen` of half a second within 1e-4 for recordings of
-    0.4 s and more. The ends are extended by point reflection for up to half a second; 13 frames or fewer are returned
-    as they are.
-
-    Args:
-        values_TC: [T, C].
-        rate_hz: frames per second, more than twice the cut-off.
-
-    Returns:
-        f32[T, C].
-    """
-    return _alone(values_TC, rate_hz, rate_hz, True)
-
-
-def resample(values_TC: np.ndarray, rate_hz: float, wanted_hz: float) -> np.ndarray:
-    """Values at another rate from the same start, by the polynomial through the six nearest frames; not filtered.
-
-    Args:
-        values_TC: [T, C], T at least 2.
-
-    Returns:
-        f32[T', C]; the last frame is at or just before the last of `values_TC`.
-    """
-    return _alone(values_TC, rate_hz, wanted_hz, False)
-
-
-def _alone(values_TC: np.ndarray, rate_hz: float, wanted_hz: float, filtered: bool) -> np.ndarray:
-    count = len(values_TC)
-    frames = new_frames(count, rate_hz, wanted_hz)
-    padded = np.zeros((bucket(count), values_TC.shape[1]), np.float32)
-    padded[:count] = values_TC
-    fastest = rate_class(rate_hz)
-    steps = int(np.ceil(fastest / wanted_hz))
-    size = bucket(frames)
-    kernel_K = kernel(rate_hz, kernel_reach(fastest))
-    found = _alone_jit(padded, count, rate_hz, wanted_hz, filtered, kernel_K, size, fastest, steps)
-    return np.asarray(found)[:frames]
-
-
 def bucket(length: int, shortest: int = 64) -> int:
-    """The power of two that holds this many frames."""
+    """The smallest power of two that is at least `length` and at least `shortest`."""
     return max(shortest, 1 << (length - 1).bit_length())
 
 
 def rate_class(rate_hz: float) -> int:
-    """The power of two that is at or just above a rate (at least 16): rates of one class share a compilation."""
+    """The smallest power of two at or above a rate, at least 16: rates of one class share a compilation."""
     return max(16, 1 << int(np.ceil(np.log2(rate_hz))))
 
 
 def kernel_reach(fastest: int) -> int:
-    """Frames on either side that the kernel of any rate up to this one reaches."""
+    """Half-width in frames of the kernel at any rate up to `fastest`."""
     return int(fastest * REACH_S)
 
 
 def old_frames(frames: int, fastest: int, wanted_hz: float) -> int:
-    """Frames at the fastest rate that so many new ones may come from, at most; a multiple of 32."""
+    """Upper limit, a multiple of 32, on the frames at `fastest` that span this many frames at `wanted_hz`."""
     return -(-(int(np.ceil(frames * fastest / wanted_hz)) + 1) // 32) * 32
 
 
 def new_frames(frames: int, rate_hz: float, wanted_hz: float) -> int:
-    """Frames at the wanted rate within so many frames at another, the first at the same moment."""
+    """Frames at `wanted_hz` within this many frames at `rate_hz`, both starting at the same time."""
     return int(np.floor(_last_frame(frames, rate_hz, wanted_hz))) + 1
 
 
 def new_frames_on_device(frames: jax.Array, rate_hz: jax.Array, wanted_hz: float) -> jax.Array:
-    """`new_frames` of traced values, i32."""
+    """`new_frames` for traced values, i32."""
     return jnp.floor(_last_frame(frames, rate_hz, wanted_hz)).astype(int) + 1
 
 
 def _last_frame(frames: Any, rate_hz: Any, wanted_hz: float) -> Any:
-    """Position of the last old frame among the new ones; rounding must not lose a whole one."""
+    """Fractional index of the last old frame among the new ones; the margin keeps rounding from losing a frame."""
     return (frames - 1) * (wanted_hz / rate_hz) + 1e-4
-
-
-@partial(jax.jit, static_argnames=("size", "fastest", "steps"))
-def _alone_jit(
-    values_TC: jax.Array,
-    count: jax.Array,
-    rate_hz: jax.Array,
-    wanted_hz: jax.Array,
-    filtered: jax.Array,
-    kernel_K: jax.Array,
-    size: int,
-    fastest: int,
-    steps: int,
-) -> jax.Array:
-    return sample(values_TC, jnp.int32(0), count, rate_hz, wanted_hz, filtered, kernel_K, size, fastest, steps)
 
 
 def sample(
@@ -139,14 +82,16 @@ def sample(
 
     Args:
         values_TC: f32[T, C] free of gaps.
-        first, count: i32[] the frames that are used; the first new frame is at `first`.
-        rate_hz: f32[] at most `fastest`.
+        first, count: i32[] first frame to use, which is also the time of the first new frame, and how many to use.
+        rate_hz: f32[] frames per second, at most `fastest`.
         wanted_hz: f32[] new rate.
-        filtered: bool[] whether to filter before resampling; 13 frames or fewer are never filtered.
+        filtered: bool[] whether to filter before resampling; 13 frames or fewer are never filtered. The ends are
+            extended by point reflection over half a second: recordings of 0.4 s and more equal
+            `scipy.signal.sosfiltfilt` with that `padlen` within 1e-4.
         kernel_K: f32[2 reach + 1] `kernel` of this rate, with `kernel_reach` of the fastest.
-        size: new frames to give; those beyond the recording mean nothing.
-        fastest: frames per second, an even number.
-        steps: old frames from one new frame to the next, at most.
+        size: number of new frames to return; those beyond the recording are meaningless.
+        fastest: upper limit on `rate_hz`, an even number.
+        steps: upper limit on the old frames from one new frame to the next.
 
     Returns:
         f32[size, C].
@@ -160,7 +105,7 @@ def sample(
 
     block = min(_BLOCK, size)
     span = block * steps + STENCIL
-    extended_TC = _extended(values_TC, first, count, pad, reach, reach + span) - offset_C
+    extended_TC = _extend(values_TC, first, count, pad, reach, reach + span) - offset_C
     width = span + 2 * reach
     tail = span + reach  # zeros of the kernel's table before and after its reach
     unit_K = np.eye(1, 2 * reach + 1, reach, dtype=np.float32)[0]
@@ -172,7 +117,7 @@ def sample(
         weights_QP = jax.lax.dynamic_slice_in_dim(weights_MP, start, block)
         origin = nearest_Q[0]  # frame of the recording; row `origin` of the extended one is `reach` earlier
         values_WC = jax.lax.dynamic_slice_in_dim(extended_TC, origin, width)
-        # Row q, column w of the matrix: the kernel at (origin - reach + w) - (nearest_q + p), weighed over p.
+        # Row q, column w of the matrix: the kernel at (origin - reach + w) - (nearest_q + p), summed over p by weight.
         shift_Q = tail - (nearest_Q - origin) - (STENCIL - 1)
         slices_QW = jax.vmap(lambda at: jax.lax.dynamic_slice_in_dim(table, at, width + STENCIL - 1))(shift_Q)
         matrix_QW = sum(
@@ -184,26 +129,26 @@ def sample(
     return blocks_NQC.reshape(size, -1) + offset_C
 
 
-def _extended(
+def _extend(
     values_TC: jax.Array, first: jax.Array, count: jax.Array, pad: jax.Array, before: int, after: int
 ) -> jax.Array:
-    """The used frames with others before and after, f32[T + before + after, C]: point reflection, then constant."""
+    """The used frames extended at both ends, f32[T + before + after, C]: by point reflection, then constant."""
     last = count - 1
     frame_T = jnp.clip(jnp.arange(-before, values_TC.shape[0] + after), -pad, last + pad)
     inside_T = jnp.where(frame_T < 0, -frame_T, jnp.where(frame_T > last, 2 * last - frame_T, frame_T))
     inside_T = jnp.clip(inside_T, 0, last)
-    found_TC = values_TC[first + inside_T]
+    mirrored_TC = values_TC[first + inside_T]
     edge_TC = jnp.where((frame_T < 0)[:, None], values_TC[first], values_TC[first + last])
     outside_T = (frame_T < 0) | (frame_T > last)
-    return jnp.where(outside_T[:, None], 2 * edge_TC - found_TC, found_TC)
+    return jnp.where(outside_T[:, None], 2 * edge_TC - mirrored_TC, mirrored_TC)
 
 
 def _stencils(
     size: int, rate_hz: jax.Array, wanted_hz: jax.Array | float, count: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """First of the frames around each new moment i32[M], and the weights of the polynomial through them f32[M, P]."""
+    """First of the frames around each new time i32[M], and their weights in the polynomial through them f32[M, P]."""
     wanted = jnp.asarray(wanted_hz, jnp.float32)
-    # Whole frames are counted in integers: a product of floats would lose the fraction in a long recording.
+    # Whole frames are counted in integers: in a long recording a product of floats would lose the fraction.
     same = jnp.abs(rate_hz - wanted) <= SAME_HZ
     whole = jnp.where(same, 1, jnp.floor(rate_hz / wanted).astype(int))
     part = jnp.where(same, 0.0, (rate_hz - whole * wanted) / wanted)
@@ -222,11 +167,11 @@ def _stencils(
 
 @lru_cache(maxsize=64)
 def kernel(rate_hz: float, reach: int) -> np.ndarray:
-    """Response f32[2 reach + 1] of the filter run forward and backward to one unit frame; its sum is 1.
+    """Impulse response f32[2 reach + 1] of the filter run forward and backward; its sum is 1.
 
-    Residues of H(z) H(1/z) z^(n-1) at the poles of the bilinear transform, z = (1 + w) / (1 - w), in terms of w:
-    differences of poles close to each other are then differences of nothing. It depends on the rate alone, so it is
-    computed here, in double precision, and not compiled into every program that filters.
+    Residues of H(z) H(1/z) z^(n-1) at the poles of the bilinear transform, z = (1 + w) / (1 - w), in terms of w, in
+    which differences between neighbouring poles do not cancel. The kernel depends on the rate alone: it is computed on
+    the host in double precision, not compiled into every program that filters.
 
     Args:
         rate_hz: frames per second.
@@ -240,7 +185,7 @@ def kernel(rate_hz: float, reach: int) -> np.ndarray:
     lag_N = np.arange(reach + 1)
     response_N = np.zeros(reach + 1)
     response_N[0] = np.real(gain**2 / np.prod((1 + w_J) / (1 - w_J)))
-    for i in range(ORDER // 2):  # the others are their conjugates
+    for i in range(ORDER // 2):  # the other poles are the conjugates of these
         w, below = w_J[i], (1 - w_J[i]) * (1 - w_J)
         apart = np.prod(np.where(np.arange(ORDER) == i, 1.0, 2 * (w - w_J) / below))
         across = np.prod(-2 * (w + w_J) / below)

@@ -1,6 +1,6 @@
-"""Missing and implausible frames of one padded recording: turns undone, short gaps filled, the rest told.
+"""Missing and implausible frames of one padded recording: unwrap angles, fill short gaps, report what stays unknown.
 
-All functions are jitted and vectorised over recordings by their caller. Shapes: T frames, C coordinates (40).
+The caller jits all functions and vectorises them over recordings. Shapes: T frames, C coordinates (40), K of them.
 """
 
 from typing import TypeVar
@@ -15,15 +15,15 @@ Rate = TypeVar("Rate", np.ndarray, jax.Array)
 
 # Longer gaps are not filled: a fifth of a second is the usual limit of marker-based gait analysis [memory].
 LONGEST_GAP_S = 0.2
-# A coordinate is given up when unfilled gaps take more of the recording than this; else the recording is trimmed.
+# A coordinate is masked if unfilled gaps take more than this share of the recording; otherwise that is trimmed.
 LOST_SHARE = 0.25
-# Coordinates without an end stop, that a file may wrap at half a turn.
-_TURNING = np.array(
+# Coordinates without an end stop, which a file may wrap at half a turn.
+_WRAPPING = np.array(
     [INDEX[name] for name in COORDINATES if name.startswith(("pelvis_rotation", "arm_flex", "arm_add", "arm_rot"))]
 )
 
-# Fastest changes that people make (metres or radians a second), well above sprinting; what is faster is a jump from
-# one solution to another. Only where a jump spoils the movement: shoulders flip near their singular pose.
+# Fastest changes that people make (metres or radians per second), well above sprinting; anything faster is a jump from
+# one solution to another. Shoulders have no limit: they flip near their singular pose without spoiling the movement.
 _FASTEST = {
     "pelvis_t": 15.0,
     "pelvis_tilt": 25.0,
@@ -42,36 +42,41 @@ _SPEEDS = np.array(
 _NOISE = np.where(np.isfinite(_SPEEDS), np.float32(_SMALLEST_JUMP), np.float32(np.inf))
 
 
-def unwrapped(values_TC: jax.Array, live_T: jax.Array) -> jax.Array:
-    """Whole turns undone in the coordinates that can turn without end, also across missing frames (NaN)."""
-    angle_TK = values_TC[:, _TURNING]
-    held_TK = _held(angle_TK, jnp.isfinite(angle_TK) & live_T[:, None])
+def unwrap(values_TC: jax.Array, live_T: jax.Array) -> jax.Array:
+    """Remove jumps by whole turns from the coordinates that a file may wrap, also across missing frames (NaN).
+
+    Args:
+        values_TC: f32[T, C] radians and metres.
+        live_T: bool[T] frames that are not padding.
+    """
+    angle_TK = values_TC[:, _WRAPPING]
+    held_TK = _hold_last(angle_TK, jnp.isfinite(angle_TK) & live_T[:, None])
     steps_TK = jnp.round(jnp.diff(held_TK, axis=0, prepend=held_TK[:1]) / (2 * jnp.pi))
-    return values_TC.at[:, _TURNING].add(-2 * jnp.pi * jnp.cumsum(steps_TK, axis=0))
+    return values_TC.at[:, _WRAPPING].add(-2 * jnp.pi * jnp.cumsum(steps_TK, axis=0))
 
 
-def _held(values_TK: jax.Array, known_TK: jax.Array) -> jax.Array:
-    """Each missing value replaced by the last known one, or the first of all, or 0."""
+def _hold_last(values_TK: jax.Array, known_TK: jax.Array) -> jax.Array:
+    """Replace each missing value by the last known one; before the first by that one; by 0 where none is known."""
     frame_T1 = jnp.arange(len(values_TK))[:, None]
     last_TK = jax.lax.cummax(jnp.where(known_TK, frame_T1, -1))
     first_K = jnp.argmax(known_TK, axis=0)
-    found_TK = jnp.take_along_axis(values_TK, jnp.where(last_TK < 0, first_K, last_TK), axis=0)
-    return jnp.where(known_TK.any(axis=0), found_TK, 0.0)
+    held_TK = jnp.take_along_axis(values_TK, jnp.where(last_TK < 0, first_K, last_TK), axis=0)
+    return jnp.where(known_TK.any(axis=0), held_TK, 0.0)
 
 
 def limits(rate_hz: Rate) -> Rate:
-    """Largest plausible change of each coordinate from frame to frame, f32[..., C], at rates f32[...]."""
+    """Largest plausible change of each coordinate between consecutive frames, f32[..., C], at rates f32[...] in Hz."""
     namespace = np if isinstance(rate_hz, np.ndarray) else jnp
     return namespace.maximum(_SPEEDS / rate_hz[..., None], _NOISE)
 
 
 def are_sound(values_BTC: np.ndarray, count_B: np.ndarray, rate_B: np.ndarray, observed_BC: np.ndarray) -> bool:
-    """Whether no recording of a padded group has a gap, a jump or a turn to undo.
+    """Whether no recording of a padded group has a gap, a jump or an angle to unwrap.
 
     Args:
         values_BTC: f32[B, T, C].
-        count_B, rate_B: i32[B] frames that count, f32[B] frames per second.
-        observed_BC: bool[B, C]; other coordinates are not looked at.
+        count_B, rate_B: i32[B] frames that are not padding, f32[B] frames per second.
+        observed_BC: bool[B, C]; other coordinates are ignored.
     """
     live_BT = np.arange(1, values_BTC.shape[1]) < count_B[:, None]
     with np.errstate(invalid="ignore"):  # of an infinite value less another; NaN is not sound
@@ -105,7 +110,8 @@ def fill(
     last one the nearest value is held.
 
     Returns:
-        values f32[T, C], and bool[T, C] where they are not to be believed: in gaps longer than 0.2 s, and outside.
+        values f32[T, C], and bool[T, C] where they are still unknown: in gaps longer than 0.2 s, before the first
+        known frame and after the last one.
     """
     frames = len(values_TC)
     frame_T1 = jnp.arange(frames)[:, None]
@@ -137,14 +143,14 @@ def fill(
 
 
 def longest_stretch(whole_T: jax.Array, broken_T: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """First frame and number of frames of the longest run of whole frames.
+    """First frame and number of frames of the longest run of usable frames without a break.
 
     Args:
-        whole_T: bool[T] frames that can be used.
-        broken_T: bool[T] whether a frame does not follow from the one before.
+        whole_T: bool[T] usable frames.
+        broken_T: bool[T] whether there is a break between a frame and the one before.
     """
     frame_T = jnp.arange(len(whole_T))
-    # The run that a frame belongs to starts at the last break, or after the last frame that cannot be used.
+    # The run that a frame belongs to starts at the last break, or after the last unusable frame.
     start_T = jax.lax.cummax(jnp.where(whole_T, jnp.where(broken_T, frame_T, 0), frame_T + 1))
     length_T = jnp.where(whole_T, frame_T - start_T + 1, 0)
     last = jnp.argmax(length_T)

@@ -1,9 +1,10 @@
 """Inverse kinematics: from marker positions to body size and the 40 coordinates.
 
-Levenberg-Marquardt over all frames at once, with joint limits and a Cauchy weight that takes power from markers that
-jump. Body size and marker offsets are found first, on a spread of frames: both are linear in the marker positions
-once the segments' orientations are known, and the poses are eliminated from their normal equations (variable
-projection; Golub and Pereyra 1973), so that size and pose do not chase each other.
+Levenberg-Marquardt over all frames at once, with joint limits and Cauchy weights, which reduce the influence of markers
+that jump. Body size and marker offsets are estimated first, on a spread of frames: both are linear in the marker
+positions once the segments' orientations are known, and the poses are eliminated from their normal equations
+(variable projection; Golub and Pereyra 1973), so that size and pose do not chase each other. A coordinate that the
+markers seen in a frame do not determine (`observability`) is missing in that frame.
 """
 
 import dataclasses
@@ -15,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from biomechgpt_jax.biomechanics import kinematics, marker_sets
+from biomechgpt_jax.biomechanics import kinematics, marker_sets, observability
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, SEGMENTS, Fractions
 from biomechgpt_jax.biomechanics.marker_sets import NOMINAL_HEIGHT_M, landmark
 from biomechgpt_jax.biomechanics.markers import Markers
-from biomechgpt_jax.biomechanics.observability import observed_coordinates
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
@@ -34,7 +34,7 @@ _STATURE_SPREAD, _LENGTH_SPREAD = 0.30, 0.06
 # A marker error of this size has half its weight; soft tissue moves markers by 1 to 2 cm.
 _OUTLIER_M = 0.05
 _FEWEST_SEEN = 6
-# Pull towards the neutral pose, metres per radian: decides only what no marker tells.
+# Pull towards the neutral pose, metres per radian: matters only for coordinates that no marker determines.
 _NEUTRAL = 0.004
 # Pull towards the smoothed neighbours in the second pass, and over how many seconds they are smoothed.
 _SMOOTH, _SMOOTH_S = 0.02, 0.02
@@ -44,16 +44,17 @@ _TURNS = [INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotatio
 
 @dataclass(frozen=True)
 class Fit:
-    """What was found.
+    """The result of inverse kinematics.
 
     Attributes:
-        trajectory: coordinates at the markers' own rate; those that no marker tells are hidden. The metadata's height
-            is the body height that the segment lengths imply.
+        trajectory: coordinates at the markers' own rate, NaN in frames whose markers do not determine them; those that
+            are not determined for most of the time are masked. The metadata's height is the body height that the
+            segment lengths imply.
         fractions: segment lengths as fractions of that height.
         marker_error_m: f32[T, K] distance of each used marker from its place on the body; NaN where unseen.
-        marker_names: the K used labels.
-        marker_set: which set of the table they belong to.
-        first_frame: frame of the recording at which the trajectory begins: before it too few markers are seen.
+        marker_names: the labels of the K used markers.
+        marker_set: name of the marker set that they belong to.
+        first_frame: frame of the recording at which the trajectory begins; too few markers are seen before it.
     """
 
     trajectory: Trajectory
@@ -68,8 +69,8 @@ class Fit:
 class _Model:
     """The body with its markers; arrays of length M = _MOST_MARKERS."""
 
-    at: np.ndarray  # i32[M] segment whose origin the offset starts from
-    turns: np.ndarray  # i32[M] segment that turns it
+    at: np.ndarray  # i32[M] segment from whose origin the offset is measured
+    turns: np.ndarray  # i32[M] segment in whose frame the offset is measured
     offset: np.ndarray  # f32[M, 3] metres
     nominal: np.ndarray  # f32[M, 3] metres on a body of unit height
     spread: np.ndarray  # f32[M, 3]
@@ -78,11 +79,11 @@ class _Model:
 
 
 def fit(markers: Markers, height_m: float | None = None, static: Markers | None = None) -> Fit:
-    """Coordinates of a recording of markers.
+    """Fit the coordinates, and the size of the body, to a recording of markers.
 
     Args:
-        height_m: body height if it is known; else it is estimated from the segments.
-        static: a quiet standing trial of the same person in the same markers, to size the body on.
+        height_m: body height where it is known; otherwise it is estimated from the segments.
+        static: a quiet standing trial of the same person with the same markers, from which to size the body.
 
     Raises:
         InputError: the labels belong to no known set, or too few markers are seen.
@@ -93,7 +94,9 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     index = np.array(list(chosen))
     names = tuple(markers.names[i] for i in index)
     seen = markers.positions[:, index].astype(np.float32)
-    enough = np.isfinite(seen).all(axis=2).sum(axis=1) >= max(_FEWEST_SEEN, len(index) // 2)
+    known = np.isfinite(seen).all(axis=2)
+    ever = known.any(axis=0)
+    enough = known.sum(axis=1) >= max(_FEWEST_SEEN, ever.sum() // 2)
     if not enough.any():
         raise InputError("in no frame half of its known markers are seen; fill the gaps first")
     first, last = np.flatnonzero(enough)[[0, -1]]
@@ -102,12 +105,17 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
         raise InputError("half of its known markers are seen too rarely; fill the gaps first")
     model = _nominal([chosen[i] for i in index], height_m)
     sizing = seen if static is None else static.positions[:, [static.names.index(name) for name in names]]
-    _size(model, _padded(_spread_frames(sizing.astype(np.float32))), fixed_height=height_m is not None)
-    q, error = _poses(model, _padded(seen), markers.rate_hz)
+    _size(model, _pad(_spread_frames(sizing.astype(np.float32))), fixed_height=height_m is not None)
+    observable, listed = _observable(model, _pad(seen), len(index))
+    q, error = _poses(model, _pad(seen), markers.rate_hz, observable)
     q[:, INDEX["pelvis_rotation"]] = np.unwrap(q[:, INDEX["pelvis_rotation"]])
-    observed = observed_coordinates([chosen[i] for i in index])
+    observed = observability.calibrated([chosen[i] for i in index[ever]])
+    observed &= observable.mean(axis=0) > observability.MOSTLY
+    q[~observable] = np.nan
     q[:, ~observed] = 0.0
+    listed &= observability.calibrated([chosen[i] for i in index])
     flags = markers.metadata.flags + (() if enough.all() else ("markers-missing",))
+    flags += observability.flags(observable, listed)
     if len(seen) < markers.frames:
         flags += ("trimmed",)
     metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
@@ -140,7 +148,7 @@ def _nominal(marks: list[str], height_m: float | None) -> _Model:
     )
 
 
-def _padded(seen: np.ndarray) -> np.ndarray:
+def _pad(seen: np.ndarray) -> np.ndarray:
     return np.pad(seen, ((0, 0), (0, _MOST_MARKERS - seen.shape[1]), (0, 0)), constant_values=np.nan)
 
 
@@ -169,8 +177,8 @@ def _solve(q_TC, wanted_TC, pull_C, seen_TM3, at, turns, offset, height, fractio
     target_TM3 = jnp.where(known_TM[..., None], seen_TM3, 0.0)
 
     def residual(q_C, target_M3, known_M):  # type: ignore[no-untyped-def]
-        found_M3 = _predict(q_C, at, turns, offset, height, fractions)
-        return (found_M3 - target_M3) * known_M[:, None]
+        placed_M3 = _predict(q_C, at, turns, offset, height, fractions)
+        return (placed_M3 - target_M3) * known_M[:, None]
 
     def cost(q_C, wanted_C, target_M3, known_M):  # type: ignore[no-untyped-def]
         squared_M = (residual(q_C, target_M3, known_M) ** 2).sum(axis=1)
@@ -198,7 +206,7 @@ def _solve(q_TC, wanted_TC, pull_C, seen_TM3, at, turns, offset, height, fractio
 
 
 def _start(model: _Model, seen: np.ndarray) -> np.ndarray:
-    """Upright with slightly bent knees, facing as the pelvis does, f32[T, 40]."""
+    """Initial coordinates f32[T, 40]: upright with slightly bent knees, facing as the pelvis markers do."""
     q = np.zeros((len(seen), COORDINATE_COUNT), np.float32)
     for side in "rl":
         q[:, INDEX[f"knee_angle_{side}"]] = 0.2
@@ -223,7 +231,7 @@ def _start(model: _Model, seen: np.ndarray) -> np.ndarray:
 
 
 def _rigid(rest: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pelvis angles and origin that carry `rest` onto `seen`, both [n, 3] (Kabsch 1976)."""
+    """Pelvis angles and origin that map points `rest` onto `seen`, both [n, 3] metres (Kabsch 1976)."""
     middle, there = rest.mean(axis=0), seen.mean(axis=0)
     u, _, vt = np.linalg.svd((seen - there).T @ (rest - middle))
     turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
@@ -235,7 +243,7 @@ def _rigid(rest: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _size(model: _Model, seen: np.ndarray, fixed_height: bool) -> None:
-    """Find stature, segment lengths and marker offsets on a few frames, in place."""
+    """Estimate stature, segment lengths and marker offsets from a few frames, in place."""
     known = np.isfinite(seen).all(axis=2)
     q = _start(model, seen)
     wanted = _neutral(q)
@@ -260,7 +268,7 @@ def _size(model: _Model, seen: np.ndarray, fixed_height: bool) -> None:
 
 
 def _neutral(q: np.ndarray) -> np.ndarray:
-    """What the weak pull of a sizing or first pass goes towards: an upright body where the pelvis is."""
+    """Target of the weak pull while sizing and in the first pass: an upright body where the pelvis is."""
     wanted = np.zeros_like(q)
     wanted[:, :6] = q[:, :6]
     return wanted
@@ -274,8 +282,10 @@ def _pull() -> np.ndarray:
 
 @jax.jit
 def _sensitivities(q, seen, at, turns, offset, height, fractions, nominal):  # type: ignore[no-untyped-def]
-    """Derivatives of every marker by coordinates and by sizes, and its error; sizes are log stature, log lengths,
-    offsets."""
+    """Derivatives of every marker with respect to coordinates and sizes, and its error.
+
+    Sizes are log stature, log segment lengths and marker offsets.
+    """
     known = jnp.isfinite(seen).all(axis=2)
 
     def place(q_C, sizes):  # type: ignore[no-untyped-def]
@@ -293,18 +303,18 @@ def _sensitivities(q, seen, at, turns, offset, height, fractions, nominal):  # t
     return jax.vmap(frame)(q, seen, known)
 
 
-# A marker error of a frame weighs as if it were this far off by chance: frames of one trial err alike.
+# Standard deviation of a marker in one sizing frame; scaled up because the errors of one trial's frames are alike.
 _ERROR_M = 0.01 * math.sqrt(_SIZING_FRAMES)
 
 
 def _prior(model: _Model, fixed_height: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Precision of stature, lengths and offsets about their nominal values, and its pull at the present ones."""
+    """Prior precision of stature, lengths and offsets, and its gradient at the current values."""
     lengths = len(model.fractions)
     stature = 1e-4 if fixed_height else _STATURE_SPREAD
     spread = np.concatenate([[stature], np.full(lengths, _LENGTH_SPREAD), model.spread.ravel()])
     away = np.concatenate(
         [
-            [0.0],  # stature is corrected from round to round without a memory of where it began
+            [0.0],  # stature is corrected from round to round, without a pull towards its first value
             np.log(model.fractions / np.array(FRACTIONS)),
             (model.offset - model.nominal * model.height_m).ravel(),
         ]
@@ -322,26 +332,51 @@ def _apply(model: _Model, change: np.ndarray) -> None:
     model.fractions = (model.fractions * np.exp(np.clip(change[1 : 1 + lengths], -0.2, 0.2))).astype(np.float32)
 
 
-def _poses(model: _Model, seen: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours."""
+def _observable(model: _Model, seen: np.ndarray, listed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which coordinates the seen markers determine bool[T, 40], and all markers, the first `listed`, would bool[40]."""
+    args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions, model.nominal)
+    # The Jacobian of one posture, by the program that sized the body: another would have to be compiled.
+    q = np.tile(observability.posture(), (_SIZING_FRAMES, 1))
+    jacobian = np.asarray(_sensitivities(q, np.full((_SIZING_FRAMES, *seen.shape[1:]), np.nan, np.float32), *args)[0])
+    known = np.concatenate([np.arange(seen.shape[1])[None] < listed, np.isfinite(seen).all(axis=2)])
+    mask = observability.observable(jacobian[0], known, model.height_m)
+    return mask[1:], mask[0]
+
+
+def _poses(model: _Model, seen: np.ndarray, rate_hz: float, observable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours.
+
+    A coordinate that is not observable in a frame is drawn towards those frames before and after where it is.
+    """
     args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
     q = _start(model, seen)
     q, _ = _in_chunks(q, _neutral(q), _pull(), seen, args)
     pull = np.full(COORDINATE_COUNT, _SMOOTH, np.float32)
-    near = q.copy()
-    near[:, _TURNS[2]] = np.unwrap(near[:, _TURNS[2]])
+    near = _bridge(q, observable)
     near = gaussian_filter1d(near, max(0.5, _SMOOTH_S * rate_hz), axis=0, mode="nearest").astype(np.float32)
     return _in_chunks(near, near, pull, seen, args)
 
 
+def _bridge(q: np.ndarray, observable: np.ndarray) -> np.ndarray:
+    """Coordinates f32[T, 40] with straight lines where they are not observable, and turns of the pelvis undone."""
+    bridged = q.copy()
+    for column in range(COORDINATE_COUNT):
+        known = np.flatnonzero(observable[:, column])
+        if column == _TURNS[2]:
+            bridged[known, column] = np.unwrap(bridged[known, column])
+        if 0 < len(known) < len(q):
+            bridged[:, column] = np.interp(np.arange(len(q)), known, bridged[known, column])
+    return bridged
+
+
 def _in_chunks(q, wanted, pull, seen, args, iterations=_ITERATIONS) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
-    """Solve in chunks of one shape, so that files of any length share a compilation."""
+    """Run `_solve` on chunks of one shape, so that files of any length share a compilation."""
     solved, errors = [], []
     for begin in range(0, len(q), _CHUNK):
         part = [x[begin : begin + _CHUNK] for x in (q, wanted, seen)]
         count = len(part[0])
         start, towards, marks = (np.concatenate([x, np.repeat(x[-1:], _CHUNK - count, axis=0)]) for x in part)
-        found, error = _solve(start, towards, pull, marks, *args, iterations)
-        solved.append(np.asarray(found)[:count])
+        q_part, error = _solve(start, towards, pull, marks, *args, iterations)
+        solved.append(np.asarray(q_part)[:count])
         errors.append(np.asarray(error)[:count])
     return np.concatenate(solved), np.concatenate(errors)

@@ -1,7 +1,7 @@
 """Forward kinematics of the 40-coordinate tree, in JAX: differentiable, batched over any leading axes.
 
-A rotation is held as its three columns (x forward, y up, z right of the body) so that turning about a body
-axis mixes two columns: plain fused arithmetic instead of batches of 3x3 products.
+A rotation is stored as its three columns (x forward, y up, z right of the body), so that a rotation about a body axis
+mixes two columns: plain fused arithmetic instead of batches of 3x3 products.
 
 Joint axes follow Rajagopal 2016 simplified to orthogonal axes: the subtalar joint turns about the long axis
 of the foot. Segment lengths are fractions of body height (Drillis and Contini 1966, from memory), except the
@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 
@@ -28,8 +27,8 @@ class Fractions(NamedTuple):
     shank: float = 0.246
     ankle_height: float = 0.039
     heel_back: float = 0.030  # heel contact point behind the ankle
-    ball_forward: float = 0.082  # ball (metatarsal heads) before the ankle
-    toe_forward: float = 0.040  # toe tip before the ball
+    ball_forward: float = 0.082  # ball (metatarsal heads) in front of the ankle
+    toe_forward: float = 0.040  # toe tip in front of the ball
     lumbar_back: float = 0.0592  # lumbar joint behind the pelvis origin
     lumbar_up: float = 0.048
     trunk: float = 0.2185  # lumbar joint to the height of the shoulders
@@ -43,7 +42,7 @@ class Fractions(NamedTuple):
 
 FRACTIONS = Fractions()
 
-# Names of the points that `points` returns, in order.
+# Names of the points that `points` returns, in its order.
 _SIDED = ("hip", "knee", "ankle", "heel", "ball", "toe", "shoulder", "elbow", "wrist", "hand")
 POINTS: tuple[str, ...] = (
     "pelvis",
@@ -118,7 +117,7 @@ def pelvis_frame(tilt: jax.Array, list_: jax.Array, rotation: jax.Array) -> Fram
 
 
 class Segment(NamedTuple):
-    """A rigid segment: where its proximal joint is and how it is turned."""
+    """A rigid segment: the position of its proximal joint and its orientation."""
 
     origin: jax.Array  # f32[..., 3] metres
     frame: Frame
@@ -193,7 +192,7 @@ SEGMENTS: tuple[str, ...] = (
 def segments(
     coordinates: jax.Array, height_m: jax.Array | float = DEFAULT_HEIGHT_M, fractions: Fractions = FRACTIONS
 ) -> dict[str, Segment]:
-    """Every rigid segment in the world, by the names of `SEGMENTS`.
+    """Position and orientation of every rigid segment in the world, by the names in `SEGMENTS`.
 
     Args:
         coordinates: f32[..., 40] radians and metres.
@@ -210,7 +209,7 @@ def segments(
     neck = lumbar + thorax[1] * _wide(f.trunk) * h
     i = INDEX["neck_extension"]
     skull = _about_y(_about_x(_about_z(thorax, q[..., i]), q[..., i + 1]), q[..., i + 2])
-    found = {
+    parts = {
         "pelvis": Segment(jnp.zeros_like(neck), pelvis),
         "thorax": Segment(lumbar, thorax),
         "head": Segment(neck + thorax[1] * _wide(f.neck_up) * h, skull),
@@ -220,14 +219,14 @@ def segments(
         legs = _leg_segments(pelvis, q[..., i : i + 7], side, h, f)
         arms = _arm_segments(thorax, neck, q[..., j : j + 7], side, h, f)
         limb = zip((*_LEG_SEGMENTS, *_ARM_SEGMENTS), (*legs, *arms), strict=True)
-        found |= {f"{segment}_{name}": value for segment, value in limb}
-    return {name: Segment(origin + found[name].origin, found[name].frame) for name in SEGMENTS}
+        parts |= {f"{segment}_{name}": value for segment, value in limb}
+    return {name: Segment(origin + parts[name].origin, parts[name].frame) for name in SEGMENTS}
 
 
 def points(
     coordinates: jax.Array, height_m: jax.Array | float = DEFAULT_HEIGHT_M, fractions: Fractions = FRACTIONS
 ) -> jax.Array:
-    """World positions of the body's points.
+    """World positions of the points of the body.
 
     Args:
         coordinates: f32[..., 40] radians and metres.
@@ -241,7 +240,7 @@ def points(
     h = jnp.broadcast_to(jnp.asarray(height_m, jnp.float32), coordinates.shape[:-1])[..., None]
     body = segments(coordinates, height_m, f)
     thorax, head = body["thorax"], body["head"]
-    found = {
+    positions = {
         "pelvis": body["pelvis"].origin,
         "lumbar": thorax.origin,
         "neck": thorax.origin + thorax.frame[1] * _wide(f.trunk) * h,
@@ -253,8 +252,8 @@ def points(
         limb["heel"] = foot.origin + _at(foot.frame, -_wide(f.heel_back), -_wide(f.ankle_height), 0.0) * h
         limb["toe"] = toes.origin + toes.frame[0] * _wide(f.toe_forward) * h
         limb["hand"] = hand.origin - hand.frame[1] * _wide(f.hand) * h
-        found |= {f"{point}_{side}": value for point, value in limb.items()}
-    return jnp.stack([found[name] for name in POINTS], axis=-2)
+        positions |= {f"{point}_{side}": value for point, value in limb.items()}
+    return jnp.stack([positions[name] for name in POINTS], axis=-2)
 
 
 # Points that are the proximal joint of a segment.
@@ -270,9 +269,3 @@ _JOINTS = (
 
 
 points_jit = jax.jit(points)
-
-
-def standing_pelvis_height(height_m: float | np.ndarray) -> float | np.ndarray:
-    """Height in metres of the pelvis origin above the floor when standing upright."""
-    f = FRACTIONS
-    return (f.hip_down + f.thigh + f.shank + f.ankle_height) * height_m

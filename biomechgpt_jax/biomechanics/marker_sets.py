@@ -1,11 +1,11 @@
-"""Where markers sit: one table of anatomical landmarks, and the labels that marker sets give them.
+"""Where markers are attached: a table of anatomical landmarks, and the labels that marker sets give them.
 
 Offsets are nominal positions of skin markers in metres on a body 1.75 m tall, in the frame of a segment (x forward,
 y up, z to the right for the right side), from surface anatomy [memory]; that the line from the posterior to the
 anterior iliac spines falls by 7.6 degrees where pelvis tilt is zero is the offset between the pelvic plane and the
-OpenSim pelvis. Inverse kinematics corrects each offset from the movement, within its spread. The places of C7 and
-calcaneus were settled with a look at one OpenCap walk, whose agreement with its distributed coordinates is therefore
-no independent evidence.
+OpenSim pelvis. Inverse kinematics adjusts each offset to the movement, within its spread. The offsets of C7 and the
+calcaneus were chosen with one OpenCap walk in view; its agreement with the coordinates distributed with it is
+therefore no independent evidence.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Landmark:
 
     Attributes:
         at: segment whose proximal joint the offset is measured from.
-        turns_with: segment that carries the marker.
+        turns_with: segment that carries the marker, in whose frame the offset is measured.
         offset_m: x, y, z for the right side or the middle.
         spread_m: standard deviation of the offset between people and examiners along x, y and z.
     """
@@ -92,7 +92,7 @@ LANDMARKS: dict[str, Landmark] = {
     "head_top": _on("head", (0.0, 0.190, 0.0), _LOOSE),
 }
 
-# Labels of each set, lower case, for the right side with {s} for the side's letter, or for the middle.
+# Labels of each set in lower case, for the right side with {s} for the side's letter, or for the midline.
 _PLUG_IN_GAIT = {
     "{s}asi": "asis_r", "{s}psi": "psis_r", "sacr": "sacrum", "{s}thi": "thigh_cluster_r", "{s}thi2": "thigh_cluster_r",
     "{s}thi3": "thigh_cluster_r", "{s}kne": "knee_lateral_r", "{s}knem": "knee_medial_r", "{s}tib": "shank_cluster_r",
@@ -104,7 +104,7 @@ _PLUG_IN_GAIT = {
     "{s}frm": "forearm_cluster_r", "{s}fra": "forearm_cluster_r", "{s}la1": "forearm_cluster_r",
     "{s}la2": "forearm_cluster_r", "{s}la3": "forearm_cluster_r", "{s}wra": "wrist_radial_r", "{s}wrb": "wrist_ulnar_r",
     "{s}fin": "finger_r", "{s}fhd": "head_front_r", "{s}bhd": "head_back_r",
-    # Waist and shin labels of another laboratory that otherwise follows this set.
+    # Waist and shin labels of another laboratory, which otherwise follows this set.
     "{s}fwt": "asis_r", "{s}bwt": "psis_r", "{s}shn": "shank_cluster_r", "{s}bac": "back_r",
 }  # fmt: skip
 _HELEN_HAYES = {
@@ -134,7 +134,7 @@ _OPENCAP = {
     "{s}_humerus": "upper_arm_cluster_r", "{s}_elbow_lat": "elbow_lateral_r", "{s}_elbow_med": "elbow_medial_r",
     "{s}_forearm": "forearm_cluster_r", "{s}_wrist_radius": "wrist_radial_r", "{s}_wrist_ulna": "wrist_ulnar_r",
 }  # fmt: skip
-# Anatomical markers with clusters, as in the walking examples that come with OpenSim.
+# Anatomical markers with clusters, as in the walking examples distributed with OpenSim.
 _CLUSTERS = {
     "{s}asi": "asis_r", "{s}psi": "psis_r", "{s}hjc": "hip_centre_r", "{s}lfc": "knee_lateral_r",
     "{s}mfc": "knee_medial_r", "{s}kjc": "knee_centre_r", "{s}lmal": "ankle_lateral_r", "{s}mmal": "ankle_medial_r",
@@ -154,7 +154,7 @@ _FEWEST = 8
 
 
 def landmark(name: str) -> Landmark:
-    """A landmark of either side by its name, such as knee_lateral_l."""
+    """The landmark of this name, on either side, such as knee_lateral_l."""
     if name in LANDMARKS:
         return LANDMARKS[name]
     right = LANDMARKS[f"{name[:-2]}_r"]
@@ -167,30 +167,30 @@ def landmark(name: str) -> Landmark:
 
 
 def _labels(marker_set: Mapping[str, str]) -> dict[str, str]:
-    """Landmark by label, both sides written out."""
-    found = {}
+    """Name of the landmark of each label, for both sides."""
+    landmarks = {}
     for label, name in marker_set.items():
         if "{s}" not in label:
-            found[label] = name
+            landmarks[label] = name
             continue
         for side in "rl":
-            found[label.format(s=side)] = f"{name[:-2]}_{side}"
-    return found
+            landmarks[label.format(s=side)] = f"{name[:-2]}_{side}"
+    return landmarks
 
 
 def match(names: tuple[str, ...]) -> tuple[str, dict[int, str]]:
-    """The marker set that knows most of a file's labels, and the landmark of each known one by its index.
+    """The marker set that contains most of a file's labels, and the landmark of each known label by its index.
 
     Raises:
-        InputError: no set knows enough of them to place pelvis and legs.
+        InputError: no set contains the labels of the pelvis and both knees.
     """
     best, chosen = "", dict[int, str]()
     for name, marker_set in MARKER_SETS.items():
         known = _labels(marker_set)
         clean = [label.lower().removesuffix("_study") for label in names]
-        found = {i: known[label] for i, label in enumerate(clean) if label in known}
-        if len(found) > len(chosen):
-            best, chosen = name, found
+        matched = {i: known[label] for i, label in enumerate(clean) if label in known}
+        if len(matched) > len(chosen):
+            best, chosen = name, matched
     here = set(chosen.values())
     pelvis = sum(mark.startswith(("asis", "psis", "sacrum", "hip_centre")) for mark in here)
     legs = all({f"knee_lateral_{s}", f"knee_centre_{s}"} & here for s in "rl")

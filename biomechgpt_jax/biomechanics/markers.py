@@ -10,18 +10,18 @@ from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata
 
 @dataclass(frozen=True)
 class Markers:
-    """Marker positions over time, with what else the file says of the movement.
+    """Marker positions over time, with events, gait parameters and joint angles that the file holds as well.
 
     Attributes:
         positions: f32[T, M, 3] metres in a world with y up (x and z horizontal, right-handed, heading
             arbitrary); NaN where a marker was not seen.
         names: the labels of the M markers, without a subject's prefix.
         rate_hz: frames per second.
-        events: foot strikes and toe offs that the file itself names, in seconds from the first frame (may lie
-            before or after the recorded frames); `strike_xz` is NaN. Empty where it names none.
-        parameters: measured gait parameters of the file by question name, such as walking_speed (m/s) and
-            cadence (steps/min), where it holds them; `..._r` and `..._l` where it tells the sides apart.
-        angles: joint angles that the file holds already, by label, f32[T, 3] degrees as stored.
+        events: foot strikes and toe offs listed in the file, in seconds from the first frame (they may lie before or
+            after the recorded frames); `strike_xz` is NaN. Empty where there are none.
+        parameters: measured gait parameters in the file by question name, such as walking_speed (m/s) and cadence
+            (steps/min); `..._r` and `..._l` where they are given per side.
+        angles: joint angles in the file by label, f32[T, 3] degrees as stored.
     """
 
     positions: np.ndarray

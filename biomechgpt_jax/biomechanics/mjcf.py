@@ -1,6 +1,6 @@
 """The 40-coordinate tree as a MuJoCo model, generated from the segment lengths of `kinematics`.
 
-MuJoCo is not needed to write it. Its knees are negative in flexion, as in the MuJoCo models of the field: `qpos` maps.
+Writing it does not need MuJoCo. Knee flexion is negative, as in the field's MuJoCo models: `qpos` converts the sign.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ Axis = tuple[float, float, float]
 
 @dataclass
 class _Body:
-    """A rigid segment: its place in its parent, its joints in order, the points that it carries, and its children."""
+    """A rigid segment: its position in its parent, its joints in order, the points it carries, and its children."""
 
     name: str
     at: Axis
@@ -29,10 +29,11 @@ class _Body:
 
 
 def model(height_m: float, fractions: Fractions = FRACTIONS) -> str:
-    """MJCF of a body of this height: bodies and sites bear the names of `kinematics.POINTS`, joints the coordinates'.
+    """MJCF of a body of this height: bodies and sites are named as in `kinematics.POINTS`, joints as the coordinates.
 
-    A point that is the origin of a segment is a body, any other a site; the joints are in the order of the coordinates.
-    World as elsewhere: x forward, y up, z right; gravity points to -y. Masses are nominal: the model is kinematic.
+    A point that is the origin of a segment becomes a body, any other a site; the joints are in the order of the
+    coordinates. World as elsewhere: x forward, y up, z right; gravity points to -y. Masses are nominal: the model is
+    kinematic.
 
     Args:
         height_m: body height in metres.
@@ -45,7 +46,7 @@ def model(height_m: float, fractions: Fractions = FRACTIONS) -> str:
 
 
 def qpos(coordinates: np.ndarray) -> np.ndarray:
-    """Joint positions of `model` f32[..., 40] from coordinates f32[..., 40], and the reverse: only the knees' sign."""
+    """Joint positions of `model` f32[..., 40] from coordinates f32[..., 40], or the reverse: flips the knees' sign."""
     sign = np.ones(COORDINATE_COUNT, np.float32)
     sign[list(_KNEES)] = -1
     return coordinates * sign
@@ -61,7 +62,7 @@ def _tree(f: Fractions) -> _Body:
     skull = _Body("skull", (0, f.trunk + f.neck_up, 0), tuple((f"neck_{n}", axis) for n, axis in spine))
     skull.sites["head"] = (0, f.head, 0)
     thorax.children = [skull, *(_arm(f, side) for side in "rl")]
-    # In this order the joints come out in the order of the coordinates.
+    # This order of the children yields the joints in the order of the coordinates.
     pelvis.children = [*(_leg(f, side) for side in "rl"), thorax]
     return pelvis
 
@@ -90,7 +91,7 @@ def _arm(f: Fractions, side: str) -> _Body:
 
 
 def _outward(side: str) -> tuple[float, Axis, Axis]:
-    """The sign of that side's z, and the axes of the turns that are mirrored from side to side."""
+    """The sign of that side's z, and the axes of the rotations that are mirrored between the sides."""
     out = 1.0 if side == "r" else -1.0
     return out, (out, 0.0, 0.0), (0.0, out, 0.0)
 

@@ -1,11 +1,11 @@
-"""Bring recordings to the canonical 30 Hz: one fused function per bucket of lengths, for any number of them.
+"""Bring any number of recordings to the canonical 30 Hz, by one fused function per bucket of lengths.
 
-Whether a group has anything to mend is seen on the host: most have not, and neither compile nor run what mends.
+Angles are unwrapped, single outlying frames and short gaps are filled, frames in long gaps and beyond jumps are
+trimmed, the rest is low-pass filtered and resampled, the travel of a treadmill's belt is removed, and features and
+quality flags are computed. Recordings of similar length and rate are processed together, padded and vectorised; the
+rows of a group may be sharded over the devices of a mesh.
 
-Turns are undone, single frames that stand out and short gaps are filled, what is missing for long or lies beyond a
-jump is trimmed, the rest is low-pass filtered and resampled, a treadmill's belt is taken out, and features and
-quality flags are computed. Recordings of like length and rate run together, padded and vectorised; the rows of a
-group may lie on the devices of a mesh.
+The host checks whether a group has any gap, jump or turn: most have none, and neither compile nor run the repairs.
 
 Shapes: B recordings of a group, T frames, M new frames, C coordinates (40).
 """
@@ -27,21 +27,22 @@ from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 from biomechgpt_jax.errors import InputError
 
-# Recordings of a bucket are taken this many at a time; a smaller group is filled up, so that it compiles once.
+# Recordings of a bucket are processed this many at a time; a smaller group is padded, so that it compiles once.
 GROUP = 8
 _ROOT = np.array([INDEX[name] for name in HORIZONTAL_ROOT])
-# Fewer frames in a row than this are nothing to work on.
+# Fewest consecutive frames that can be processed.
 _FEWEST_FRAMES = 2
 
 
 class Prepared(NamedTuple):
-    """A recording that is ready to be described.
+    """A recording at the canonical rate.
 
     Attributes:
-        trajectory: at 30 Hz; `observed` without the coordinates that were given up, and flags in its metadata.
+        trajectory: at 30 Hz, without gaps; coordinates with too many missing frames are masked in `observed`, and
+            quality flags are in its metadata.
         features: f32[M, 40] of `biomechanics.features`; 0 where not observed.
         used: frames of the recording that were kept.
-        belt_m_s: f32[2] velocity of the treadmill's belt that was taken out, world x and z; 0 over ground.
+        belt_m_s: f32[2] velocity of the treadmill's belt whose travel was removed, world x and z; 0 over ground.
     """
 
     trajectory: Trajectory
@@ -51,7 +52,7 @@ class Prepared(NamedTuple):
 
 
 class _Body(NamedTuple):
-    """What is known of each recording besides its frames."""
+    """Properties of each recording other than its frames."""
 
     rate_B: Any
     height_B: Any
@@ -68,7 +69,7 @@ class _Group(NamedTuple):
 
 
 class _Mended(NamedTuple):
-    """Recordings without gaps, and what had to be done."""
+    """Recordings without gaps, and what was done to them."""
 
     values_BTC: Any
     observed_BC: Any
@@ -93,7 +94,7 @@ class _Found(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """What a compilation depends on: new frames, and a rate that none exceeds (0 where the rate stays as it is)."""
+    """What a compilation depends on: new frames, and an upper limit on the rate (0 where the rate is kept)."""
 
     size: int
     fastest: int
@@ -105,22 +106,22 @@ class _Shape(NamedTuple):
 
 
 def canonical(trajectory: Trajectory) -> Trajectory:
-    """The same movement at 30 Hz, mended and trimmed; see `prepare`."""
+    """The same movement at 30 Hz, without gaps and trimmed; see `prepare`."""
     return prepare([trajectory])[0].trajectory
 
 
 def prepare(trajectories: Sequence[Trajectory], sharding: jax.sharding.NamedSharding | None = None) -> list[Prepared]:
-    """Mend, filter, resample and describe recordings of any lengths and rates.
+    """Clean, filter and resample recordings of any lengths and rates, and compute their features and flags.
 
     Args:
-        trajectories: NaN where an observed coordinate is missing; hidden coordinates mean nothing and become zero.
-        sharding: how the first axis of a group lies on a mesh; None computes on one device.
+        trajectories: NaN where an observed coordinate is missing; unobserved coordinates are ignored and become zero.
+        sharding: of the first axis of a group over a mesh; None computes on one device.
 
     Returns:
-        One for each, in the order given.
+        One for each trajectory, in the same order.
 
     Raises:
-        InputError: a recording has fewer than 2 frames in a row that can be used.
+        InputError: a recording has fewer than 2 consecutive usable frames.
     """
     members: dict[_Shape, list[int]] = defaultdict(list)
     for index, trajectory in enumerate(trajectories):
@@ -133,7 +134,7 @@ def prepare(trajectories: Sequence[Trajectory], sharding: jax.sharding.NamedShar
         for begin in range(0, len(indices), rows):
             part = indices[begin : begin + rows]
             group = _group([trajectories[i] for i in part], rows, shape)
-            # Not awaited: the next group is padded while the devices work.
+            # Dispatched asynchronously: the next group is padded while the devices compute.
             pending.append((part, _fused(*_mend_group(group, sharding), shape)))
     results: dict[int, Prepared] = {}
     for part, found in pending:
@@ -144,9 +145,9 @@ def prepare(trajectories: Sequence[Trajectory], sharding: jax.sharding.NamedShar
 
 
 def at_own_rate(trajectory: Trajectory, prepared: Prepared) -> Trajectory:
-    """The recording as `prepare` mended and trimmed it, over ground, but at its own rate and unfiltered.
+    """The recording as cleaned and trimmed by `prepare`, over ground, but at its own rate and unfiltered.
 
-    Events of gait are found in it.
+    Gait events are detected in it.
     """
     mended, _ = _mend_group(_group([trajectory], 1, _shape(trajectory)))
     coordinates = np.asarray(mended.values_BTC)[0, prepared.used]
@@ -167,7 +168,7 @@ def _shape(trajectory: Trajectory) -> _Shape:
 
 
 def _group(trajectories: Sequence[Trajectory], rows: int, shape: _Shape) -> _Group:
-    """Padded with zeros that are never looked at; missing rows are recordings of zeros."""
+    """Recordings padded with zeros, which are never used; surplus rows hold zeros only."""
     values_BTC = np.zeros((rows, shape.frames, COORDINATE_COUNT), np.float32)
     count_B = np.full(rows, _FEWEST_FRAMES, np.int32)
     rate_B = np.full(rows, CANONICAL_RATE_HZ, np.float32)
@@ -187,7 +188,7 @@ def _group(trajectories: Sequence[Trajectory], rows: int, shape: _Shape) -> _Gro
 
 
 def _mend_group(group: _Group, sharding: jax.sharding.NamedSharding | None = None) -> tuple[_Mended, _Body]:
-    """The group without gaps, laid out on the devices."""
+    """The group without gaps, sharded over the devices."""
     if gaps.are_sound(group.values_BTC, group.count_B, group.body.rate_B, group.observed_BC):
         none_BC = np.zeros_like(group.observed_BC)
         mended = _Mended(
@@ -208,7 +209,7 @@ def _mend_group(group: _Group, sharding: jax.sharding.NamedSharding | None = Non
 
 
 class _Ground(NamedTuple):
-    """Movement over ground; the belt is looked for in the first of at most two rounds."""
+    """Movement over ground; the belt is detected in the first of at most two rounds."""
 
     round: jax.Array
     moved_BMC: jax.Array
@@ -217,10 +218,10 @@ class _Ground(NamedTuple):
 
 
 def _take_out_belt(moved_BMC: jax.Array, frames_B: jax.Array, known_B: jax.Array, height_B: jax.Array) -> _Ground:
-    """Take the belt of a treadmill out of the path, and describe the feet as they move over ground.
+    """Subtract the travel of a treadmill's belt from the path, and compute the motion of the feet over ground.
 
-    Feet are looked at once where there is no belt, and once more where it has been taken out: a loop, so that they are
-    compiled once.
+    The feet are computed once where there is no belt, and again where its travel has been subtracted: in a loop, so
+    that they are compiled once.
     """
 
     def look(before: _Ground) -> _Ground:
@@ -267,13 +268,13 @@ def _fused(mended: _Mended, body: _Body, shape: _Shape) -> _Found:
 
 
 def _mend(group: _Group) -> _Mended:
-    """One recording, its arrays without the axis B: undo turns, fill short gaps, find the longest part to be used."""
+    """Unwrap the angles of one recording (no axis B), fill its short gaps and find its longest usable part."""
     values_TC, count, asked_C, body = group
     observed_C, rate_hz = asked_C, body.rate_B
     live_T1 = (jnp.arange(len(values_TC)) < count)[:, None]
     asked_TC = live_T1 & observed_C
     known_TC = jnp.isfinite(values_TC) & asked_TC
-    values_TC = gaps.unwrapped(jnp.where(known_TC, values_TC, jnp.nan), live_T1[:, 0])
+    values_TC = gaps.unwrap(jnp.where(known_TC, values_TC, jnp.nan), live_T1[:, 0])
     spiked_TC = gaps.spikes(values_TC, rate_hz) & asked_TC
     missing_TC = asked_TC & (~known_TC | spiked_TC)
     values_TC, unknown_TC = gaps.fill(values_TC, known_TC & ~spiked_TC, count, rate_hz)
@@ -299,7 +300,7 @@ _mend_all = jax.jit(jax.vmap(_mend))
 
 
 def _at_30_hz(mended: _Mended, body: _Body, shape: _Shape) -> tuple[jax.Array, jax.Array]:
-    """New frames f32[B, M, C] that start with the first of the used ones, and how many of them count."""
+    """New frames f32[B, M, C], the first at the first used frame, and how many of them are not padding."""
     if not shape.fastest:
         padded_BTC = jnp.pad(mended.values_BTC, ((0, 0), (0, shape.size), (0, 0)))
         cut = jax.vmap(lambda values_TC, first: jax.lax.dynamic_slice_in_dim(values_TC, first, shape.size))
@@ -319,10 +320,12 @@ def _at_30_hz(mended: _Mended, body: _Body, shape: _Shape) -> tuple[jax.Array, j
 
 
 def _prepared(trajectory: Trajectory, found: Any, row: int) -> Prepared:
-    """One row of a `_Found` that lies in NumPy arrays."""
+    """The result for one row of a `_Found` of NumPy arrays."""
     frames, first = int(found.frames_B[row]), int(found.first_B[row])
     if frames < _FEWEST_FRAMES or not found.observed_BC[row].any():
-        raise InputError("no two frames in a row can be used: all its coordinates have gaps or jump; fill or cut them")
+        raise InputError(
+            "no two consecutive frames can be used: all its coordinates have gaps or jump; fill or cut them"
+        )
     known = trajectory.metadata
     raised = quality.Flags(*(value[row] for value in found.flags)).names()
     moved = dataclasses.replace(

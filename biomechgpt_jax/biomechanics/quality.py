@@ -1,4 +1,4 @@
-"""What is suspicious about a movement: flags, each with what it needs to be told.
+"""Quality flags: what is suspicious about a movement.
 
 Shapes: T frames, C coordinates (40).
 """
@@ -13,18 +13,17 @@ from biomechgpt_jax.biomechanics import skeleton
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.treadmill import Feet
 
-# A coordinate that changes by less than this over _BLOCK frames at 30 Hz is frozen: nobody stands as still.
+# A coordinate that changes by less than this over _BLOCK frames at 30 Hz is frozen: nobody stands that still.
 _STILL = 1e-5
 _BLOCK = 16
-# Beyond the limits of `skeleton` by more than this.
+# Excess over the limits of `skeleton` that is tolerated.
 _MARGIN_RAD = np.radians(5.0)
-# A foot point at rest is slower than this; what it rests on is its support, ...
+# A foot point slower than this is at rest, and what it rests on is its support.
 _REST_M_S = 0.4
-# ... and a body is in the air when all points are higher above it than this, ...
+# A body floats while all its foot points are higher above their support than this, for longer than any jump takes.
 FLOATING_M = 0.08
-# ... for longer than any jump takes.
 FLOATING_S = 0.8
-# Artefacts in most files, and joints that OpenSim models do not have: a flag would say nothing.
+# Artefacts in most files, and joints that OpenSim models do not have: a flag would carry no information.
 _IGNORED = np.array([name in skeleton.OFTEN_ARTEFACTS + skeleton.NECK_AND_WRISTS for name in COORDINATES])
 _LEGS = np.array(
     [INDEX[name] for name in ("pelvis_ty", "pelvis_tilt", "pelvis_list", "pelvis_rotation")]
@@ -41,15 +40,15 @@ class Flags(NamedTuple):
 
     Attributes:
         gap: bool[] short gaps were filled.
-        trimmed: bool[] frames were cut off: missing for long, or on the other side of a jump.
-        floating: bool[] for longer than a jump no foot is within 8 cm of its local support, or all of the movement
+        trimmed: bool[] frames were cut off, because of a long gap or a jump.
+        floating: bool[] for longer than a jump no foot is within 8 cm of its local support, or the whole movement
             rests on one level more than 8 cm above the floor.
-        treadmill: bool[] the feet stood on a moving belt, which was taken out.
-        spike_C: bool[C] coordinates with single frames that stood out and were filled as gaps.
+        treadmill: bool[] the feet stood on a moving belt, whose travel was removed.
+        spike_C: bool[C] coordinates with single outlying frames, which were filled as gaps.
         jump_C: bool[C] coordinates that change faster than people move.
         frozen_C: bool[C] coordinates that stand still for half a second or more.
-        out_of_range_C: bool[C] coordinates beyond the limits of `skeleton` by more than 5 degrees.
-        lost_C: bool[C] coordinates given up because too much of them was missing.
+        out_of_range_C: bool[C] coordinates that exceed the limits of `skeleton` by more than 5 degrees.
+        lost_C: bool[C] coordinates that were masked because too much of them was missing.
     """
 
     gap: jax.Array
@@ -63,7 +62,7 @@ class Flags(NamedTuple):
     lost_C: jax.Array
 
     def names(self) -> tuple[str, ...]:
-        """Names of the flags that are raised, as metadata holds them, such as "gap" or "frozen:knee_angle_r"."""
+        """Names of the raised flags as stored in the metadata, such as "gap" or "frozen:knee_angle_r"."""
         raised = []
         for name, value in zip(self._fields, self, strict=True):
             if not np.any(value):
@@ -77,7 +76,7 @@ class Flags(NamedTuple):
 
 
 def frozen(coordinates_TC: jax.Array, observed_C: jax.Array, count: jax.Array) -> jax.Array:
-    """Observed coordinates that do not change over a block of 16 frames (of 0.5 s, on a grid), bool[C]."""
+    """Observed coordinates that do not change over some block of 16 frames (0.5 s; blocks do not overlap), bool[C]."""
     frames, columns = coordinates_TC.shape
     blocks_NBC = coordinates_TC[: frames // _BLOCK * _BLOCK].reshape(-1, _BLOCK, columns)
     range_NC = blocks_NBC.max(axis=1) - blocks_NBC.min(axis=1)
@@ -86,20 +85,20 @@ def frozen(coordinates_TC: jax.Array, observed_C: jax.Array, count: jax.Array) -
 
 
 def out_of_range(coordinates_TC: jax.Array, observed_C: jax.Array, count: jax.Array) -> jax.Array:
-    """Observed coordinates that leave the limits of the program, bool[C]."""
+    """Observed coordinates that exceed the limits of `skeleton`, bool[C]."""
     low_C, high_C = skeleton.limits().T
     outside_TC = (coordinates_TC < low_C - _MARGIN_RAD) | (coordinates_TC > high_C + _MARGIN_RAD)
     live_T1 = (jnp.arange(len(coordinates_TC)) < count)[:, None]
-    # Pelvis tilt and list are limited in the body's heading only: at another they are other angles.
+    # The limits of pelvis tilt and list hold in the body's own heading only: at another heading they are other angles.
     return (outside_TC & live_T1).any(axis=0) & observed_C & ~_IGNORED
 
 
 def floating(feet: Feet, observed_C: jax.Array, count: jax.Array, rate_hz: jax.Array | float) -> jax.Array:
     """Whether the body hangs in the air, bool[].
 
-    A foot point at rest has support under it, wherever that is: a step or a box rises rightly. Between rests the
-    support is the higher of the last and the next one; without any rest, and for a movement that rests on one level
-    from start to end, it is the floor at height 0. Needs the pelvis and the legs; without them it is never raised.
+    A foot point at rest has support under it, at whatever height: standing on a step or a box is not floating. Between
+    rests the support is the higher of the last and the next one; without any rest, and for a movement that rests on
+    one level from start to end, it is the floor at height 0. Needs the pelvis and the legs; False without them.
     """
     frames = len(feet.height_T)
     frame_T = jnp.arange(frames)

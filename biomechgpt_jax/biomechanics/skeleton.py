@@ -28,9 +28,9 @@ COORDINATES: tuple[str, ...] = (
 INDEX: dict[str, int] = {name: index for index, name in enumerate(COORDINATES)}
 COORDINATE_COUNT = len(COORDINATES)
 
-# Coordinates that OpenSim models of the OpenCap and AddBiomechanics kind do not have.
+# Coordinates that the OpenSim models of OpenCap and AddBiomechanics do not have.
 NECK_AND_WRISTS: tuple[str, ...] = tuple(name for name in COORDINATES if name.startswith(("neck_", "wrist_")))
-# Coordinates that markerless files hold at a limit: artefacts, not movement.
+# Coordinates that often stand at a limit in markerless files: artefacts, not movement.
 OFTEN_ARTEFACTS: tuple[str, ...] = tuple(
     name for name in COORDINATES if name.startswith(("pro_sup", "mtp_angle", "subtalar_angle", "arm_rot"))
 )
@@ -43,7 +43,7 @@ class _Range:
     high: float
 
 
-# Program limits in degrees, wider than either published model; translations are unlimited.
+# Limits used by this program in degrees, wider than those of either published model; translations are unlimited.
 _LIMITS_DEG: dict[str, _Range] = {
     "pelvis_tilt": _Range(-90, 90),
     "pelvis_list": _Range(-90, 90),
@@ -75,7 +75,7 @@ def _base(name: str) -> str:
 
 
 def limits() -> np.ndarray:
-    """Lower and upper limit of each coordinate in radians, f32[40, 2]; infinite where there is none."""
+    """Lower and upper limit of each coordinate, f32[40, 2] radians; infinite where there is none."""
     table = np.full((COORDINATE_COUNT, 2), (-np.inf, np.inf), np.float32)
     for index, name in enumerate(COORDINATES):
         if _base(name) in _LIMITS_DEG:
@@ -106,15 +106,15 @@ MIRROR_SIGN = np.array([-1.0 if name in _MIRROR_FLIPPED else 1.0 for name in COO
 
 
 def mirror(coordinates: np.ndarray) -> np.ndarray:
-    """Reflect a movement in the sagittal plane: left becomes right.
+    """Reflect a movement f32[..., 40] in the sagittal plane: left becomes right.
 
-    Takes and returns f32[..., 40]. A mask is mirrored by `observed[MIRROR_PERMUTATION]`.
+    A mask is mirrored by `observed[MIRROR_PERMUTATION]`.
     """
     return coordinates[..., MIRROR_PERMUTATION] * MIRROR_SIGN
 
 
 def observed_without(names: tuple[str, ...]) -> np.ndarray:
-    """Mask bool[40] that is False for the named coordinates."""
+    """Mask bool[40] that is True for all but the named coordinates."""
     observed = np.ones(COORDINATE_COUNT, bool)
     observed[[INDEX[name] for name in names]] = False
     return observed

@@ -2,23 +2,24 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
+from biomechgpt_jax.errors import InputError
 
 RIGHT, LEFT = 0, 1
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is known about a recording. Names and birth dates of people never enter it."""
+    """What is known about a recording. It never holds names or birth dates of people."""
 
     participant: str = ""
     activity: str = ""
-    side: str = ""  # affected side: "right", "left", "both", or "" where there is none or it is unknown
+    side: str = ""  # affected side: "right", "left", "both", or "" for none or unknown
     height_m: float = math.nan
     mass_kg: float = math.nan
     age: float = math.nan
@@ -33,9 +34,10 @@ class Trajectory:
     """Coordinates over time.
 
     Attributes:
-        coordinates: f32[T, 40], radians and metres, in the order of `skeleton.COORDINATES`. Values of
-            coordinates that were not observed are zero and mean nothing.
-        observed: bool[40].
+        coordinates: f32[T, 40], radians and metres, in the order of `skeleton.COORDINATES`. Coordinates that were not
+            observed are zero, which has no meaning. NaN where an observed coordinate is missing in a frame: in
+            trajectories as read, never after `preprocess`.
+        observed: bool[40] coordinates that were measured.
         rate_hz: frames per second.
     """
 
@@ -57,15 +59,28 @@ class Trajectory:
         """Duration: frames over rate."""
         return self.frames / self.rate_hz
 
+    def require_complete(self, names: Sequence[str] = COORDINATES) -> None:
+        """Check that no observed coordinate among `names` is missing in any frame.
+
+        Raises:
+            InputError: one is.
+        """
+        gaps = [name for name in names if not np.isfinite(self.coordinates[:, INDEX[name]]).all()]
+        if gaps:
+            raise InputError(
+                f"{self.metadata.source or 'movement'}: {', '.join(gaps[:3])} missing in some frames; fill or cut the "
+                "gaps first, as preprocess.prepare does"
+            )
+
 
 @dataclass(frozen=True)
 class Contacts:
-    """When and where feet met and left the floor, in time order; times in seconds from the first frame.
+    """When and where the feet met and left the floor, in order of time; times in seconds from the first frame.
 
     Attributes:
         strike_time: f32[n] sub-frame times of initial contact.
         strike_foot: i32[n], 0 right and 1 left.
-        strike_xz: f32[n, 2] floor position (world x, z in metres) of the heel of that foot at initial contact.
+        strike_xz: f32[n, 2] position on the floor (world x, z in metres) of that foot's heel at initial contact.
         off_time: f32[m] sub-frame times of toe off.
         off_foot: i32[m].
     """
@@ -79,7 +94,7 @@ class Contacts:
 
 @dataclass(frozen=True)
 class Score:
-    """A clinical test: its value in the unit of its question and the part of the trial that shows it."""
+    """Result of a clinical test: its value in the unit of the question, and the part of the trial that shows it."""
 
     value: float
     start_s: float
@@ -88,16 +103,16 @@ class Score:
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial with what is true of it. An empty label means unknown.
+    """One trial with its labels and measured truth. An empty label means unknown.
 
     Attributes:
         trial_id: unique in a dataset.
-        trajectory: what a model may see (with measurement noise, if any).
+        trajectory: the movement as shown to a model (with measurement noise, if any).
         diagnosis: one of the cohort's etiologies; "healthy" where there is none.
         device: assistive device; "none" where there is none.
         severity: latent severity 0..1 of a synthetic participant; NaN for a real one. Never shown to a model.
         contacts: contact schedule on the clean trajectory.
-        defining: f32[k, 2] intervals in seconds; a crop shows which activity this is only if it holds one whole.
+        defining: f32[k, 2] intervals in seconds; a crop shows which activity this is only if it contains one of them.
         throughout: activity, diagnosis, device and falls hold for every part of the trial, as a person says of a whole
             file; otherwise a crop must hold a defining interval.
         scores: timed tests by question name.
@@ -120,7 +135,7 @@ class Trial:
 
     @property
     def true_coordinates(self) -> np.ndarray:
-        """What a codec is to give back, f32[T, 40]: the clean movement where it is known, else the recorded one."""
+        """What a codec should reconstruct, f32[T, 40]: the clean movement where it is known, else the recorded one."""
         return self.clean if len(self.clean) else self.trajectory.coordinates
 
     @property

@@ -1,4 +1,4 @@
-"""Treadmill or overground: the velocity of the belt, from feet that stand on it.
+"""Treadmill or overground: the velocity of the belt, estimated from the feet that stand on it.
 
 Shapes: T frames, F = 4 points (heel and ball, right and left).
 """
@@ -16,26 +16,26 @@ Movement = TypeVar("Movement", np.ndarray, jax.Array)
 
 # A foot point is taken to bear weight while it is the lowest of the four and this close to the level they rest on.
 _NEAR_M = 0.03
-# A belt slower than this cannot be told from feet that slide in the recording, ...
+# A belt slower than this cannot be distinguished from feet that slide in the recording.
 SLOWEST_BELT_M_S = 0.3
-# ... the body moves by less than this share of it, ...
+# On a treadmill the body moves by less than this share of the belt's speed, ...
 _DRIFT_SHARE = 0.35
-# ... and half of the time the foot's velocity is within this share of the belt's.
+# ... and for half of the time the foot's velocity is within this share of the belt's.
 _SPREAD_SHARE = 0.35
-# Velocities within this of the median are averaged.
+# Velocities this close to the median are averaged.
 _INLIER_M_S = 0.3
 SHORTEST_S = 0.8
 _ALONG_X_C, _ALONG_Z_C = np.eye(COORDINATE_COUNT, dtype=np.float32)[[INDEX["pelvis_tx"], INDEX["pelvis_tz"]]]
 
 
 class Feet(NamedTuple):
-    """The lowest foot point of every frame.
+    """The lowest and the slowest of the four foot points in every frame.
 
     Attributes:
-        height_T: f32[T] its height in metres.
-        velocity_T3: f32[T, 3] its velocity, m/s.
-        slowest_T: f32[T] speed of the slowest of the four points, m/s.
-        slowest_height_T: f32[T] the height of that one.
+        height_T: f32[T] height of the lowest point, metres.
+        velocity_T3: f32[T, 3] velocity of the lowest point, m/s.
+        slowest_T: f32[T] speed of the slowest point, m/s.
+        slowest_height_T: f32[T] height of the slowest point, metres.
     """
 
     height_T: jax.Array
@@ -45,14 +45,14 @@ class Feet(NamedTuple):
 
 
 class Belt(NamedTuple):
-    """Whether a recording was made on a treadmill, and how it moved: bool[], f32[2] world x and z in m/s."""
+    """Whether a recording was made on a treadmill bool[], and its belt's velocity f32[2], world x and z in m/s."""
 
     found: jax.Array
     velocity: jax.Array
 
 
 def foot_points(coordinates: jax.Array, height_m: jax.Array) -> jax.Array:
-    """Heel and ball of the right and of the left foot in the world, f32[..., 4, 3]."""
+    """Heel and ball of the right and of the left foot in the world, f32[..., 4, 3] metres."""
     q = coordinates
     height = jnp.broadcast_to(height_m, q.shape[:-1])
     turns = (q[..., INDEX[name]] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation"))
@@ -67,7 +67,14 @@ def foot_points(coordinates: jax.Array, height_m: jax.Array) -> jax.Array:
 
 
 def feet(coordinates_TC: jax.Array, height_m: jax.Array, count: jax.Array, rate_hz: jax.Array | float) -> Feet:
-    """The lowest and the slowest foot point of every frame; speeds by central differences, one-sided at the ends."""
+    """The lowest and the slowest foot point in every frame; speeds by central differences, one-sided at the ends.
+
+    Args:
+        coordinates_TC: f32[T, 40].
+        height_m: body height.
+        count: i32[] frames that are not padding.
+        rate_hz: frames per second.
+    """
     points_TF3 = foot_points(coordinates_TC, height_m)
     frame_T = jnp.arange(len(points_TF3))
     later_T, earlier_T = jnp.minimum(frame_T + 1, count - 1), jnp.clip(frame_T - 1, 0, count - 1)
@@ -78,24 +85,28 @@ def feet(coordinates_TC: jax.Array, height_m: jax.Array, count: jax.Array, rate_
     lowest_TF = height_TF == height_TF.min(-1, keepdims=True)
     slowest_TF = speed_TF == speed_TF.min(-1, keepdims=True)
 
-    def chosen(mask_TF: jax.Array, values: jax.Array) -> jax.Array:
+    def mean_over(mask_TF: jax.Array, values: jax.Array) -> jax.Array:
         weight = mask_TF / mask_TF.sum(-1, keepdims=True)
         return jnp.einsum("tf,tf...->t...", weight, values, precision=jax.lax.Precision.HIGHEST)
 
-    return Feet(height_TF.min(-1), chosen(lowest_TF, velocity_TF3), speed_TF.min(-1), chosen(slowest_TF, height_TF))
+    velocity_T3, slowest_height_T = mean_over(lowest_TF, velocity_TF3), mean_over(slowest_TF, height_TF)
+    return Feet(height_TF.min(-1), velocity_T3, speed_TF.min(-1), slowest_height_T)
 
 
 def belt(
     coordinates_TC: jax.Array, lowest: Feet, count: jax.Array, known: jax.Array, rate_hz: jax.Array | float
 ) -> Belt:
-    """The belt's velocity: that of the foot on it, by a mean about the median over the frames that bear weight.
+    """The belt's velocity: that of the weight-bearing foot, averaged over the frames close to its median.
 
-    It is a treadmill if that foot moves, steadily and by the belt's velocity most of the time, and the body stays.
+    It is a treadmill if that foot moves steadily, close to the belt's velocity for most of the time, while the body
+    stays in place.
 
     Args:
         coordinates_TC: f32[T, 40].
-        count: i32[] frames that count.
+        lowest: the foot points of the same frames.
+        count: i32[] frames that are not padding.
         known: bool[] whether the root's position was recorded; without it every walk would seem to be on a treadmill.
+        rate_hz: frames per second.
     """
     frame_T = jnp.arange(len(coordinates_TC))
     live_T = frame_T < count
@@ -118,7 +129,13 @@ def belt(
 
 
 def overground(coordinates_TC: Movement, velocity: Movement, rate_hz: jax.Array | float) -> Movement:
-    """The movement as it would be over ground: the belt's velocity (f32[2], x and z, m/s) taken from the path."""
+    """Coordinates f32[T, 40] of the same movement over ground: the belt's travel is subtracted from the pelvis' path.
+
+    Args:
+        coordinates_TC: f32[T, 40].
+        velocity: f32[2] of the belt, world x and z in m/s.
+        rate_hz: frames per second.
+    """
     namespace = np if isinstance(coordinates_TC, np.ndarray) else jnp
     time_T = namespace.arange(len(coordinates_TC), dtype=np.float32) / rate_hz
     x, z = namespace.asarray(velocity, np.float32)
@@ -126,7 +143,7 @@ def overground(coordinates_TC: Movement, velocity: Movement, rate_hz: jax.Array 
 
 
 def quantile(values_T: jax.Array, chosen_T: jax.Array, share: float) -> jax.Array:
-    """The value below which a share of the chosen ones lies: the nearest one, not interpolated; 0 if none is chosen."""
+    """Quantile of the chosen values: the nearest one, not interpolated; 0 where none is chosen."""
     count = chosen_T.sum()
     ordered_T = jnp.sort(jnp.where(chosen_T, values_T, jnp.inf))
     rank = jnp.floor(share * jnp.maximum(count - 1, 0) + 0.5).astype(int)

@@ -20,7 +20,6 @@ ROW = MORE + 1
 _BIT = ROW + 1
 END = _BIT + _LENGTH_BITS
 COUNT = END + 1
-LONGEST_BLOCK = 2 ** (_LENGTH_BITS - 1)  # a last block may be half as long again
 
 
 def lengths(frames: int, block: int) -> np.ndarray:

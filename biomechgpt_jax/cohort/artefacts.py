@@ -5,7 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, OFTEN_ARTEFACTS, limits
+from biomechgpt_jax.biomechanics.skeleton import (
+    COORDINATE_COUNT,
+    COORDINATES,
+    INDEX,
+    OFTEN_ARTEFACTS,
+    limits,
+    observed_without,
+)
 from biomechgpt_jax.cohort.activities.postures import noise
 
 # Shares of the squared joint-angle error of a markerless system: a constant offset per trial, slow drift with posture,
@@ -91,12 +98,9 @@ def draw_observed(rng: np.random.Generator, sizes: Artefacts = Artefacts()) -> n
 
     Forearm, toe, subtalar and arm rotation are sometimes missing, always on both sides together.
     """
-    seen = np.ones(COORDINATE_COUNT, bool)
-    kinds = sorted({name[:-2] for name in OFTEN_ARTEFACTS})
-    for kind, missing in zip(kinds, rng.random(len(kinds)) < sizes.masked, strict=True):
-        if missing:
-            seen[[INDEX[f"{kind}_r"], INDEX[f"{kind}_l"]]] = False
-    return seen
+    kinds = np.array(sorted({name[:-2] for name in OFTEN_ARTEFACTS}))
+    missing = kinds[rng.random(len(kinds)) < sizes.masked]
+    return observed_without(tuple(f"{kind}_{side}" for kind in missing for side in "rl"))
 
 
 def _blur(q: np.ndarray, rate_hz: float, sizes: Artefacts, rng: np.random.Generator) -> None:

@@ -120,7 +120,10 @@ def describe(trajectory: Trajectory) -> dict[str, object]:
         "flags": list(trajectory.metadata.flags),
     }
     root = [INDEX[name] for name in HORIZONTAL_ROOT]
-    if observed[root].all():
-        distance_m = np.linalg.norm(trajectory.coordinates[-1, root] - trajectory.coordinates[0, root])
-        summary["net_speed_m_s"] = round(float(distance_m) * trajectory.rate_hz / (trajectory.frames - 1), 3)
+    path = trajectory.coordinates[:, root]
+    known = np.flatnonzero(np.isfinite(path).all(axis=1))
+    if observed[root].all() and len(known) > 1:
+        first, last = known[[0, -1]]
+        distance_m = np.linalg.norm(path[last] - path[first])
+        summary["net_speed_m_s"] = round(float(distance_m) * trajectory.rate_hz / int(last - first), 3)
     return summary

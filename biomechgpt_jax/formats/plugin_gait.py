@@ -10,9 +10,10 @@ import dataclasses
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from biomechgpt_jax.biomechanics import observability
 from biomechgpt_jax.biomechanics.gait.indices import PELVIC_PLANE_DEG
 from biomechgpt_jax.biomechanics.markers import Markers
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
@@ -28,9 +29,10 @@ def supported(markers: Markers) -> bool:
 
 
 def trajectory(markers: Markers) -> Trajectory:
-    """Coordinates from the angles, and the path of the pelvis from its markers if they are seen throughout.
+    """Coordinates from the angles, and the path of the pelvis from its markers; NaN in frames that lack them.
 
-    Frames before the first and after the last frame with all leg angles are cut off; gaps in between are interpolated.
+    Frames before the first and after the last frame with all leg angles are cut off. A coordinate that is missing in
+    half of the other frames or more is masked.
 
     Raises:
         InputError: fewer than two frames have all angles of the legs.
@@ -63,20 +65,14 @@ def trajectory(markers: Markers) -> Trajectory:
     if len(complete) < 2:
         raise InputError("no two frames have complete Plug-in-Gait angles; run the model again")
     q = q[complete[0] : complete[-1] + 1]
-    observed = np.isfinite(q).any(axis=0)
-    if not np.isfinite(q[:, [INDEX[name] for name in HORIZONTAL_ROOT]]).all():
-        observed[[INDEX[f"pelvis_{name}"] for name in ("tx", "ty", "tz", "rotation")]] = False
-    for column in np.flatnonzero(observed):
-        seen = np.isfinite(q[:, column])
-        q[:, column] = np.interp(np.arange(len(q)), np.flatnonzero(seen), q[seen, column])
+    known = np.isfinite(q)
+    if path is None:
+        known[:, INDEX["pelvis_rotation"]] = False  # the angles alone do not show which way the pelvis faces
+    observed = known.mean(axis=0) > observability.MOSTLY
     q[:, ~observed] = 0.0
     metadata = markers.metadata
-    return Trajectory(
-        q.astype(np.float32),
-        observed,
-        markers.rate_hz,
-        dataclasses.replace(metadata, flags=(*metadata.flags, FLAG)),
-    )
+    flags = (*metadata.flags, FLAG, *observability.flags(known, known.any(axis=0)))
+    return Trajectory(q.astype(np.float32), observed, markers.rate_hz, dataclasses.replace(metadata, flags=flags))
 
 
 def _path(markers: Markers) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """One movement on one page: the body over time, where it went, its joint angles and its foot contacts."""
 
+import dataclasses
 from pathlib import Path
 
 import matplotlib
@@ -7,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from biomechgpt_jax.biomechanics import gait
+from biomechgpt_jax.biomechanics import gait, preprocess
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 from biomechgpt_jax.errors import InputError
@@ -28,7 +29,7 @@ _FORMATS = (".png", ".svg", ".pdf")
 def save(trajectory: Trajectory, path: Path) -> None:
     """Draw a movement.
 
-    Coordinates that the file does not hold are drawn as absent, not as zero.
+    Coordinates that the file does not hold are drawn as absent, not as zero; gaps stay empty.
 
     Args:
         path: a .png, .svg or .pdf.
@@ -58,7 +59,7 @@ def _draw(trajectory: Trajectory) -> Figure:
     has_root = bool(trajectory.observed[[INDEX[name] for name in HORIZONTAL_ROOT]].all())
     _sticks(figure.add_subplot(top[0]), trajectory)
     _path(figure.add_subplot(top[1]), trajectory, has_root)
-    contacts = gait.detect_contacts(trajectory) if has_root else Contacts()
+    contacts = _contacts(trajectory) if has_root else Contacts()
     for row, names in enumerate(_PANELS):
         for column, (name, words) in enumerate(names):
             axes = figure.add_subplot(below[row, column])
@@ -70,6 +71,17 @@ def _draw(trajectory: Trajectory) -> Figure:
             if row + 1 == len(_PANELS):
                 axes.set_xlabel("time (s)")
     return figure
+
+
+def _contacts(trajectory: Trajectory) -> Contacts:
+    """Foot contacts of the part without long gaps, in seconds from the first frame; none where there is no such."""
+    try:
+        prepared = preprocess.prepare([trajectory])[0]
+    except InputError:
+        return Contacts()
+    found = gait.detect_contacts(preprocess.at_own_rate(trajectory, prepared))
+    begin = np.float32(prepared.used.start / trajectory.rate_hz)
+    return dataclasses.replace(found, strike_time=found.strike_time + begin, off_time=found.off_time + begin)
 
 
 def _sticks(axes: Axes, trajectory: Trajectory) -> None:
@@ -94,7 +106,8 @@ def _path(axes: Axes, trajectory: Trajectory, has_root: bool) -> None:
         return
     x, z = (trajectory.coordinates[:, INDEX[name]] for name in HORIZONTAL_ROOT)
     axes.plot(x, z, color=INK)
-    axes.plot(x[0], z[0], "o", color=INK, markersize=5)
+    known = np.flatnonzero(np.isfinite(x) & np.isfinite(z))
+    axes.plot(x[known[:1]], z[known[:1]], "o", color=INK, markersize=5)
     axes.set_aspect("equal", adjustable="datalim")
     axes.invert_yaxis()  # seen from above, left is up
 

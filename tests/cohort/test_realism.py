@@ -1,14 +1,14 @@
 """Measures of realism, applied to movement whose waveforms and direction are known."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import realism_measures as measures
 
+from biomechgpt_jax.biomechanics.gait.indices import PELVIC_PLANE_DEG
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
-from biomechgpt_jax.cohort import realism
 from biomechgpt_jax.cohort.people import personal, waveforms
 from biomechgpt_jax.cohort.simulate import _rotate_and_shift
 from biomechgpt_jax.questions.understanding import Understood
@@ -25,10 +25,10 @@ def walk(extra_deg: dict[str, float] | None = None, heading: float = 0.0) -> tup
     def put(name: str, curve: str, sign: float = 1.0, offset: float = 0.0) -> None:
         q[:, INDEX[name]] = np.radians(sign * waveforms.curve(curve, SPEED, phase) + offset)
 
-    put("pelvis_tilt", "pelvic_tilt", -1, realism.PELVIC_PLANE_DEG)
+    put("pelvis_tilt", "pelvic_tilt", -1, PELVIC_PLANE_DEG)
     put("pelvis_list", "pelvic_obliquity", -1)
     put("pelvis_rotation", "pelvic_rotation")
-    put("hip_flexion_r", "hip_flexion", 1, -realism.PELVIC_PLANE_DEG)
+    put("hip_flexion_r", "hip_flexion", 1, -PELVIC_PLANE_DEG)
     put("hip_adduction_r", "hip_adduction")
     put("hip_rotation_r", "hip_rotation")
     put("knee_angle_r", "knee_flexion")
@@ -46,8 +46,8 @@ def walk(extra_deg: dict[str, float] | None = None, heading: float = 0.0) -> tup
 
 @pytest.mark.parametrize("heading", [0.0, np.pi / 2, np.pi, -2.0])
 def test_the_norm_has_no_distance_from_itself(heading: float) -> None:
-    curves = realism.person_curves(*walk(heading=heading))
-    np.testing.assert_allclose(curves, realism.norm_curves(SPEED), atol=0.3)
+    curves = measures.person_curves(*walk(heading=heading))
+    np.testing.assert_allclose(curves, measures.norm_curves(SPEED), atol=0.3)
 
 
 def test_distance_and_spread_are_recovered() -> None:
@@ -55,33 +55,33 @@ def test_distance_and_spread_are_recovered() -> None:
     sd = waveforms.SUBJECT_SD["knee_flexion"]
     offsets = rng.normal(0, 0.5 * sd, 40)
     offsets += 2.0 * sd - offsets.mean()
-    curves = np.stack([realism.person_curves(*walk({"knee_angle_r": offset})) for offset in offsets])
-    apart, wide = realism.compare_with_norms(curves, [SPEED] * len(curves))
-    knee = realism.JOINTS.index("knee_flexion")
+    curves = np.stack([measures.person_curves(*walk({"knee_angle_r": offset})) for offset in offsets])
+    apart, wide = measures.compare_with_norms(curves, [SPEED] * len(curves))
+    knee = measures.JOINTS.index("knee_flexion")
     assert apart[knee] == pytest.approx(2.0, abs=0.02)
     assert wide[knee] == pytest.approx(offsets.std(ddof=1) / sd, abs=0.01)
-    others = [i for i in range(len(realism.JOINTS)) if i != knee]
+    others = [i for i in range(len(measures.JOINTS)) if i != knee]
     assert apart[others].max() < 0.1 and wide[others].max() < 0.01
 
 
 def test_ranges_of_the_norm_are_the_published_ones() -> None:
-    ranges = realism.ranges(realism.stride_curves(*walk(), RIGHT))
+    ranges = measures.ranges(measures.stride_curves(*walk(), RIGHT))
     # Schwartz 2008, free speed: knee 4.0..59.1, hip -5.8..36.7, ankle -19.8..11.8 degrees
     assert ranges["knee_swing_peak"] == pytest.approx(59.1, abs=1)
     assert ranges["hip_range"] == pytest.approx(42.5, abs=1)
     assert ranges["ankle_range"] == pytest.approx(31.6, abs=1.5)
-    assert realism.ranges(realism.stride_curves(*walk(), LEFT)) == {}
+    assert measures.ranges(measures.stride_curves(*walk(), LEFT)) == {}
 
 
 def test_window_features_ignore_the_heading_and_show_jitter() -> None:
-    still, rotated = (realism.window_features(walk(heading=heading)[0]) for heading in (0.0, 2.5))
+    still, rotated = (measures.window_features(walk(heading=heading)[0]) for heading in (0.0, 2.5))
     np.testing.assert_allclose(still[:, :3], rotated[:, :3], atol=0.05)
     trajectory, _ = walk()
     shaken = trajectory.coordinates.copy()
     shaken[:, INDEX["knee_angle_r"]] += 0.02 * np.sin(2 * np.pi * 8 * np.arange(len(shaken)) / RATE_HZ)
-    knee = realism.COMPARED.index("knee_angle_r")
-    jittery = realism.window_features(Trajectory(shaken, trajectory.observed, RATE_HZ))
-    assert (jittery[:, realism.FEATURE_KINDS.index("spectrum"), knee] > still[:, 3, knee] + 1).all()
+    knee = measures.COMPARED.index("knee_angle_r")
+    jittery = measures.window_features(Trajectory(shaken, trajectory.observed, RATE_HZ))
+    assert (jittery[:, measures.FEATURE_KINDS.index("spectrum"), knee] > still[:, 3, knee] + 1).all()
 
 
 def test_people_differ_as_much_as_the_norms_say() -> None:
@@ -100,12 +100,9 @@ def test_people_differ_as_much_as_the_norms_say() -> None:
 
 
 def test_row_six_asks_a_model_about_real_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = Path(__file__).parents[2]
-    data = root.parent / "shared" / "data"
+    data = Path(__file__).parents[2].parent / "shared" / "data"
     if not data.is_dir():
         pytest.skip("the public sample files are not beside the project")
-    monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    monkeypatch.delitem(sys.modules, "realism", raising=False)
     import realism as benchmark
 
     from biomechgpt_jax.answering.answers import Answers

@@ -7,13 +7,35 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import formats
-from biomechgpt_jax.biomechanics import inverse
+from biomechgpt_jax.biomechanics import inverse, preprocess
 from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import plugin_gait
 
+RATE_HZ = 100.0
 SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def _swinging_legs(frames: int) -> Markers:
+    """Angles of both legs and no marker that could be fitted."""
+    wave = 20 + 15 * np.sin(np.arange(frames) / 15)
+    names = (f"{side}{joint}Angles" for side in "RL" for joint in ("Hip", "Knee", "Ankle"))
+    angles = {name: np.repeat(wave[:, None], 3, axis=1).astype(np.float32) for name in names}
+    return Markers(np.zeros((frames, 1, 3), np.float32), ("M1",), RATE_HZ, angles=angles)
+
+
+def test_angles_that_are_missing_for_a_while_are_gaps_and_not_straight_lines() -> None:
+    markers = _swinging_legs(200)
+    markers.angles["RAnkleAngles"][60:100] = np.nan
+    markers.angles["LAnkleAngles"][20:180] = np.nan
+    found = plugin_gait.trajectory(markers)
+    right, left = INDEX["ankle_angle_r"], INDEX["ankle_angle_l"]
+    assert np.flatnonzero(np.isnan(found.coordinates[:, right])).tolist() == list(range(60, 100))
+    assert found.observed[right] and not found.observed[left] and (found.coordinates[:, left] == 0).all()
+    assert {"unseen-20%-of-the-time:ankle_angle_r", "unseen-80%-of-the-time:ankle_angle_l"} <= set(found.metadata.flags)
+    canonical = preprocess.canonical(found)
+    assert canonical.frames == 30 and canonical.observed[right], "the longer side of the gap"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real files is not beside the checkout")

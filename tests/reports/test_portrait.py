@@ -28,6 +28,14 @@ def test_a_picture_is_drawn_whatever_is_hidden(tmp_path: Path, hidden: tuple[str
     assert list(tmp_path.iterdir()) == [tmp_path / "p.png"]
 
 
+def test_a_movement_with_gaps_is_drawn(tmp_path: Path) -> None:
+    swing = _swing(np.ones(COORDINATE_COUNT, bool))
+    swing.coordinates[20:30, INDEX["ankle_angle_r"]] = np.nan
+    swing.coordinates[:3, [INDEX[name] for name in HORIZONTAL_ROOT]] = np.nan
+    portrait.save(swing, tmp_path / "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
 def test_an_ending_that_is_not_a_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ends in"):
         portrait.save(_swing(np.ones(COORDINATE_COUNT, bool)), tmp_path / "p.mot")

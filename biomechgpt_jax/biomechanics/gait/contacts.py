@@ -7,6 +7,7 @@ foot rests around each moment, so neither a constant height offset nor stairs no
 import numpy as np
 
 from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 
 # A foot is down once its heel or ball is lower than this above the floor and slower than this; it has left the floor
@@ -26,11 +27,16 @@ SHORTEST_S = 0.1
 # The heel is at rest this long after it strikes.
 SETTLED_S = 0.05
 
+_PELVIS_AND_LEGS = COORDINATES[: INDEX["lumbar_extension"]]
+
 
 def detect_contacts(trajectory: Trajectory, height_m: float | None = None) -> Contacts:
     """Detect the foot contacts of a trajectory by forward kinematics.
 
     Body height is that of the metadata unless given; it is taken to be 1.70 m if neither is known.
+
+    Raises:
+        InputError: pelvis or legs are missing in some frames.
     """
     heel, ball = feet(trajectory, height_m)
     return contacts_from_points(heel, ball, trajectory.rate_hz)
@@ -43,7 +49,12 @@ def body_height(trajectory: Trajectory, height_m: float | None = None) -> float:
 
 
 def feet(trajectory: Trajectory, height_m: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """World positions of heel and ball, right foot first, each f32[T, 2, 3] in metres."""
+    """World positions of heel and ball, right foot first, each f32[T, 2, 3] in metres.
+
+    Raises:
+        InputError: pelvis or legs are missing in some frames.
+    """
+    trajectory.require_complete(_PELVIS_AND_LEGS)
     q = trajectory.coordinates
     # Padding to a power of two lets trials of all lengths share a few compiled programs.
     padded = np.zeros((max(256, 1 << max(len(q) - 1, 0).bit_length()), q.shape[1]), np.float32)

@@ -64,11 +64,13 @@ def assess(
         rater: draws the noise of a human rater and a stopwatch; by default there is none.
 
     Raises:
-        InputError: the activity is unknown; what a person was asked to do is not guessed from how they move.
+        InputError: the activity is unknown (what a person was asked to do is not guessed from how they move), or a
+            coordinate is missing in some frames.
     """
     activity = activity or trajectory.metadata.activity
     if not activity:
         raise InputError(f"the activity is unknown; give one of {', '.join(TESTS)}")
+    trajectory.require_complete()
     outcomes: dict[str, Outcome] = {}
     for name, test in TESTS.get(activity, ()):
         try:

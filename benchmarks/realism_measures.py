@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from biomechgpt_jax.biomechanics.gait.indices import PELVIC_PLANE_DEG
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX, NECK_AND_WRISTS, OFTEN_ARTEFACTS
 from biomechgpt_jax.biomechanics.trajectory import RIGHT, Contacts, Trajectory
 from biomechgpt_jax.cohort.people import waveforms
@@ -13,8 +14,6 @@ from biomechgpt_jax.cohort.people.participants import GRAVITY
 # Phases of the gait cycle at which waveforms are compared.
 PHASE = np.linspace(0.0, 1.0, 51)
 JOINTS = tuple(waveforms.SUBJECT_SD)
-# Offset between the pelvic plane of the norms and the OpenSim pelvis in degrees, measured on one subject.
-PELVIC_PLANE_DEG = 7.5
 # Height of the hip above the floor as a share of body height (Drillis and Contini; sizes from memory).
 LEG_SHARE = 0.53
 _STRIDE_S = (0.4, 3.5)
