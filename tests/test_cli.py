@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from biomechgpt_jax import cli
+from biomechgpt_jax import arguments, cli
 from biomechgpt_jax.errors import RunError
 
 ROOT = Path(__file__).parents[1]
@@ -102,19 +102,14 @@ def test_inspect_prints_what_a_file_holds(tmp_path: Path) -> None:
 
 
 def test_words_after_a_verb_are_told_apart() -> None:
-    split = cli._split(
+    split = arguments.split(
         ["run", "--train.steps", "5", "--workdir", "w", "c.py", "--tokenizer.levels", "8x5", "5x8", "--json"]
     )
     assert split == (
         ["run", "--workdir", "w", "c.py", "--json"],
         ["--train.steps", "5", "--tokenizer.levels", "8x5", "5x8"],
     )
-    assert cli._split(["ask", "a.mot", "Why?"]) == (["ask", "a.mot", "Why?"], [])
-
-
-def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._print_json({"a": [float("nan"), 1.5], "b": (float("inf"),)})
-    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
+    assert arguments.split(["ask", "a.mot", "Why?"]) == (["ask", "a.mot", "Why?"], [])
 
 
 TINY = """

@@ -45,6 +45,7 @@ ROOMS = (
     "workdir",
     "stages",
     "pipeline",
+    "arguments",
     "cli",
     "__main__",
 )
