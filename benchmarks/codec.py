@@ -18,7 +18,6 @@ import numpy as np
 from figures import Figure, parser, publish
 
 from biomechgpt_jax import config, formats
-from biomechgpt_jax.biomechanics import preprocess
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec import dct
 from biomechgpt_jax.codec.backends import MotionCodec
@@ -142,7 +141,7 @@ def judge_real(name: str, codec: MotionCodec, data: Path) -> dict[str, Figure]:
     files = sorted((data / "opencap_subject4").glob("*.mot"))
     if not files:
         return {}
-    read = [preprocess.canonical(formats.read(file)) for file in files]
+    read = [formats.canonical(file) for file in files]
     _, back = reconstruction.through(codec, [one.coordinates for one in read], [one.observed for one in read])
     errors = [
         reconstruction.angles(one.coordinates, movement, one.observed).median

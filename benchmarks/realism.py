@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from biomechgpt_jax import config, formats
-from biomechgpt_jax.biomechanics import gait, preprocess
+from biomechgpt_jax.biomechanics import gait
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Trajectory, Trial
 from biomechgpt_jax.cohort import physics
@@ -190,7 +190,7 @@ def physical(clean: list[Trial], noisy: list[Trial], data: Path) -> Figures:
 def recorded(data: Path, name: str) -> Trajectory | None:
     """A real file as a model sees it, at 30 Hz; None if it cannot be read."""
     try:
-        return preprocess.canonical(formats.read(data / name))
+        return formats.canonical(data / name)
     except (InputError, OSError):
         return None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from biomechgpt_jax import formats
 from biomechgpt_jax.questions.understanding import understand
 from biomechgpt_jax.stages import ask
 from biomechgpt_jax.tokenizer import vocabulary
@@ -24,7 +25,7 @@ def main() -> None:
     options = arguments.parse_args()
 
     # A recording as every part of the program sees it: 40 coordinates at 30 Hz, in radians and metres.
-    trajectory = ask.read(options.file)
+    trajectory = formats.canonical(options.file)
     print(f"{trajectory.frames} frames of {int(trajectory.observed.sum())} observed coordinates")
 
     # Motion tokens are integers [tokens, codes a token]; decoding gives the movement back, but for where it starts.

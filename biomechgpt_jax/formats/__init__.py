@@ -27,6 +27,17 @@ def read(path: str | Path) -> Trajectory:
         return _reader(path.suffix.lower())(path)
 
 
+def canonical(path: str | Path) -> Trajectory:
+    """Read a motion file as every model sees it: 40 coordinates at 30 Hz, gaps filled or trimmed.
+
+    Raises:
+        InputError: as `read`, or too little of the movement is usable.
+    """
+    from biomechgpt_jax.biomechanics import preprocess
+
+    return preprocess.canonical(read(path))
+
+
 def _from_markers(path: Path) -> Trajectory:
     """Coordinates by inverse kinematics, or from the file's Plug-in-Gait angles if no known markers allow that."""
     from biomechgpt_jax.biomechanics import inverse

@@ -13,7 +13,6 @@ from biomechgpt_jax import config, formats
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
-from biomechgpt_jax.biomechanics import preprocess
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.data.importing import files_in
@@ -109,11 +108,6 @@ def load(workdir: Path) -> Answerer:
     return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)
 
 
-def read(file: Path) -> Trajectory:
-    """Read a motion file as a model sees it."""
-    return preprocess.canonical(formats.read(file))
-
-
 def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understood]) -> Answers:
     """Answer questions about a movement, save those that it cannot show.
 
@@ -168,7 +162,7 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
             trained here.
     """
     wanted = [understand(text) for text in texts]
-    trajectory = read(file)
+    trajectory = formats.canonical(file)
     answerer = load(workdir)
     if not wanted:
         return answer_all(answerer, trajectory)
@@ -239,7 +233,7 @@ def _walked_m(trajectory: Trajectory) -> float:
 def _read_any(file: Path) -> Trajectory:
     """Read one file of a folder; whatever its reader did not foresee must not end the folder."""
     try:
-        return read(file)
+        return formats.canonical(file)
     except InputError:
         raise
     except Exception as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from biomechgpt_jax import cli
+from biomechgpt_jax import cli, formats
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import prediction
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES
@@ -287,8 +287,8 @@ def test_a_folder_can_be_asked_some_questions(said, tmp_path, capsys) -> None:
 
 
 def test_a_reader_that_breaks_does_not_end_a_folder(said, tmp_path, capsys, monkeypatch) -> None:
-    read = ask.read
-    monkeypatch.setattr(ask, "read", lambda file: 1 / 0 if file.name == "a.mot" else read(file))
+    read = formats.canonical
+    monkeypatch.setattr(formats, "canonical", lambda file: 1 / 0 if file.name == "a.mot" else read(file))
     code, out, errors = run(capsys, folder_of(tmp_path), "Walking speed?")
     assert code == 0 and "day two/b.mot" in out
     assert errors[0] == "biomechgpt: a.mot: reading failed: ZeroDivisionError: division by zero"
