@@ -11,8 +11,16 @@ from biomechgpt_jax.files import write_text
 from biomechgpt_jax.questions.registry import QUESTIONS
 
 
-def lines(found: Answers) -> list[str]:
-    """Each answer beside the question that was understood, and what was left out with the reason."""
+def refusals(found: Answers) -> list[str]:
+    """One sentence for each reason why questions have no answer: "TUG time? cannot be answered: ..."."""
+    return [
+        f"{', '.join(QUESTIONS[name].short for name in names)} cannot be answered: {reason}"
+        for reason, names in _by_reason(found.left_out)
+    ]
+
+
+def lines(found: Answers, with_left_out: bool) -> list[str]:
+    """Each answer beside the question that was understood, and, if wanted, what was left out with the reason."""
     said = [one["text"] or "no answer that is a number" for one in found.answers]
     several = len(said) > 1
     question_width = max(len(one["understood"]) for one in found.answers) if several else 0
@@ -25,7 +33,7 @@ def lines(found: Answers) -> list[str]:
             rows.append(f'  "{one["asked"]}" {_explained(one)}')
         if one["caution"]:
             rows.append(f"  {one['caution']}, which does not show this")
-    for reason, names in _by_reason(found.left_out):
+    for reason, names in _by_reason(found.left_out) if with_left_out else ():
         rows.append(f"left out: {', '.join(QUESTIONS[name].short.rstrip('?') for name in names)}: {reason}")
     return rows
 

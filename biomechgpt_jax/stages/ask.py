@@ -52,8 +52,8 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
     Args:
         texts: the questions; none for every question that a movement supports.
         table: where a CSV of the answers goes, if anywhere.
-        as_json: print one JSON object. One question about a file is its own object; several are under "answers", with
-            "left_out" where all were asked; a folder has them for each file under "files".
+        as_json: print one JSON object. One question about a file is its own object; several are under "answers", and
+            those that the movement cannot show under "left_out"; a folder has both for each file under "files".
 
     Raises:
         InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file of a folder has an answer.
@@ -70,16 +70,16 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
         rendering.write_table(table, files, names)
     answered = [file for file in files if file.found.answers]
     for file in files:
-        if file not in answered:
-            why = file.error or "; ".join(file.found.left_out.values())
-            print(f"biomechgpt: {file.file}: {why}", file=sys.stderr)
+        if file not in answered or texts:  # with --all, what a movement does not show is no fault of the user's
+            for why in [file.error] if file.error else rendering.refusals(file.found):
+                print(f"biomechgpt: {file.file}: {why}", file=sys.stderr)
     if as_json:
         print(to_json(_as_json(path, files, texts)))
     elif table is not None:
         print(f"{len(answered)} of {len(files)} files answered, in {table}")
     else:
         for file in answered:
-            lines = rendering.lines(file.found)
+            lines = rendering.lines(file.found, with_left_out=not texts)
             print("\n  ".join([file.file, *lines]) if path.is_dir() else "\n".join(lines))
     if not answered:
         raise InputError(f"{path}: none of its {len(files)} files could be answered; the reasons are above")
@@ -158,8 +158,8 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
     """Answer questions about a motion file; every one that it supports, where no text is given.
 
     Raises:
-        InputError: the file cannot be read or cannot show what is asked, a question is not understood, or nothing is
-            trained here.
+        InputError: the file cannot be read or shows nothing of what is asked, a question is not understood, or nothing
+            is trained here.
     """
     wanted = [understand(text) for text in texts]
     trajectory = formats.canonical(file)
@@ -167,8 +167,8 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
     if not wanted:
         return answer_all(answerer, trajectory)
     found = answer(answerer, trajectory, wanted)
-    for name, reason in found.left_out.items():
-        raise InputError(f"{file}: {QUESTIONS[name].short} cannot be answered: {reason}")
+    if not found.answers:
+        raise InputError(f"{file}: {'; '.join(rendering.refusals(found))}")
     return found
 
 

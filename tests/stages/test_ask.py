@@ -232,10 +232,24 @@ def test_what_a_file_does_not_show_is_refused_or_left_out(said, tmp_path, capsys
     assert str(file) in errors[0] and "Walking speed? cannot be answered" in errors[0] and "pelvis_tx" in errors[0]
 
 
+def test_one_question_that_cannot_be_answered_does_not_silence_the_others(said, tmp_path, capsys) -> None:
+    file = write_walk(tmp_path / "rootless.mot", without=("pelvis_tx", "pelvis_tz"))
+    texts = ("Gait velocity?", "Is this person healthy?", "Cadence?")
+    code, out, errors = run(capsys, file, *texts)
+    assert code == 0 and [line.split("?")[0] for line in out.splitlines()[::2]] == ["Impaired", "Cadence"]
+    assert len(errors) == 1 and "rootless.mot: Walking speed? cannot be answered: " in errors[0]
+    code, out, errors = run(capsys, file, *texts, "--json")
+    names, left_out = names_of(out)
+    assert (code, len(errors)) == (0, 1) and names == ["impairment", "cadence"]
+    assert list(left_out) == ["walking_speed"] and "pelvis_tx" in left_out["walking_speed"]
+    code, out, errors = run(capsys, tmp_path, *texts)
+    assert code == 0 and "left out" not in out and "Walking speed? cannot be answered" in errors[0]
+
+
 def test_a_test_longer_than_the_model_sees_is_not_told_from_its_parts(said, walk, capsys, monkeypatch) -> None:
     monkeypatch.setitem(globals(), "LONGEST_S", 5.0)
-    code, out, errors = run(capsys, walk, "How long did the TUG take?", "Walking speed?")
-    assert (code, out, len(errors)) == (2, "", 1)
+    code, out, errors = run(capsys, walk, "How long did the TUG take?", "Fall risk?")
+    assert (code, out, len(errors)) == (2, "", 1) and "TUG time?, Fall risk? cannot be answered" in errors[0]
     assert "8.0 s" in errors[0] and "5.0 s" in errors[0] and "cut the file to the test" in errors[0]
     assert run(capsys, walk, "Walking speed?", "Is this person healthy?")[0] == 0
     assert [round(item.seconds) for item in calls[-1]] == [4, 4, 4, 4], "two windows for each of two questions"
