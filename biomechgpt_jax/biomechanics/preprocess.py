@@ -32,6 +32,10 @@ GROUP = 8
 _ROOT = np.array([INDEX[name] for name in HORIZONTAL_ROOT])
 # Fewest consecutive frames that can be processed.
 _FEWEST_FRAMES = 2
+# A recording of which more than this is cut off bears the flag FRAGMENT: no result of a timed test can be read off it.
+# Less is within what a stopwatch errs.
+_MOST_CUT_S = 0.5
+FRAGMENT = "fragment"
 
 
 class Prepared(NamedTuple):
@@ -328,6 +332,8 @@ def _prepared(trajectory: Trajectory, found: Any, row: int) -> Prepared:
         )
     known = trajectory.metadata
     raised = quality.Flags(*(value[row] for value in found.flags)).names()
+    if trajectory.frames - int(found.used_B[row]) > _MOST_CUT_S * trajectory.rate_hz:
+        raised += (FRAGMENT,)
     moved = dataclasses.replace(
         trajectory,
         coordinates=found.coordinates_BMC[row, :frames].copy(),

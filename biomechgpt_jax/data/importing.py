@@ -116,6 +116,11 @@ def _why_not_asked(outcome: Outcome, name: str) -> str:
         return outcome.reason
     if name in truth.unanswerable(outcome.trial.trajectory.observed):
         return "pelvis_tx or pelvis_tz is not recorded"
+    if name not in truth.labels(outcome.trial):
+        return (
+            f"only {outcome.trial.trajectory.seconds:.1f} s of it can be used, between gaps and jumps, and a test is "
+            "asked only of a recording that holds it whole"
+        )
     return (
         f"it lasts {outcome.trial.trajectory.seconds:.1f} s; a test is asked only of crops that hold it whole, and "
         f"they last at most {_LONGEST_TEST_S:g} s unless pack.longest_crop_s says otherwise"
@@ -236,6 +241,7 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
                 known = dataclasses.replace(known, flags=(*known.flags, "single-stride"))
     trajectory = dataclasses.replace(trajectory, metadata=known)
     seconds = (trajectory.frames - 1) / trajectory.rate_hz
+    whole = preprocess.FRAGMENT not in known.flags
     return Trial(
         trial_id=name,
         trajectory=trajectory,
@@ -245,7 +251,7 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
         # The labels are given for the file as a whole.
         defining=np.array([[0.0, seconds]], np.float32),
         throughout=True,
-        scores={question: Score(value, 0.0, seconds) for question, value in labels.scores.items()},
+        scores={question: Score(value, 0.0, seconds) for question, value in labels.scores.items() if whole},
         falls=labels.falls,
     )
 

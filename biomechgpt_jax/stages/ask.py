@@ -217,7 +217,13 @@ def _impossible(answerer: Answerer, trajectory: Trajectory) -> dict[str, str]:
     hidden = "the file has no pelvis_tx or pelvis_tz"
     reasons = dict.fromkeys(crops.unanswerable(trajectory.observed) & set(QUESTIONS), hidden)
     too_long = predict.too_long_for_tests(trajectory.frames, answerer.longest_s)
-    if too_long:
+    if preprocess.FRAGMENT in trajectory.metadata.flags:
+        cut = (
+            f"only {trajectory.seconds:.1f} s of the file can be used, between gaps and jumps, and a test must be judged "
+            "as a whole; fill the gaps, or cut the file to the test"
+        )
+        reasons |= dict.fromkeys(scope.NEEDS_WHOLE_TEST, cut)
+    elif too_long:
         reasons |= dict.fromkeys(scope.NEEDS_WHOLE_TEST, too_long)
     return reasons
 

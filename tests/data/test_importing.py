@@ -82,6 +82,25 @@ def test_labels_reach_their_trials(folder: Path, tmp_path: Path) -> None:
     assert _all_trials(tmp_path / "out")["ada/b.mot"].participant == "ada"
 
 
+def test_the_result_of_a_test_is_not_asked_of_a_fragment(folder: Path, tmp_path: Path, capsys) -> None:
+    for name, before in (("cut", 500), ("whole", 980)):  # frames before the pelvis jumps by 4 m, of 1001
+        file = folder / "ada" / f"{name}.mot"
+        _motion(file, seconds=10.0)
+        head, rows = file.read_text().splitlines()[:3], file.read_text().splitlines()[3:]
+        cells = [row.split("\t") for row in rows]
+        moved = [[time, f"{float(tx) + 4 * (at >= before):.4f}", *rest] for at, (time, tx, *rest) in enumerate(cells)]
+        file.write_text("\n".join([*head, *("\t".join(row) for row in moved)]) + "\n")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,activity,tug_time\nada/cut.mot,walking,10\nada/whole.mot,walking,10\n")
+    said = importing.import_folder(folder, tmp_path / "out", table, workers=1)
+    trials = _all_trials(tmp_path / "out")
+    assert "fragment" in trials["ada/cut.mot"].trajectory.metadata.flags
+    assert not trials["ada/cut.mot"].scores and trials["ada/whole.mot"].scores["tug_time"].value == 10
+    (lost,) = said["labels"]["lost"]
+    assert (lost["file"], lost["questions"]) == ("ada/cut.mot", ["tug_time"])
+    assert lost["reason"].startswith("only 5.0 s of it can be used") and lost["reason"] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

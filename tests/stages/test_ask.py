@@ -258,6 +258,17 @@ def test_a_test_longer_than_the_model_sees_is_not_told_from_its_parts(said, walk
     assert left_out["tug_time"] == "the movement is taken for walking (probability 0.83)"
 
 
+def test_a_test_is_not_told_from_what_gaps_and_jumps_leave_of_a_file(said, walk, capsys) -> None:
+    lines = walk.read_text().splitlines()
+    rows = [line.split("\t") for line in lines[3:]]
+    for row in rows[150:]:
+        row[1] = str(float(row[1]) + 4)  # the pelvis jumps by four metres after five of eight seconds
+    walk.write_text("\n".join([*lines[:3], *("\t".join(row) for row in rows)]) + "\n")
+    code, out, errors = run(capsys, walk, "TUG time?", "Walking speed?")
+    assert code == 0 and out.startswith("Walking speed? 1.20 m/s") and len(errors) == 1
+    assert "TUG time? cannot be answered: only 5.0 s of the file can be used" in errors[0]
+
+
 def folder_of(tmp_path: Path) -> Path:
     folder = tmp_path / "recordings"
     (folder / "day two").mkdir(parents=True)
