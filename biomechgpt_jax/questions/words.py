@@ -74,7 +74,7 @@ would         would might
 show          show reveal see display depict observe demonstrate exhibit watch view look look_at
 record        in_recording in_video in_clip in_trial in_film in_footage in_data here today now current at_moment
 record        at_present
-clip          recording video clip trial film footage data
+clip          recording video clip trial film footage data motion_capture mocap
 foreign       recording_time recording_length recording_duration trial_length trial_duration
 gait          gait walk ambulation ambulate locomotion travel when_walk
 movement      movement motion
@@ -86,6 +86,7 @@ perform       perform performing doing done execute conduct undertake carry_out 
 perform       did_person_do did_patient_do did_subject_do did_he_do did_she_do did_they_do
 perform       does_person_do does_patient_do does_subject_do does_he_do does_she_do
 perform       ask_to_do try_to_do going_through go_through
+perform       she_up_to he_up_to they_up_to person_up_to patient_up_to subject_up_to
 activity      activity task exercise action manoeuvre motor_task motor_activity
 test          test assessment examination
 one           one single full whole entire
@@ -209,7 +210,7 @@ impaired      restricted restriction
 sign          sign evidence indication
 disorder      condition disease disorder pathology illness syndrome problem health_condition
 cause         etiology cause reason
-diagnosis     diagnosis diagnose diagnostic
+diagnosis     diagnosis diagnose diagnostic dx
 wrong         wrong matter suffer_from ail afflict
 explain       explain suggest indicate fit consistent_with match present underlie underlying account responsible behind
 affect        affect affecting

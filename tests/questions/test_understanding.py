@@ -56,9 +56,9 @@ def test_a_qualifier_makes_it_another_question(qualifier: str) -> None:
 @pytest.mark.parametrize("negation", ["not", "never"])
 def test_a_negation_turns_a_question_round_or_is_refused(negation: str) -> None:
     for expected, text in FRIENDLY:
-        first, second, *rest = text.split()
+        spelled = text.split()
         turned = expected.removeprefix("~") if expected.startswith("~") else f"~{expected}"
-        assert reading(" ".join([first, second, negation, *rest])) in ("-", turned), text
+        assert reading(" ".join([*spelled[:2], negation, *spelled[2:]])) in ("-", turned), text
 
 
 def test_the_tables_are_large_and_cover_every_question() -> None:
