@@ -23,7 +23,7 @@ import numpy as np
 from biomechgpt_jax.biomechanics import filtering, gaps, kinematics, quality, treadmill
 from biomechgpt_jax.biomechanics.features import feature_mask, features
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX
-from biomechgpt_jax.biomechanics.trajectory import Trajectory
+from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 from biomechgpt_jax.errors import InputError
 
@@ -35,7 +35,6 @@ _FEWEST_FRAMES = 2
 # A recording of which more than this is cut off bears the flag FRAGMENT: no result of a timed test can be read off it.
 # Less is within what a stopwatch errs.
 _MOST_CUT_S = 0.5
-FRAGMENT = "fragment"
 
 
 class Prepared(NamedTuple):

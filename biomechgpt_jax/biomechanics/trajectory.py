@@ -12,6 +12,9 @@ from biomechgpt_jax.errors import InputError
 
 RIGHT, LEFT = 0, 1
 
+# Flag of a recording of which too much was cut off to read the result of a timed test off the rest.
+FRAGMENT = "fragment"
+
 
 @dataclass(frozen=True)
 class Metadata:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
-from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trial
+from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Contacts, Metadata, Score, Trial
 from biomechgpt_jax.config import Pack
 from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.data.label_use import LabelUse
@@ -241,7 +241,7 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
                 known = dataclasses.replace(known, flags=(*known.flags, "single-stride"))
     trajectory = dataclasses.replace(trajectory, metadata=known)
     seconds = (trajectory.frames - 1) / trajectory.rate_hz
-    whole = preprocess.FRAGMENT not in known.flags
+    whole = FRAGMENT not in known.flags
     return Trial(
         trial_id=name,
         trajectory=trajectory,

@@ -14,7 +14,7 @@ from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
-from biomechgpt_jax.biomechanics.trajectory import Trajectory
+from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
 from biomechgpt_jax.data.importing import files_in
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import to_json
@@ -217,10 +217,10 @@ def _impossible(answerer: Answerer, trajectory: Trajectory) -> dict[str, str]:
     hidden = "the file has no pelvis_tx or pelvis_tz"
     reasons = dict.fromkeys(crops.unanswerable(trajectory.observed) & set(QUESTIONS), hidden)
     too_long = predict.too_long_for_tests(trajectory.frames, answerer.longest_s)
-    if preprocess.FRAGMENT in trajectory.metadata.flags:
+    if FRAGMENT in trajectory.metadata.flags:
         cut = (
-            f"only {trajectory.seconds:.1f} s of the file can be used, between gaps and jumps, and a test must be judged "
-            "as a whole; fill the gaps, or cut the file to the test"
+            f"only {trajectory.seconds:.1f} s of the file can be used, between gaps and jumps, and a test must be "
+            "judged as a whole; fill the gaps, or cut the file to the test"
         )
         reasons |= dict.fromkeys(scope.NEEDS_WHOLE_TEST, cut)
     elif too_long:
