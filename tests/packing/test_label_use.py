@@ -126,7 +126,7 @@ def _imported(tmp_path: Path) -> Path:
     return tmp_path / "movements"
 
 
-def test_recordings_of_which_nothing_can_be_asked_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_recordings_that_answer_no_question_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     directory = tmp_path / "in"
     directory.mkdir()
     still = np.zeros((60, COORDINATE_COUNT), np.float32)
