@@ -50,7 +50,7 @@ def test_a_large_split_has_several_shards_and_reads_the_same(tmp_path, monkeypat
 
 
 def test_two_records_with_the_same_key_are_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match="one key"):
+    with pytest.raises(ValueError, match="the same key"):
         store.write(tmp_path / "twice", "rows", FEATURES, {"train": [("a", record(0)), ("a", record(1))]}, {})
     assert not list(tmp_path.iterdir())
 
