@@ -165,4 +165,4 @@ def test_a_file_shorter_than_a_token_answers_no_question() -> None:
     use = LabelUse()
     crops.count_labels(use, trial, (), cfg)
     (line,) = use.lines()
-    assert line.startswith("labels     t001: none became questions") and "less than a motion token" in line
+    assert line.startswith("labels     t001: none became questions") and "less than one motion token" in line
