@@ -3,7 +3,7 @@
     python benchmarks/attention.py [--quick] [--json]
 
 Two layouts: `packed` rows of trials with eight questions each, and `plain` rows of one causal sequence. Paths are timed
-in turns, so that what else the machine does hits all alike; the least of the repetitions counts. Where the reference
+in turns, so that other load on the machine affects all alike; the least of the repetitions counts. Where the reference
 would need more than 2 GB for its scores it is left out, and times stand alone. Heads as in `configs/sizes.py:10m`.
 """
 

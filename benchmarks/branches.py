@@ -12,7 +12,7 @@ Throughput: the 10m model of configs/sizes.py (without QK-norm, so that it is a 
   one per sequence     the same questions, each with its own copy of the movement, packed into the same rows;
   transformers         the same questions, each a sequence of LlamaForCausalLM with our parameters, padded to the
                        longest of its batch: forward, loss on answers, backward, fused AdamW. Losses are compared
-                       before anything is timed. Batches of like lengths are told beside it.
+                       before anything is timed. Batches of like lengths are reported beside it.
 Steps alternate in one process over the same four batches of each; the median over rounds counts.
 
 Held-out loss: the quickstart's model is trained twice from one start, for as many steps of as many questions each: on

@@ -63,7 +63,7 @@ def _cut(trial: Trial) -> Trial:
 
 def reconstructed(codec: MotionCodec, trials: list[Trial]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Codes of trials, and what they decode to."""
-    return reconstruction.through(
+    return reconstruction.encode_and_decode(
         codec, [trial.trajectory.coordinates for trial in trials], [trial.trajectory.observed for trial in trials]
     )
 
@@ -142,7 +142,7 @@ def judge_real(name: str, codec: MotionCodec, data: Path) -> dict[str, Figure]:
     if not files:
         return {}
     read = [formats.canonical(file) for file in files]
-    _, back = reconstruction.through(codec, [one.coordinates for one in read], [one.observed for one in read])
+    _, back = reconstruction.encode_and_decode(codec, [one.coordinates for one in read], [one.observed for one in read])
     errors = [
         reconstruction.angles(one.coordinates, movement, one.observed).median
         for one, movement in zip(read, back, strict=True)

@@ -7,7 +7,7 @@ Our step is the whole one of tasks/language.py: loss, gradients, clipping, AdamW
 4,096, without QK-norm so that it is a Llama. PyTorch gets our parameters (LlamaForCausalLM, tied embeddings, SDPA
 attention, fused AdamW, no clipping); losses of the first steps are compared before anything is timed. Steps of the two
 alternate in one process, each library with its default threads; medians count. With us on a GPU PyTorch is too.
-Equal work is the loss on all tokens of plain rows; our trainer's own work, told beside it, is a packed row of trunk and
+Equal work is the loss on all tokens of plain rows; our trainer's own work, reported beside it, is a row of trunk and
 branches with the loss on its answers over text ids. MaxText runs in a process of its own with the Python given, on
 synthetic rows at the same dimensions. A peer that is not installed is not measured. MaxText names its requirements only
 for accelerators; on a CPU these suffice, in an environment of Python 3.12 (uv resolves them in seconds, pip hardly):

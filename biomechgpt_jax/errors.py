@@ -2,7 +2,7 @@
 
 
 class InputError(Exception):
-    """Bad input: the message is one line that says what, where, and how to mend it.
+    """Bad input: the message is one line that says what, where, and how to fix it.
 
     The command line prints it without a traceback and exits with code 2.
     """
@@ -11,7 +11,7 @@ class InputError(Exception):
 class RunError(RuntimeError):
     """A run cannot go on though nothing is wrong with what it was given; the message is one line, as above.
 
-    The command line prints it without a traceback and exits with code 1: running again may mend it.
+    The command line prints it without a traceback and exits with code 1: running again may help.
     """
 
 
@@ -25,5 +25,5 @@ class LoneError(RunError):
 class ClusterError(RunError):
     """A host is missing, hangs or cannot be reached; the message is one line that names it.
 
-    The command line prints it without a traceback and exits with code 1: starting again may mend it.
+    The command line prints it without a traceback and exits with code 1: starting again may help.
     """

@@ -17,13 +17,14 @@ from biomechgpt_jax.errors import InputError
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """The experiment of a configuration file with overrides such as `--train.steps 100`.
+    """Load the experiment of a configuration file, with overrides such as `--train.steps 100`.
 
     Args:
-        path: the file; in `configs/sizes.py:1b` what follows the colon is handed to its `config()`.
+        path: the file; in `configs/sizes.py:1b`, the part after the colon is passed to its `config()`.
+        overrides: command-line words, as options and their values.
 
     Raises:
-        InputError: the file has no usable `config()`, or an override names no field or has a wrong type.
+        InputError: the file has no usable `config()`, or an override names an unknown field or has the wrong type.
     """
     name, *argument = re.split(r"(?<=\.py):", str(path), maxsplit=1)
     experiment = _from_file(Path(name), *argument)
@@ -49,14 +50,14 @@ def _from_file(path: Path, *argument: str) -> Experiment:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise InputError(f"{path}{_line_of(error, path)}: {type(error).__name__}: {error}; mend it there") from error
+        raise InputError(f"{path}{_line_of(error, path)}: {type(error).__name__}: {error}; fix it there") from error
     if not isinstance(made, Experiment):
         raise InputError(f"{path}: config() returned {type(made).__name__}, not an Experiment")
     return made
 
 
 def _line_of(error: BaseException, path: Path) -> str:
-    """Words such as ' line 7' where the error came from a line of that file; else nothing."""
+    """The text ' line 7' if the error came from that line of the file; otherwise empty."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f" line {error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
@@ -64,29 +65,29 @@ def _line_of(error: BaseException, path: Path) -> str:
 
 
 def names(kind: Any, prefix: str = "") -> dict[str, str]:
-    """Dotted name of every field that can be overridden -> its type in words."""
-    found: dict[str, str] = {}
+    """Map the dotted name of every field that can be overridden to its type in words."""
+    types: dict[str, str] = {}
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):
-            found |= names(field.type, f"{prefix}{field.name}.")
+            types |= names(field.type, f"{prefix}{field.name}.")
         else:
             words = "" if get_origin(field.type) else getattr(field.type, "__name__", "")
-            found[f"{prefix}{field.name}"] = words or str(field.type).replace("typing.", "")
-    return found
+            types[f"{prefix}{field.name}"] = words or str(field.type).replace("typing.", "")
+    return types
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """The closest dotted name; a name typed without its section is compared with names alone."""
+    """The closest dotted name; a name without a section is also compared with field names alone."""
 
-    def alike(candidate: str) -> float:
+    def similarity(candidate: str) -> float:
         tail = candidate if "." in name else candidate.rpartition(".")[2]
-        return max(difflib.SequenceMatcher(None, name, one).ratio() for one in (candidate, tail))
+        return max(difflib.SequenceMatcher(None, name, spelling).ratio() for spelling in (candidate, tail))
 
-    return max(known, key=alike)
+    return max(known, key=similarity)
 
 
 def apply(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
-    """A copy with overrides applied; names are checked before types, so that each refusal is one line."""
+    """Return a copy with overrides applied. Names are checked before types, so that each refusal is one line."""
     import tyro
 
     known = names(Experiment)
@@ -94,9 +95,9 @@ def apply(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
         name = word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else ""
         if name and name not in known:
             raise InputError(f"unknown configuration key '--{name}'; the nearest is '--{_nearest(name, known)}'")
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with redirect_stdout(said), redirect_stderr(said):
+        with redirect_stdout(printed), redirect_stderr(printed):
             return tyro.cli(
                 Experiment,
                 default=experiment,
@@ -105,14 +106,14 @@ def apply(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
                 use_underscores=True,
             )
     except SystemExit as error:
-        words = _one_line(said.getvalue())
+        words = _one_line(printed.getvalue())
         about = next((name for name in sorted(known, key=len, reverse=True) if f"--{name}" in words), None)
         takes = f"; --{about} takes {known[about]}" if about else "; see `biomechgpt run --help`"
         raise InputError(f"configuration: {words.rstrip('.')}{takes}") from error
 
 
 def _one_line(box: str) -> str:
-    """The words of tyro's box, without its frame, its title and its advice."""
+    """Extract the words of tyro's box, without its frame, title and advice."""
     lines = [
         line.strip("│╭╮╰╯─|+- \t") if not line.strip().startswith("--") else line.strip() for line in box.splitlines()
     ]

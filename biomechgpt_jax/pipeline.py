@@ -1,4 +1,4 @@
-"""The stages of an experiment, in order. Each is skipped when it is complete and its inputs have not changed."""
+"""Run the stages of an experiment in order. A complete stage whose inputs have not changed is skipped."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from biomechgpt_jax.questions import registry, truth
 from biomechgpt_jax.workdir import STAGES, Workdir
 
 Body = Callable[..., dict[str, Any]]
-# Stages that every process of several takes part in; in the others they wait for process 0.
+# In multi-process runs, every process takes part in these stages; in the others, all wait for process 0.
 _EVERYWHERE = ("tokenizer", "train")
 
 
 def run(
     cfg: config.Experiment, workdir: Path, until: str = "evaluate", show: bool = True, beam: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Run every stage up to `until` that is not done yet, and return the last stage's outcome.
+    """Run every unfinished stage up to `until`, and return the outcome of the last stage.
 
-    With `beam`, options of an Apache Beam pipeline such as "--runner=DirectRunner", that pipeline simulates the cohort.
+    `beam` holds options of an Apache Beam pipeline, such as "--runner=DirectRunner", that then simulates the cohort.
 
-    A stage is done when its marker names the digest of its inputs: its part of the configuration, the questions and
-    the rules of their truths where it depends on them, and the outcome of the stages before it. A stage that starts
-    removes its marker first.
+    A stage is done when its marker holds the digest of its inputs: its part of the configuration, the questions and the
+    rules of their true answers where it depends on them, and the outcome of the previous stages. A stage removes its
+    marker when it starts.
 
-    Of several processes all call this (see `parallel.distributed`): they train together, and process 0 does the rest.
+    In a multi-process run every process calls this (see `parallel.distributed`): all train together, and process 0 does
+    the rest.
 
     Raises:
         InputError: the input is wrong, or the processes differ in code, configuration, data or working directory.
@@ -50,9 +51,9 @@ def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, b
     outcome: dict[str, Any] = {}
     inputs = ""
     for stage in STAGES[: STAGES.index(until) + 1]:
-        inputs = workdirs.digest([inputs, stage, _relevant(cfg, stage)])
+        inputs = workdirs.digest([inputs, stage, _inputs_of(cfg, stage)])
         with Progress(stage, show) as progress:
-            marker = distributed.on_first(f"marker/{stage}", functools.partial(_finished, work, stage, inputs))
+            marker = distributed.on_first(f"marker/{stage}", functools.partial(_read_valid_marker, work, stage, inputs))
             if marker:
                 progress.skip(f"done before in {marker['seconds']:.0f} s")
                 outcome = marker["outcome"]
@@ -60,7 +61,7 @@ def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, b
                 if distributed.first():
                     work.marker(stage).unlink(missing_ok=True)
                 started = time.monotonic()
-                make = functools.partial(_body(stage), cfg, work, progress)
+                make = functools.partial(_load_body(stage), cfg, work, progress)
                 if stage == "simulate" and beam:
                     make = functools.partial(make, beam)
                 outcome = make() if stage in _EVERYWHERE else distributed.on_first(f"outcome/{stage}", make)
@@ -71,19 +72,19 @@ def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, b
     return outcome
 
 
-def _body(stage: str) -> Body:
-    """What a stage does; imported when it is needed, so that a stage that is done costs nothing."""
+def _load_body(stage: str) -> Body:
+    """Import the function of a stage when it is needed, so that a finished stage costs nothing."""
     return importlib.import_module(f"biomechgpt_jax.stages.{stage}").run
 
 
-def _finished(work: Workdir, stage: str, inputs: str) -> dict[str, Any]:
-    """The marker of a stage that is done, with these inputs; else empty."""
+def _read_valid_marker(work: Workdir, stage: str, inputs: str) -> dict[str, Any]:
+    """The marker of a stage that is done with these inputs; otherwise empty."""
     marker = workdirs.read_marker(work, stage)
-    return marker if marker.get("inputs") == inputs and _intact(work, stage, marker) else {}
+    return marker if marker.get("inputs") == inputs and _is_intact(work, stage, marker) else {}
 
 
-def _relevant(cfg: config.Experiment, stage: str) -> Any:
-    """What decides the outcome of a stage beside the stages before it: configuration, questions, other datasets."""
+def _inputs_of(cfg: config.Experiment, stage: str) -> Any:
+    """The inputs of a stage, other than the previous stages: configuration, questions, other datasets."""
     parts_of: dict[str, list[Any]] = {
         "simulate": [cfg.cohort],
         "tokenizer": [cfg.tokenizer, registry.digest()],  # the text tokenizer is trained on the questions
@@ -101,8 +102,8 @@ def _relevant(cfg: config.Experiment, stage: str) -> Any:
     return parts
 
 
-def _intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
-    """Whether what a finished stage left is still there, and is what it left."""
+def _is_intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
+    """Whether the output of a finished stage still exists and is unchanged."""
     from biomechgpt_jax.data import store
     from biomechgpt_jax.tokenizer import vocabulary
 

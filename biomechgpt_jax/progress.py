@@ -1,4 +1,4 @@
-"""What a person sees of a stage: one live line on standard error, and one that stays."""
+"""Progress of a stage on standard error: one live line, then one that stays."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from types import TracebackType
 
 
 class Progress:
-    """One stage. On a terminal the line is redrawn; elsewhere a line is printed at most every 10 s."""
+    """Progress of one stage. A terminal line is redrawn; elsewhere a line is printed at most every 10 s."""
 
     def __init__(self, stage: str, show: bool = True):
         self._stage, self._show = stage, show
@@ -31,7 +31,7 @@ class Progress:
             print(file=sys.stderr)
 
     def update(self, done: float, whole: float, words: str) -> None:
-        """Say how far the stage is."""
+        """Show how far the stage has got."""
         now = time.monotonic()
         if now - self._printed < (0.1 if self._live else 10.0):
             return
@@ -42,11 +42,11 @@ class Progress:
         self._line(f"{100 * share:3.0f} %  {words}{rest}", last=False)
 
     def done(self, words: str, remarks: Sequence[str] = ()) -> None:
-        """Say what the stage made on its last line, and each remark on a line after it."""
+        """Set the last line, which says what the stage made, and the remarks printed on the lines after it."""
         self._closing, self._remarks = words, remarks
 
     def skip(self, words: str) -> None:
-        """The stage need not run."""
+        """Set the last line of a stage that need not run."""
         self._closing = words
 
     def _line(self, words: str, last: bool) -> None:

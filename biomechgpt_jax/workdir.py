@@ -1,4 +1,4 @@
-"""The working directory of an experiment: where everything lies, its configuration, and what is done already."""
+"""The working directory of an experiment: its paths, its configuration, and the markers of finished stages."""
 
 import dataclasses
 import hashlib
@@ -17,7 +17,7 @@ TEXT_ONLY = "text_only"
 
 @dataclasses.dataclass(frozen=True)
 class Workdir:
-    """Where everything of an experiment lies."""
+    """The paths of an experiment."""
 
     root: Path
 
@@ -83,7 +83,7 @@ def digest(value: Any) -> str:
 
 
 def read_marker(work: Workdir, stage: str) -> dict[str, Any]:
-    """What a stage left when it was done; empty where it is not."""
+    """The marker that a stage wrote when it was done; empty if it is not done."""
     try:
         return json.loads(work.marker(stage).read_text())
     except (OSError, ValueError):
@@ -91,14 +91,14 @@ def read_marker(work: Workdir, stage: str) -> dict[str, Any]:
 
 
 def write_marker(work: Workdir, stage: str, inputs: str, seconds: float, outcome: dict[str, Any]) -> None:
-    """Leave a stage's outcome, with the digest of its inputs and the program that made it."""
-    made = {"inputs": inputs, "seconds": seconds, "outcome": outcome} | provenance.program()
+    """Write the outcome of a stage, with the digest of its inputs and the program that made it."""
+    marker = {"inputs": inputs, "seconds": seconds, "outcome": outcome} | provenance.program()
     work.marker(stage).parent.mkdir(exist_ok=True)
-    write_json(work.marker(stage), made)
+    write_json(work.marker(stage), marker)
 
 
 def programs(work: Workdir) -> dict[str, dict[str, str]]:
-    """Version and revision of the program that made each stage that is done; empty where that was not written down."""
+    """Version and revision of the program that made each finished stage; empty where they were not recorded."""
     markers = {stage: read_marker(work, stage) for stage in STAGES}
     return {
         stage: {name: marker[name] for name in ("version", "git_revision") if name in marker}
@@ -108,10 +108,10 @@ def programs(work: Workdir) -> dict[str, dict[str, str]]:
 
 
 def open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
-    """Make the directory, let all processes agree on it, and write config.json.
+    """Create the working directory, check that all processes agree on it, and write config.json.
 
     Raises:
-        InputError: it cannot be written, or the processes do not agree.
+        InputError: the directory cannot be written, or the processes do not agree.
     """
     if root.exists() and not root.is_dir():
         raise InputError(f"--workdir {root} is a file; give a directory")
@@ -120,20 +120,24 @@ def open_workdir(cfg: config.Experiment, root: Path) -> Workdir:
             root.mkdir(parents=True, exist_ok=True)
         agreement.check_start(root, cfg)
         if distributed.first():
-            described = {
+            description = {
                 "experiment": dataclasses.asdict(dataclasses.replace(cfg, distributed=config.Distributed())),
                 **provenance.program(),
                 "environment": distributed.environment(),
             }
-            # Not `files.write_json`, which has no infinity: `load_experiment` must get back the same numbers.
-            write_text(root / "config.json", json.dumps(described, indent=1) + "\n")
+            # Not `files.write_json`, which cannot write infinity: `load_experiment` must read back the same numbers.
+            write_text(root / "config.json", json.dumps(description, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"--workdir {root}: {error.strerror}; give a directory that can be written") from error
     return Workdir(root)
 
 
 def load_experiment(workdir: Path) -> config.Experiment:
-    """The experiment that made a working directory."""
+    """Load the experiment that made a working directory.
+
+    Raises:
+        InputError: config.json is missing or damaged, or another version wrote it.
+    """
     path = workdir / "config.json"
     try:
         stored = json.loads(path.read_text())["experiment"]

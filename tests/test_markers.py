@@ -29,8 +29,8 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
         return run
 
-    monkeypatch.setattr(pipeline, "_body", body)
-    monkeypatch.setattr(pipeline, "_intact", lambda *_: True)
+    monkeypatch.setattr(pipeline, "_load_body", body)
+    monkeypatch.setattr(pipeline, "_is_intact", lambda *_: True)
 
     def run(cfg: config.Experiment | None = None) -> list[str]:
         names.clear()

@@ -1,7 +1,7 @@
-"""A synthetic cohort as a TFDS Beam dataset: simulated and written by as many workers as a runner has.
+"""A synthetic cohort as a TFDS Beam dataset, simulated and written in parallel by the workers of a Beam runner.
 
 Workers map groups of participants with `simulate.group_rounds`, a pure function, so the trials, their keys and the
-digest are those of `movements.write(simulate(cohort))` whatever the runner and the number of workers.
+digest equal those of `movements.write(simulate(cohort))` for every runner and number of workers.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ Row = tuple[str, store.Record]
 
 
 def write(cohort: config.Cohort, directory: Path, facts: dict[str, Any], options: Sequence[str] = ()) -> str:
-    """Simulate a cohort with Apache Beam and write its `movements` dataset whole or not at all; returns the digest.
+    """Simulate a cohort with Apache Beam and write its `movements` dataset atomically; returns the digest.
 
     Args:
-        directory: where the dataset will lie; a place that every worker can write to.
-        facts: stored beside the data; they gain trials, participants, hours and splits.
-        options: of the Beam pipeline, such as "--runner=DirectRunner" (the default) and "--direct_num_workers=2".
+        directory: destination of the dataset; every worker must be able to write to it.
+        facts: stored beside the data; trials, participants, hours and splits are added to them.
+        options: Beam pipeline options, such as "--runner=DirectRunner" (the default) and "--direct_num_workers=2".
 
     Raises:
         InputError: Beam is not installed, an option or runner is not known, or an activity does not exist.
@@ -44,7 +44,7 @@ def write(cohort: config.Cohort, directory: Path, facts: dict[str, Any], options
         temporary.mkdir(parents=True)
         builder = _builder(beam, cohort, temporary / "entries")(data_dir=str(temporary), file_format="array_record")
         download = tfds.download.DownloadConfig(beam_options=pipeline_options)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself on standard output
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints notices to standard output
             builder.download_and_prepare(download_config=download)
         entries = [
             json.loads(line) for path in sorted(temporary.glob("entries-*")) for line in path.read_text().splitlines()
@@ -63,7 +63,7 @@ def write(cohort: config.Cohort, directory: Path, facts: dict[str, Any], options
 
 
 def _beam(options: Sequence[str]) -> tuple[Any, Any]:
-    logging.disable(logging.WARNING)  # Beam tells at import which of its extras are absent
+    logging.disable(logging.WARNING)  # on import, Beam logs which of its extras are absent
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -72,16 +72,16 @@ def _beam(options: Sequence[str]) -> tuple[Any, Any]:
         raise InputError("--runner needs Apache Beam: pip install -c constraints.txt -e '.[beam]'") from error
     finally:
         logging.disable(logging.NOTSET)
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # it warns of its own options
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # Beam warns about its own options
     try:
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            # Workers that are processes of their own would otherwise report every step on standard error.
+        with contextlib.redirect_stderr(io.StringIO()) as complaint:
+            # Otherwise workers in separate processes would report every step on standard error.
             parsed = PipelineOptions(["--default_sdk_harness_log_level=WARNING", *options])
             unknown = _unknown(parsed, options)
             runner = parsed.view_as(StandardOptions).runner or "DirectRunner"
             create_runner(runner)
     except SystemExit as error:
-        raise InputError(f"options of Beam: {said.getvalue().strip().rpartition('error: ')[2]}") from error
+        raise InputError(f"options of Beam: {complaint.getvalue().strip().rpartition('error: ')[2]}") from error
     except (ValueError, ImportError, AttributeError) as error:
         raise InputError(f"--runner: {error}") from error
     if unknown:
@@ -98,23 +98,23 @@ def _unknown(parsed: Any, options: Sequence[str]) -> list[str]:
 
 
 def _check(entries: Sequence[dict[str, Any]]) -> None:
-    """Refuse two trials of one name, and somebody, or a latent, in two splits."""
+    """Refuse two trials with the same key, and a participant or a latent severity that is in two splits."""
     keys: set[str] = set()
-    where: dict[tuple[str, Any], str] = {}
+    split_of_fact: dict[tuple[str, Any], str] = {}
     for entry in entries:
         if entry["key"] in keys:
             raise InputError(f"two trials are called {entry['key']}; give each an id of its own")
         keys.add(entry["key"])
-        telling = [("participant", entry["participant"])]
+        identifying = [("participant", entry["participant"])]
         if 0.0 < entry["severity"] < 1.0:
-            telling.append(("latent severity", entry["severity"]))
-        for fact in telling:
-            if where.setdefault(fact, entry["split"]) != entry["split"]:
+            identifying.append(("latent severity", entry["severity"]))
+        for fact in identifying:
+            if split_of_fact.setdefault(fact, entry["split"]) != entry["split"]:
                 raise InputError(f"leak: trial {entry['key']} ({entry['split']}): another split has the same {fact[0]}")
 
 
 def _rows(begin: int, cohort: config.Cohort) -> Iterator[tuple[str, str, float, float, Row]]:
-    """(split, participant, seconds, severity, (key, record)) of every trial of one group of participants."""
+    """(split, participant, seconds, severity, (key, record)) for every trial of one group of participants."""
     for trial in simulate.group_rounds(cohort, begin):
         yield (*_facts(trial), (trial.trial_id, movements.record(trial)))
 
@@ -124,7 +124,7 @@ def _facts(trial: Trial) -> tuple[str, str, float, float]:
 
 
 def _entry(row: tuple[str, str, float, float, Row]) -> str:
-    """One line of JSON that says what was written, without the movement."""
+    """One line of JSON that describes a written trial, without its movement."""
     split, participant, seconds, severity, (key, record) = row
     return json.dumps(
         {
@@ -152,7 +152,7 @@ def _builder(beam: Any, cohort: config.Cohort, entries: Path) -> Any:
     with tfds.core.registered.skip_registration():
 
         class Builder(tfds.core.GeneratorBasedBuilder):
-            """Trials of a cohort, made by the workers of a Beam pipeline."""
+            """Trials of a cohort, simulated by the workers of a Beam pipeline."""
 
             name = "movements"
             VERSION = tfds.core.Version("1.0.0")
@@ -170,7 +170,7 @@ def _builder(beam: Any, cohort: config.Cohort, entries: Path) -> Any:
                     | "simulate" >> beam.FlatMap(partial(_rows, cohort=cohort))
                 )
                 _ = rows | "describe" >> beam.Map(_entry) | "entries" >> beam.io.WriteToText(str(entries))
-                # TFDS refuses a split of no rows; who is in which is known beforehand.
+                # TFDS refuses an empty split; which participant is in which split is known beforehand.
                 people = (participants.draw(index, cohort.seed).participant for index in range(cohort.participants))
                 return {
                     split: rows
@@ -180,6 +180,6 @@ def _builder(beam: Any, cohort: config.Cohort, entries: Path) -> Any:
                 }
 
             def _generate_examples(self) -> None:
-                """Nothing: the splits are collections of the pipeline."""
+                """Generate nothing: the splits are collections of the pipeline."""
 
     return Builder

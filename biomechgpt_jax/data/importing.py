@@ -1,4 +1,4 @@
-"""A folder of motion files becomes a `movements` dataset: read in parallel, reported file by file."""
+"""Import a folder of motion files as a `movements` dataset: read in parallel, reported file by file."""
 
 import contextlib
 import dataclasses
@@ -25,21 +25,21 @@ from biomechgpt_jax.data.labels import read as read_labels
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.questions import truth
 
-# Shorter than this, nothing can be said of a movement.
+# A movement shorter than this answers no question.
 SHORTEST_S = 0.5
 _LONGEST_TEST_S = Pack().longest_crop_s
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: a trial, or the reason why there is none."""
+    """The result of reading one file: a trial, or the reason why there is none."""
 
     file: str
     trial: Trial | None
     reason: str = ""
 
     def line(self) -> str:
-        """One line for a person."""
+        """The outcome as one line of text."""
         if self.trial is None:
             return f"left out  {self.file}: {self.reason}"
         trajectory = self.trial.trajectory
@@ -52,7 +52,7 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
     """Read a folder of motion files into a `movements` dataset; each file's outcome goes to standard error.
 
     Args:
-        out: where the dataset will lie. As `movements` of a working directory it takes the place of a simulated cohort.
+        out: destination of the dataset. As `movements` of a working directory it replaces a simulated cohort.
         labels: CSV of `data.labels`, or None.
 
     Returns:
@@ -60,10 +60,10 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
         "dataset": facts of the dataset}.
 
     Raises:
-        InputError: no file could be read, or the labels cannot be used; nothing is written then.
+        InputError: no file could be read, or the labels cannot be used; then nothing is written.
     """
     if out.exists() and not (out.is_dir() and (store.is_dataset(out) or not any(out.iterdir()))):
-        raise InputError(f"--out {out} is there and is not a dataset; give a place that is free")
+        raise InputError(f"--out {out} exists and is not a dataset; give a path that is free")
     known = read_labels(labels) if labels else {}
     outcomes = read_folder(
         directory, known, workers, lambda outcome: print(outcome.line(), file=sys.stderr, flush=True)
@@ -91,19 +91,19 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
     return {"files": files, "labels": use.report(), "dataset": facts}
 
 
-def summary(said: dict[str, Any], out: Path) -> str:
-    """What `import_folder` returned, on one line."""
-    facts, labelled = said["dataset"], said["labels"]
+def summary(imported: dict[str, Any], out: Path) -> str:
+    """Summarize on one line what `import_folder` returned."""
+    facts, labelled = imported["dataset"], imported["labels"]
     use = f"; {labelled['asked']} of {labelled['given']} labels can become questions" if labelled["given"] else ""
     people = ", ".join(f"{count} {split}" for split, count in facts["splits"].items())
     return (
-        f"{facts['trials']} of {len(said['files'])} files: {facts['participants']} participants ({people}), "
+        f"{facts['trials']} of {len(imported['files'])} files: {facts['participants']} participants ({people}), "
         f"{facts['hours']:.2f} h, in {out}{use}"
     )
 
 
 def _can_be_asked(trial: Trial | None) -> set[str]:
-    """Labels of a file that questions can ask, with crops of the usual length."""
+    """Labels of a file that can become questions, with crops of the default length."""
     if trial is None:
         return set()
     usable = truth.labels(trial).keys() - truth.unanswerable(trial.trajectory.observed)
@@ -128,26 +128,26 @@ def _why_not_asked(outcome: Outcome, name: str) -> str:
 
 
 def files_in(directory: Path) -> list[Path]:
-    """Every motion file below a directory, in the order of their names; hidden ones are passed over.
+    """Every motion file below a directory, sorted by name; hidden files are ignored.
 
     Raises:
-        InputError: it is not a directory, or holds none.
+        InputError: the path is not a directory, or it holds no motion file.
     """
     from biomechgpt_jax import formats
 
     if not directory.is_dir():
         what = "is a file" if directory.exists() else "does not exist"
         raise InputError(f"{directory} {what}; give a directory of motion files")
-    found = [
+    files = [
         path
         for path in sorted(directory.rglob("*"))
         if path.suffix.lower() in formats.READABLE
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(directory).parts)
     ]
-    if not found:
+    if not files:
         raise InputError(f"{directory} holds no motion file; readable are {', '.join(formats.READABLE)}")
-    return found
+    return files
 
 
 def read_folder(
@@ -156,12 +156,12 @@ def read_folder(
     """Read every motion file below a directory; a bad one is reported and left out.
 
     Args:
-        labels: what is known of a file, by its path within the directory (`data.labels.read`).
-        workers: processes that read; 1 reads in this one.
-        report: called with each outcome, in the order of the names.
+        labels: the labels of each file, by its path within the directory (`data.labels.read`).
+        workers: number of reader processes; with 1, this process reads.
+        report: called with each outcome, in name order.
 
     Returns:
-        One outcome per file, in the order of their names.
+        One outcome per file, in name order.
     """
     paths = files_in(directory)
     names = [path.relative_to(directory).as_posix() for path in paths]
@@ -182,7 +182,7 @@ _Job = tuple[Path, str, Labels]
 
 
 def _in_parallel(jobs: Sequence[_Job], workers: int) -> Iterator[Outcome]:
-    """Outcomes in the order of the jobs. A reader that dies takes its process along, never the folder."""
+    """Outcomes in the order of the jobs. A reader that crashes ends its process, but never the import."""
     done = 0
     while done < len(jobs):
         with _pool(min(workers, len(jobs) - done)) as pool:
@@ -193,7 +193,7 @@ def _in_parallel(jobs: Sequence[_Job], workers: int) -> Iterator[Outcome]:
                 return
             except BrokenProcessPool:
                 pass
-        # Which file it was is not known: the next in line is read by a process of its own.
+        # Which file crashed its reader is not known, so the next one is read in a separate process.
         with _pool(1) as pool:
             try:
                 yield pool.submit(_read_one, jobs[done]).result()
@@ -203,7 +203,7 @@ def _in_parallel(jobs: Sequence[_Job], workers: int) -> Iterator[Outcome]:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned: jax has threads, and a fork would copy their locks.
+    # Spawn, do not fork: jax runs threads, and a fork would copy their locks.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
@@ -213,7 +213,7 @@ def _read_one(job: _Job) -> Outcome:
         return Outcome(name, _trial(directory, name, labels))
     except InputError as error:
         return Outcome(name, None, str(error).removeprefix(f"{directory / name}").lstrip(": "))
-    except Exception as error:  # whatever a reader did not foresee must not end the folder; it is told, not hidden
+    except Exception as error:  # an unforeseen failure of a reader is reported and must not end the import
         return Outcome(name, None, f"reading failed: {type(error).__name__}: {error}")
 
 
@@ -232,9 +232,11 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
         )
     known = _metadata(trajectory.metadata, labels, _participant(directory, name))
     contacts = Contacts()
-    if trajectory.observed[[INDEX[root] for root in HORIZONTAL_ROOT]].all():  # else no foot is at rest on the floor
+    if trajectory.observed[
+        [INDEX[root] for root in HORIZONTAL_ROOT]
+    ].all():  # otherwise no foot is ever at rest on the floor
         native = preprocess.at_own_rate(recorded, prepared)
-        with contextlib.suppress(InputError):  # legs that are not recorded have no contacts
+        with contextlib.suppress(InputError):  # without recorded legs there are no contacts
             walk = gait.analyse(native, known.height_m if math.isfinite(known.height_m) else None)
             contacts = walk.contacts
             if walk.single_stride:
@@ -248,7 +250,7 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
         diagnosis=labels.diagnosis,
         device=labels.device,
         contacts=contacts,
-        # The labels are given for the file as a whole.
+        # The labels apply to the whole file.
         defining=np.array([[0.0, seconds]], np.float32),
         throughout=True,
         scores={question: Score(value, 0.0, seconds) for question, value in labels.scores.items() if whole},
@@ -257,24 +259,24 @@ def _trial(directory: Path, name: str, labels: Labels) -> Trial:
 
 
 def _participant(directory: Path, name: str) -> str:
-    """Without labels, everything in one folder is taken to be of one person: no person can be in two splits."""
+    """Without labels, all files of a folder are attributed to one person, so that nobody can be in two splits."""
     folder = Path(name).parent.as_posix()
     return directory.resolve().name if folder == "." else folder
 
 
-def _metadata(found: Metadata, labels: Labels, folder: str) -> Metadata:
-    """What is known of a recording; labels override the file's own metadata."""
+def _metadata(recorded: Metadata, labels: Labels, folder: str) -> Metadata:
+    """The metadata of a recording; labels override the file's own."""
 
-    def number(said: float, read: float) -> float:
-        return said if math.isfinite(said) else read
+    def prefer(label: float, from_file: float) -> float:
+        return label if math.isfinite(label) else from_file
 
     return dataclasses.replace(
-        found,
+        recorded,
         participant=labels.participant or folder,
-        activity=labels.activity or found.activity,
-        side=labels.side or found.side,
-        height_m=number(labels.height_m, found.height_m),
-        mass_kg=number(labels.mass_kg, found.mass_kg),
-        age=number(labels.age, found.age),
-        sex=labels.sex or found.sex,
+        activity=labels.activity or recorded.activity,
+        side=labels.side or recorded.side,
+        height_m=prefer(labels.height_m, recorded.height_m),
+        mass_kg=prefer(labels.mass_kg, recorded.mass_kg),
+        age=prefer(labels.age, recorded.age),
+        sex=labels.sex or recorded.sex,
     )

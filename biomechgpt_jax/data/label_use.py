@@ -4,18 +4,18 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_LINES = 20  # shown to a person; the report holds all of them
+MOST_LINES = 20  # printed; the report holds all of them
 
 
 @dataclass
 class LabelUse:
-    """Counts labels and those that became questions.
+    """Counts labels, and how many of them became questions.
 
     Attributes:
-        given: labels.
-        asked: those that at least one question asks.
-        lost: of files that a person labelled, the labels that no question asks: {"file", "questions", "none_asked",
-            "reason"}. none_asked: the file lost all of its labels.
+        given: number of labels.
+        asked: number of labels that at least one question asks for.
+        lost: for hand-labelled files, the labels that no question asks for: {"file", "questions", "none_asked",
+            "reason"}; none_asked is true where the file lost all of its labels.
     """
 
     given: int = 0
@@ -28,9 +28,9 @@ class LabelUse:
         """Count one file or trial.
 
         Args:
-            given: questions that its labels answer.
-            asked: questions that are asked of it.
-            reason: from a label that is not asked to the reason why; None: its labels are counted and not listed.
+            given: names of the questions that its labels answer.
+            asked: names of the questions that are asked about it.
+            reason: maps a label that is not asked for to the reason why; if None, labels are counted but not listed.
         """
         lost = [name for name in given if name not in asked]
         self.given += len(given)
@@ -41,23 +41,23 @@ class LabelUse:
         for name in lost:
             by_reason.setdefault(reason(name), []).append(name)
         none_asked = len(lost) == len(given)
-        for words, names in by_reason.items():
-            self.lost.append({"file": file, "questions": names, "none_asked": none_asked, "reason": words})
+        for why, names in by_reason.items():
+            self.lost.append({"file": file, "questions": names, "none_asked": none_asked, "reason": why})
 
     def report(self) -> dict[str, Any]:
-        """As JSON."""
+        """The counts as a JSON-able object."""
         return {"given": self.given, "asked": self.asked, "lost": self.lost}
 
     def words(self) -> str:
-        """How many labels became questions; nothing where there are no labels."""
+        """How many labels became questions, in words; empty where there are no labels."""
         return f"{self.asked:,} of {self.given:,} labels became questions" if self.given else ""
 
     def lines(self) -> list[str]:
         """One line for each file and reason, files that lost all of their labels first."""
         ordered = sorted(self.lost, key=lambda entry: not entry["none_asked"])
-        said = [
+        lines = [
             f"labels     {entry['file']}: {'none' if entry['none_asked'] else 'not all'} became questions; "
             f"{', '.join(entry['questions'])}: {entry['reason']}"
             for entry in ordered[:MOST_LINES]
         ]
-        return said + ([f"labels     and {len(ordered) - MOST_LINES} more"] if len(ordered) > MOST_LINES else [])
+        return lines + ([f"labels     and {len(ordered) - MOST_LINES} more"] if len(ordered) > MOST_LINES else [])

@@ -1,4 +1,4 @@
-"""The labels of a folder of motion files, from a CSV that a person wrote."""
+"""Read the labels of a folder of motion files from a CSV written by hand."""
 
 import csv
 import difflib
@@ -24,10 +24,10 @@ _NUMBERS = {"height_m": (0.4, 2.5), "mass_kg": (2.0, 350.0), "age": (0.0, 120.0)
 
 @dataclass(frozen=True)
 class Labels:
-    """What a person says of one file; empty or NaN where nothing is said.
+    """The hand-given labels of one file; empty or NaN where a label is not given.
 
     Attributes:
-        scores: results of clinical tests by the name of their question.
+        scores: results of clinical tests, keyed by question name.
     """
 
     participant: str = ""
@@ -44,14 +44,14 @@ class Labels:
 
     @property
     def questions(self) -> tuple[str, ...]:
-        """Questions that these labels answer."""
+        """Names of the questions that these labels answer."""
         words = {"activity": self.activity, "diagnosis": self.diagnosis, "assistive_device": self.device}
         falls = ("falls_history",) if math.isfinite(self.falls) else ()
         return (*(name for name, word in words.items() if word), *falls, *self.scores)
 
 
 _PLAIN = tuple(f.name for f in fields(Labels) if f.name != "scores")
-# Test results are given by hand; what the gait code measures is not.
+# Test results are given by hand; gait parameters are measured by the gait code.
 _SCORES = tuple(
     name for name, question in QUESTIONS.items() if question.family == "outcome_scores" and question.kind == "number"
 )
@@ -59,27 +59,27 @@ COLUMNS = ("file", *_PLAIN, *_SCORES)
 
 
 def read(path: Path) -> dict[str, Labels]:
-    """Labels by the file they belong to.
+    """Read labels, keyed by the file they belong to.
 
     The first line names the columns: `file` (its path within the folder) and any of `COLUMNS`. A cell may be empty.
 
     Raises:
-        InputError: it cannot be read, a column or a label is not known, a number is not one, or a file comes twice.
+        InputError: the file is unreadable, a column or label is unknown, a number is malformed, or a file occurs twice.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, strict=True)
             _check_columns(path, reader.fieldnames or [])
-            found: dict[str, Labels] = {}
+            by_file: dict[str, Labels] = {}
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 name = (row["file"] or "").strip().replace("\\", "/").removeprefix("./")
                 if not name:
                     raise InputError(f"{where}: the column file is empty; give the file's path within the folder")
-                if name in found:
+                if name in by_file:
                     raise InputError(f"{where}: {name} comes twice; keep one line for each file")
-                found[name] = _labels(where, row)
-            return found
+                by_file[name] = _labels(where, row)
+            return by_file
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give a CSV with the column file and others") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -99,7 +99,9 @@ def _check_columns(path: Path, names: Iterable[str]) -> None:
 
 def _labels(where: str, row: Mapping[str | None, str | None]) -> Labels:
     if None in row:
-        raise InputError(f"{where}: it has more cells than there are columns; quote a cell that holds a comma")
+        raise InputError(
+            f"{where}: it has more cells than there are columns; put a cell that contains a comma in quotes"
+        )
     cells = {name: value.strip() for name, value in row.items() if name and value and value.strip()}
     for name, choices in _CHOICES.items():
         if name in cells and cells[name] not in choices:

@@ -1,7 +1,7 @@
-"""Batches of packed rows, addressed by step.
+"""Load batches of packed rows, addressed by step.
 
-Row i of the global batch of a step is a pure function of (seed, step): it depends neither on the number of
-processes nor on what was read before, so that a restart needs no iterator state.
+Row i of a step's global batch is a pure function of (seed, step). It depends neither on the number of processes nor on
+earlier reads, so a restart needs no iterator state.
 
 Shapes: B rows of the global batch, L tokens of a row.
 """
@@ -20,7 +20,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.parallel.feed import from_rows, needed_rows
 
 KEYS = ("tokens", "positions", "segments", "branches", "loss_weights")
-FAMILIES = "families"  # an older dataset has no such array
+FAMILIES = "families"  # datasets of older versions lack this array
 _EDGE_BYTES = 1 << 16
 
 
@@ -63,25 +63,25 @@ def _builder(directory: str | Path) -> Any:
 
 
 def _keys(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The arrays of a row: those of every dataset, the families, and the further codes of a motion token."""
+    """Names of the arrays of a row: those of every dataset, the families, and the further codes of motion tokens."""
     return (*KEYS, *sorted(key for key in row if key == FAMILIES or key.startswith("codes_")))
 
 
 def families(directory: str | Path) -> tuple[str, ...]:
-    """Families of the questions in a packed dataset, sorted: the array `families` counts them from 1, 0 is none.
+    """Sorted question families of a packed dataset. Its array `families` holds 1-based indices into them; 0 means none.
 
-    Empty for a dataset that was packed before rows said of which family a question is.
+    Empty for a dataset packed by a version that did not record the families of questions.
     """
     return tuple(store.metadata(Path(directory)).get(FAMILIES, ())) if store.is_dataset(Path(directory)) else ()
 
 
 def digest(directory: str | Path) -> str:
-    """SHA-256 that any change of rows, keys or order moves, without reading terabytes.
+    """SHA-256 that changes with any change of rows, keys or order, without reading terabytes.
 
-    Over the names and sizes of the shards and the digest of the content that `store.write` left beside them: the same
-    rows packed again have the same digest, though ArrayRecord may lay out a file's bytes in another way. Of a dataset
-    of other origin it takes in both ends of each shard instead: ArrayRecord ends a file with the index of its chunks.
-    It does not depend on where the dataset lies.
+    It covers the names and sizes of the shards and the content digest that `store.write` stored beside them. The same
+    rows packed again have the same digest, although ArrayRecord may lay out the bytes of a file differently. For a
+    dataset of other origin it covers both ends of each shard instead: ArrayRecord ends a file with the index of its
+    chunks. The digest does not depend on the path of the dataset.
 
     Raises:
         InputError: there are no shards.
@@ -89,12 +89,12 @@ def digest(directory: str | Path) -> str:
     shards = sorted(Path(directory).glob("*.array_record*"))
     if not shards:
         raise InputError(f"{directory} is not a dataset of packed sequences (no shards); run `pack`")
-    known = store.is_dataset(Path(directory))
-    state = hashlib.sha256(store.metadata(Path(directory))["digest"].encode() if known else b"")
+    has_digest = store.is_dataset(Path(directory))
+    state = hashlib.sha256(store.metadata(Path(directory))["digest"].encode() if has_digest else b"")
     for path in shards:
         size = path.stat().st_size
         state.update(f"{path.name}/{size}/".encode())
-        if known:
+        if has_digest:
             continue
         with path.open("rb") as file:
             state.update(file.read(_EDGE_BYTES))
@@ -107,13 +107,14 @@ class Loader:
     """Packed rows of one split.
 
     Args:
-        parts: the datasets to draw rows from by weight; `open_parts` gives them. Without shuffle: one after another.
-        global_batch: rows B of a step over all processes.
-        seed: of the order.
-        sharding: of a batch array [B, L]; None: one device.
-        shuffle: True: endless, each epoch in another order. False: one pass in the order on disk; rows past
-            the end are padding (all zero).
-        at_most: without shuffle, end after so many rows; None: after all.
+        parts: the datasets from `open_parts`. Rows are drawn from them by weight, or without shuffle one dataset after
+            another.
+        global_batch: number of rows B of a step, over all processes.
+        seed: seed of the shuffled order.
+        sharding: sharding of a batch array [B, L]; if None, a single device holds it.
+        shuffle: if True, the order is endless and differs in each epoch. If False, there is one pass in the order on
+            disk; rows past the end are padding (all zero).
+        at_most: without shuffle, the maximum number of rows; if None, all rows are read.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Loader:
         at_most: int | None = None,
     ) -> None:
         self._rows: Rows = parts[0].rows if len(parts) == 1 else mixture.Joined(parts)
-        # Indices are ordered, not rows, so that a batch's rows are read from a source in one call.
+        # Shuffle indices, not rows, so that a batch's rows are read from a source in one call.
         self._order = mixture.order(parts, seed) if shuffle else None
         self._count = len(self._rows) if at_most is None else min(at_most, len(self._rows))
         self.global_batch = global_batch
@@ -139,7 +140,7 @@ class Loader:
         self._local = needed_rows(indices, global_batch)
 
     def __len__(self) -> int:
-        """Rows of the split in all datasets, or as many as are read."""
+        """Number of rows of the split in all datasets, or `at_most` if that is less."""
         return self._count
 
     def rows(self, step: int, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
@@ -156,7 +157,7 @@ class Loader:
         return {key: np.stack([np.asarray(r[key], dtypes[key]) for r in records]) for key in self._keys}
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """The rows of a step that this process's devices hold, in ascending global row."""
+        """The rows of a step that the devices of this process hold, by ascending global row."""
         return self.rows(step, self._local)
 
     def device_batch(self, step: int) -> dict[str, jax.Array]:
@@ -166,46 +167,47 @@ class Loader:
 
 
 def open_parts(directory: str | Path, split: str, mixed: Sequence[tuple[str, float]] = ()) -> list[Part]:
-    """A packed dataset, of weight 1, and those that are mixed in with it, in an order that only their content decides.
+    """Open a packed dataset, with weight 1, and the datasets mixed in with it; their order depends on content alone.
 
     Args:
-        directory: of the dataset.
-        split: of all of them.
+        directory: directory of the dataset.
+        split: the split to open in every dataset.
         mixed: directory and weight of each further dataset.
 
     Raises:
-        InputError: no such dataset or split; or datasets of other vocabularies, row lengths or families, or one twice.
+        InputError: a dataset or split does not exist, a dataset is listed twice, or vocabularies, row lengths or
+            families differ.
     """
     rows, name = open_rows(directory, split)
     parts = [Part(rows, name)]
     if not mixed:
         return parts
-    own, facts = digest(directory), _must_agree(directory)
-    found: dict[str, Part] = {}
+    own, facts = digest(directory), _shared_facts(directory)
+    by_content: dict[str, Part] = {}
     for other, weight in mixed:
         rows, name = open_rows(other, split)
         content = digest(other)
-        if content == own or content in found:
-            raise InputError(f"train.mixture: the rows of {other} are in the mixture already; name each dataset once")
-        for what, value in _must_agree(other).items():
+        if content == own or content in by_content:
+            raise InputError(f"train.mixture: the rows of {other} are already in the mixture; list each dataset once")
+        for what, value in _shared_facts(other).items():
             if value != facts[what]:
                 raise InputError(
                     f"train.mixture: {other} has {what} {value}, {directory} has {facts[what]}; "
-                    "pack both anew with the same tokenizer and pack.row_length"
+                    "pack both again with the same tokenizer and pack.row_length"
                 )
-        found[content] = Part(rows, f"{name}/{content}", weight)
-    return parts + [found[content] for content in sorted(found)]
+        by_content[content] = Part(rows, f"{name}/{content}", weight)
+    return parts + [by_content[content] for content in sorted(by_content)]
 
 
-def _must_agree(directory: str | Path) -> dict[str, Any]:
-    """What datasets of one mixture must have in common."""
+def _shared_facts(directory: str | Path) -> dict[str, Any]:
+    """The facts of a dataset that all datasets of a mixture must share."""
     facts = store.metadata(Path(directory))
     names = {"vocabulary": "vocabulary", "row length": "row_length", "families": FAMILIES}
     return {what: facts.get(key) for what, key in names.items()}
 
 
 def mixture_digest(directory: str | Path, mixed: Sequence[tuple[str, float]] = ()) -> str:
-    """What a run that resumes must find unchanged: the digest of a dataset, then weight and digest of each mixed in."""
+    """Digest of everything that must not change before a run resumes: a dataset and the weighted datasets mixed in."""
     others = sorted((digest(other), weight) for other, weight in mixed)
     return " + ".join([digest(directory), *(f"{weight:g} x {content}" for content, weight in others)])
 
@@ -220,16 +222,16 @@ def open_loader(
     mixed: Sequence[tuple[str, float]] = (),
     at_most: int | None = None,
 ) -> Loader:
-    """A loader of one split of a packed dataset, or of a mixture.
+    """Open a loader for one split of a packed dataset or of a mixture.
 
     Args:
         directory, mixed: as for `open_parts`.
         split: `train`, `validation` or `test`.
         global_batch, seed, shuffle, at_most: as for `Loader`.
-        sharding_of: from the shape (B, L) of a batch to its layout; None: one device.
+        sharding_of: maps the shape (B, L) of a batch to its sharding; if None, a single device holds it.
 
     Raises:
-        InputError: as `open_parts`, or a batch that cannot be laid out.
+        InputError: as `open_parts`, or the batch cannot be sharded.
     """
     parts = open_parts(directory, split, mixed)
     length = len(parts[0].rows.__getitems__([0])[0]["tokens"])

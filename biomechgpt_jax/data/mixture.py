@@ -1,8 +1,8 @@
-"""Which row is the k-th of training: one or several packed datasets, each in an order of its own, by weight.
+"""The order of training rows: one or several packed datasets, each shuffled independently and mixed by weight.
 
-The order is a pure function of the seed. Every dataset is shuffled anew in each of its epochs and repeated without end,
-with a seed of its own; the k-th row of all comes from the dataset that is furthest behind its share, so that any
-stretch of rows holds the datasets in proportion to their weights, and no dataset runs out.
+The order is a pure function of the seed. Every dataset is reshuffled in each of its epochs and repeated endlessly, with
+its own seed. The k-th row comes from the dataset that is furthest behind its share, so that any stretch of rows holds
+the datasets in proportion to their weights, and no dataset runs out.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ class Part:
     """A dataset of a mixture.
 
     Attributes:
-        rows: the source.
-        name: unique in the mixture, part of the shuffle's seed.
+        rows: the source of rows.
+        name: unique in the mixture; the shuffle's seed depends on it.
         weight: share of the rows drawn from it, relative to the weights of the others.
     """
 
@@ -36,16 +36,16 @@ class Part:
 
 
 def order_seed(seed: int, name: str) -> int:
-    """Seed of a dataset's shuffle: Grain adds the epoch to it, so plain seeds of datasets would collide."""
+    """Seed of a dataset's shuffle. Grain adds the epoch to it, so consecutive seeds would collide between datasets."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "little")
 
 
 def order(parts: Sequence[Part], seed: int) -> Any:
-    """Random access to the endless order: [k] is the index, in `Joined`, of the k-th row. Grain computes it.
+    """Random access to the endless order, computed by Grain: [k] is the index, in `Joined`, of the k-th row.
 
-    Grain rounds the weights to whole numbers of which the smallest is 100, so that a share is exact to 1 %.
+    Grain rounds the weights to integers of which the smallest is 100, so that shares are exact to 1 %.
     """
-    import grain  # slow to import, and training alone needs it
+    import grain  # slow to import, and only training needs it
 
     starts = _starts(parts)
     shuffled = [
@@ -58,12 +58,12 @@ def order(parts: Sequence[Part], seed: int) -> Any:
 
 
 def _starts(parts: Sequence[Part]) -> np.ndarray:
-    """Index of the first row of every part, and of the end: i64[n + 1]."""
+    """Index of the first row of every part, followed by the number of rows: i64[n + 1]."""
     return np.concatenate([[0], np.cumsum([len(part.rows) for part in parts])])
 
 
 class Joined:
-    """The rows of the parts one after another; those of one part are read in one call."""
+    """The concatenated rows of the parts; the requested rows of one part are read in one call."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._sources = [part.rows for part in parts]
@@ -75,10 +75,10 @@ class Joined:
     def __getitems__(self, keys: Sequence[int]) -> Sequence[dict[str, Any]]:
         wanted = np.asarray(keys, np.int64)
         part_of = np.searchsorted(self._starts, wanted, side="right") - 1
-        found: list[dict[str, Any]] = [{}] * len(wanted)
+        rows: list[dict[str, Any]] = [{}] * len(wanted)
         for part in np.unique(part_of):
             places = np.flatnonzero(part_of == part)
             records = self._sources[part].__getitems__((wanted[places] - self._starts[part]).tolist())
             for place, record in zip(places, records, strict=True):
-                found[place] = record
-        return found
+                rows[place] = record
+        return rows

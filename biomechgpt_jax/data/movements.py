@@ -34,7 +34,7 @@ FEATURES: dict[str, Any] = {
 
 
 def record(trial: Trial) -> store.Record:
-    """What is stored of a trial."""
+    """The stored record of a trial."""
     meta, contacts = trial.trajectory.metadata, trial.contacts
     return {
         "trial_id": trial.trial_id,
@@ -69,13 +69,16 @@ def record(trial: Trial) -> store.Record:
 
 
 def _trial(record: store.Record) -> Trial:
-    # Datasets written before this field was there: of those, only imported recordings have no severity.
+    # Datasets of older versions lack this field; in those, only imported recordings have no severity.
     if "throughout" not in record:
         record = {**record, "throughout": not math.isfinite(record.get("severity", math.nan))}
     missing = sorted(FEATURES.keys() - record.keys())
     if missing:
-        raise InputError(f"the movements dataset has no {', '.join(missing)}: an older version wrote it; make it again")
-    text = {name: _decoded(record[name]) for name in (*_TEXT, "score_names")}
+        raise InputError(
+            f"the movements dataset has no {', '.join(missing)}: an older version wrote it; "
+            "write it again with `run` or `import`"
+        )
+    text = {name: _decode(record[name]) for name in (*_TEXT, "score_names")}
     metadata = Metadata(
         participant=text["participant"],
         activity=text["activity"],
@@ -106,18 +109,18 @@ def _trial(record: store.Record) -> Trial:
     )
 
 
-def _decoded(value: Any) -> str:
+def _decode(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> str:
     """Write trials, split by participant; returns the digest.
 
-    The metadata gains trials, participants, hours and splits (participants in each). All records are held in memory
-    until they are written, some 40 MB per hour of movement: `beam.write` is the way for a cohort of hundreds of hours.
+    Trials, participants, hours and splits (participants in each) are added to the metadata. All records are held in
+    memory until they are written, some 40 MB per hour of movement; use `beam.write` for a cohort of hundreds of hours.
 
     Raises:
-        InputError: two trials have one id, or somebody is in two splits.
+        InputError: two trials have the same id, or a participant is in two splits.
     """
     records: dict[str, list[tuple[str, store.Record]]] = {split: [] for split in splits.SPLITS}
     hours, people = 0.0, set[str]()
@@ -139,5 +142,5 @@ def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> st
 
 
 def read(directory: Path, split: str) -> store.Source:
-    """The trials of one split as a sequence of `Trial`, read when asked for."""
+    """The trials of one split as a sequence of `Trial`, read on access."""
     return store.source(directory, split, _trial)

@@ -1,4 +1,4 @@
-"""Splits by participant, and the check that nobody is in two of them."""
+"""Split by participant, and check that nobody is in two splits."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ _PERCENT = {"train": 75, "validation": 5, "test": 20}
 def split_of(participant: str) -> str:
     """The split of a participant: 75 % train, 5 % validation, 20 % test, by a hash of the id alone.
 
-    A participant stays in the same split whatever else is in the dataset.
+    A participant stays in the same split whoever the other participants of the dataset are.
     """
     place = int.from_bytes(hashlib.sha256(participant.encode()).digest()[:8], "little") % 100
     for split, percent in _PERCENT.items():
@@ -25,13 +25,13 @@ def split_of(participant: str) -> str:
 
 
 def count(participants: Iterable[str]) -> dict[str, int]:
-    """How many participants are in each split."""
+    """The number of participants in each split."""
     chosen = [split_of(participant) for participant in participants]
     return {split: chosen.count(split) for split in SPLITS}
 
 
 def remedy(split: str, synthetic: bool) -> str:
-    """What to do about a split that lacks people, to end a message with."""
+    """How to get people into a split that lacks them, as the last part of a message."""
     share = f"{_PERCENT[split]} % of the participants are in it, chosen by a hash of their ids"
     if synthetic:
         return f"simulate more participants (cohort.participants): {share}"
@@ -42,7 +42,7 @@ def remedy(split: str, synthetic: bool) -> str:
 
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:
-    """What the training and test split of a `movements` dataset lack, a line each; nothing where all is well."""
+    """One line for each of the training and test splits of a `movements` dataset that has no participants."""
     people, synthetic = facts.get("splits", {}), facts.get("synthetic", True)
     return [
         f"nobody is in the {split} split, and {stage} needs somebody there; {remedy(split, synthetic)}"
@@ -52,7 +52,7 @@ def warnings(facts: Mapping[str, Any]) -> list[str]:
 
 
 class LeakCheck:
-    """Refuses a dataset in which a participant, a generator's latent or a recording is in two splits."""
+    """Refuses a dataset in which a participant, a latent of the generator or a recording is in two splits."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, object], tuple[str, str]] = {}
@@ -61,13 +61,13 @@ class LeakCheck:
         """Note that a trial is in a split.
 
         Raises:
-            InputError: something that tells who this is was seen in another split.
+            InputError: the trial names no participant, or something that identifies the person is in another split.
         """
         if not trial.participant:
             raise InputError(f"trial {trial.trial_id} names no participant; splits are by participant: give each an id")
         coordinates = trial.trajectory.coordinates
         self._note("participant", trial.participant, split, trial)
-        # A latent drawn from a continuum belongs to one person; its ends (healthy, most severe) to many.
+        # A latent drawn from a continuum belongs to one person; its ends (healthy, most severe) belong to many.
         if 0.0 < trial.severity < 1.0:
             self._note("latent severity", trial.severity, split, trial)
         self._note("recording", hashlib.sha256(coordinates.tobytes()).digest(), split, trial)
@@ -82,7 +82,7 @@ class LeakCheck:
 
 
 def check(trials: Mapping[str, Iterable[Trial]]) -> None:
-    """Check a whole dataset, trials by split.
+    """Check a whole dataset, given as trials by split.
 
     Raises:
         InputError: a participant, a latent or a recording is in two splits.

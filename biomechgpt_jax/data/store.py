@@ -19,18 +19,18 @@ from biomechgpt_jax.errors import InputError
 
 Record = dict[str, Any]
 _METADATA = "biomechgpt.json"
-_SHARD_BYTES = 128 << 20  # TFDS holds the records of a shard in memory until it is written
-_SAMPLED = 16  # records by whose size the number of shards is chosen
+_SHARD_BYTES = 128 << 20  # TFDS keeps the records of a shard in memory until it is written
+_SAMPLED = 16  # number of records whose sizes determine the number of shards
 _READ_AT_ONCE = 256  # records
 
 
 @dataclass(frozen=True)
 class Lazy:
-    """The records of a split by number, each made when it is written.
+    """The records of a split, each computed when it is written.
 
     Attributes:
-        keys: one per record, all different.
-        make: from the number of a record to it.
+        keys: one unique key per record.
+        make: computes a record from its number.
     """
 
     keys: Sequence[str]
@@ -42,7 +42,7 @@ def _lazy(rows: "Sequence[tuple[str, Record]] | Lazy") -> Lazy:
 
 
 def quiet() -> None:
-    """Silence TFDS's own progress bars and notices: the program shows its own."""
+    """Silence the progress bars and notices of TFDS: the program shows its own."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -56,17 +56,16 @@ def write(
     records: Mapping[str, Sequence[tuple[str, Record]] | Lazy],
     metadata: Mapping[str, Any],
 ) -> str:
-    """Write a dataset whole or not at all; an older one at the same place is replaced.
+    """Write a dataset atomically; an older one at the same place is replaced.
 
-    The order on disk is that of a hash of the keys. No more than a shard's records are in memory at a time, where
-    `records` does not hold them.
+    The order on disk is that of a hash of the keys. With `Lazy` records, at most one shard of them is in memory.
 
     Args:
-        directory: where the dataset will lie.
-        name: of the dataset, in snake_case.
+        directory: destination of the dataset.
+        name: name of the dataset, in snake_case.
         features: (shape, dtype) of each array, or "text".
-        records: by split, (key, record) or a way to make them; the keys are unique.
-        metadata: JSON-able facts stored beside the data.
+        records: by split, pairs (key, record) or `Lazy` records; the keys are unique.
+        metadata: JSON-serializable facts stored beside the data.
 
     Returns:
         Digest of the content: SHA-256 over splits, keys and digests of records in key order.
@@ -76,7 +75,7 @@ def write(
         entries: list[tuple[str, str, str]] = []
         splits = {split: _lazy(rows) for split, rows in records.items()}
         builder = _builder(name, kinds(features), splits, entries)(data_dir=str(temporary), file_format="array_record")
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces itself on standard output
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints notices to standard output
             builder.download_and_prepare()
         digest = digest_of(entries)
         install(Path(str(builder.data_dir)), directory, {"digest": digest, **metadata})
@@ -85,7 +84,7 @@ def write(
 
 @contextlib.contextmanager
 def beside(directory: Path) -> Iterator[Path]:
-    """A name beside a directory, for what is not whole yet; whatever is left there is removed."""
+    """A temporary path beside a directory for unfinished data; anything left there at the end is removed."""
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -95,10 +94,10 @@ def beside(directory: Path) -> Iterator[Path]:
 
 
 def install(written: Path, directory: Path, facts: Mapping[str, Any]) -> None:
-    """Put a dataset that TFDS has written in its place, with the facts stored beside the data.
+    """Move a dataset that TFDS has written into place, with the facts stored beside the data.
 
-    An older dataset there is moved aside, and removed when the new one is in its place: whenever this is interrupted,
-    one of the two is found again by whoever opens the directory next.
+    An older dataset is moved aside first and removed once the new one is in place. If this is interrupted at any point,
+    whoever opens the directory next gets one of the two datasets.
     """
     (written / _METADATA).write_text(json.dumps(dict(facts), indent=1) + "\n")
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -112,26 +111,26 @@ def install(written: Path, directory: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _aside(directory: Path) -> Path:
-    """Where the dataset of a directory is while another takes its place."""
+    """Where the older dataset of a directory is kept while a new one replaces it."""
     return directory.with_name(f".{directory.name}.replaced")
 
 
 def _recover(directory: Path) -> None:
-    """Move a dataset back that was set aside for one that never came."""
+    """Restore a dataset that was moved aside for a replacement that was never completed."""
     if not os.path.lexists(directory) and _aside(directory).is_dir():
-        with contextlib.suppress(OSError):  # of a disk that cannot be written: then there is no dataset to read here
+        with contextlib.suppress(OSError):  # on a read-only disk there is then no dataset to read
             _aside(directory).rename(directory)
 
 
 def _remove(path: Path) -> None:
-    """Remove a directory, or a link to one, if it is there."""
+    """Remove a directory, or a link to one, if it exists."""
     if path.is_symlink():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)
 
 
 def kinds(features: Mapping[str, tuple[tuple[int | None, ...], Any] | str]) -> dict[str, Any]:
-    """TFDS features of (shape, dtype) or "text"."""
+    """TFDS features for (shape, dtype) or "text"."""
     import tensorflow_datasets as tfds
 
     return {
@@ -147,17 +146,17 @@ def _builder(
 ) -> Any:
     """A builder that writes shard by shard and appends (split, key, digest) of every record to `entries`.
 
-    TFDS's generator-based builder would shuffle a split of more than 1 GB with the help of TensorFlow.
+    TFDS's generator-based builder needs TensorFlow to shuffle a split of more than 1 GB.
     """
     import tensorflow_datasets as tfds
 
-    def written(split: str, numbers: Sequence[int]) -> Iterator[tuple[str, Record]]:
+    def generate(split: str, numbers: Sequence[int]) -> Iterator[tuple[str, Record]]:
         for number in numbers:
             key, record = splits[split].keys[number], splits[split].make(number)
             entries.append((split, key, record_digest(record)))
             yield key, record
 
-    # Not entered into TFDS's registry of names: one process may write a dataset twice.
+    # Skip TFDS's registry of names: one process may write a dataset twice.
     with tfds.core.registered.skip_registration():
 
         class Builder(tfds.core.ShardBasedBuilder):
@@ -172,7 +171,7 @@ def _builder(
 
             def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, Any]:
                 return {
-                    split: [partial(written, split, numbers) for numbers in _shards(split, records)]
+                    split: [partial(generate, split, numbers) for numbers in _shards(split, records)]
                     for split, records in splits.items()
                 }
 
@@ -183,14 +182,14 @@ def _shards(split: str, records: Lazy) -> list[list[int]]:
     """Numbers of the records of each shard, in the order in which TFDS stores keys.
 
     Raises:
-        ValueError: two records have one key.
+        ValueError: two records have the same key.
     """
     from tensorflow_datasets.core import hashing
 
     hasher = hashing.Hasher(split)
     hashes = [hasher.hash_key(key) for key in records.keys]
     if len(set(hashes)) < len(hashes):
-        raise ValueError(f"two records of {split} have one key")
+        raise ValueError(f"two records of {split} have the same key")
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
     sampled = [_bytes(records.make(number)) for number in order[:_SAMPLED]]
     size = max(1, int(_SHARD_BYTES / max(1.0, float(np.mean(sampled)))))
@@ -202,7 +201,7 @@ def _bytes(record: Record) -> int:
 
 
 def record_digest(record: Record) -> str:
-    """SHA-256 over the fields of one record."""
+    """SHA-256 over the names and values of one record's fields."""
     whole = hashlib.sha256()
     for field in sorted(record):
         value = record[field]
@@ -212,7 +211,7 @@ def record_digest(record: Record) -> str:
 
 
 def digest_of(entries: Iterable[tuple[str, str, str]]) -> str:
-    """Digest of a dataset from the split, key and digest of its records, given in any order."""
+    """Digest of a dataset from the split, key and digest of each of its records, given in any order."""
     whole = hashlib.sha256()
     for entry in sorted(entries):
         whole.update("/".join(entry).encode() + b"\n")
@@ -220,20 +219,20 @@ def digest_of(entries: Iterable[tuple[str, str, str]]) -> str:
 
 
 def metadata(directory: Path) -> dict[str, Any]:
-    """The facts stored beside a dataset, its digest among them.
+    """The facts stored beside a dataset, including its digest.
 
     Raises:
-        InputError: there is no dataset of this program.
+        InputError: the directory holds no dataset written by this program.
     """
     _recover(directory)
     try:
         return json.loads((directory / _METADATA).read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{directory} is not a dataset of this program; make it again with `run`") from error
+        raise InputError(f"{directory} is not a dataset written by this program; make it again with `run`") from error
 
 
 def is_dataset(directory: Path) -> bool:
-    """Whether a directory holds a dataset of this program."""
+    """Whether a directory holds a dataset written by this program."""
     _recover(directory)
     return (directory / _METADATA).is_file()
 
@@ -251,7 +250,7 @@ def source(directory: Path, split: str, wrap: Callable[[Record], Any]) -> "Sourc
 
 
 class Source(Sequence[Any]):
-    """A split as a sequence of objects, read when asked for."""
+    """A split as a sequence of objects, read on access."""
 
     def __init__(self, rows: Any, wrap: Callable[[Record], Any]):
         self._rows, self._wrap = rows, wrap

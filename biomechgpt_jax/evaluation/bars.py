@@ -1,4 +1,4 @@
-"""The figures a run of the quickstart is expected to reach, checked against what it measured."""
+"""The metrics that a run of the quickstart is expected to reach, checked against its results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import numpy as np
 from biomechgpt_jax.answering.predictions import Prediction, by_question
 from biomechgpt_jax.evaluation import metrics, naming
 
-# The text-only control gives answers away where it is better than the prior of a question by more than this ...
+# The questions give answers away if the text-only control beats the prior of a question by more than this ...
 TEXT_ONLY_MARGIN = 0.03
-# ... or its numbers correlate with the truth more than this, and the 95 % interval lies above 0.
+# ... or if its numbers correlate with the truth by more than this, and the 95 % interval lies above 0.
 TEXT_ONLY_R = 0.15
-# It passes only where the upper end of that interval is at most this: few people prove nothing. The ends that the
-# quickstart's 46 held-out people allow, for a control that knows nothing, are some 0.05 and 0.30.
+# The control passes only if the upper end of that interval is at most this: few people prove nothing. With the 46
+# held-out people of the quickstart, the upper ends for a control that knows nothing are about 0.05 and 0.30.
 TEXT_ONLY_HIGHEST = 0.10
 TEXT_ONLY_HIGHEST_R = 0.40
-# Of fewer people the bootstrap's intervals are too narrow to tell anything.
+# With fewer people, the intervals of the bootstrap are too narrow to be informative.
 TEXT_ONLY_FEWEST_PEOPLE = 10
-# A bar on numbers is not met by a model that answers few of the questions: this share must parse.
+# A model that answers few of the questions does not meet a bar: this share of its numbers must parse.
 PARSED_SHARE = 0.95
 
 
@@ -48,13 +48,13 @@ BARS = (
 )
 
 
-def _holds(value: float, bar: Bar) -> bool:
+def _is_within(value: float, bar: Bar) -> bool:
     if bar.sense == "at least":
         return value >= bar.bound
     return value <= bar.bound if bar.sense == "at most" else value < bar.bound
 
 
-def _answered(summary: Mapping[str, Any]) -> bool:
+def _parses_enough(summary: Mapping[str, Any]) -> bool:
     return summary.get("unparsed", 0) <= (1.0 - PARSED_SHARE) * summary.get("n", 0)
 
 
@@ -63,7 +63,7 @@ def _value(families: Mapping[str, Any], question: str, metric: str) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _of(predictions: Sequence[Prediction], question: str) -> list[Prediction]:
+def _select(predictions: Sequence[Prediction], question: str) -> list[Prediction]:
     return by_question(predictions).get(question, [])
 
 
@@ -73,18 +73,18 @@ def check(
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Each bar with the value reached.
+    """Check each bar against the value reached.
 
     Args:
         families: `metrics.summarise` of each source, "model" and the controls.
-        predictions: the same sources' predictions, for paired differences.
+        predictions: the predictions of the same sources, for paired differences.
 
     Returns:
-        One object per bar: question, metric, source, value, ci95, bar (in words), meets, and for a bar above
-        a control the control's value with the paired difference and its interval. A question that was not
-        asked, or whose numbers often could not be parsed, does not meet its bar.
+        One object per bar: question, metric, source, value, ci95, bar (in words), meets, and, for a bar that must also
+        be above a control, the value of the control with the paired difference and its interval. A question that was
+        not asked, or many of whose numbers could not be parsed, does not meet its bar.
     """
-    found = []
+    rows = []
     for bar in BARS:
         if bar.source not in families:
             continue
@@ -99,18 +99,18 @@ def check(
             "value": value,
             "ci95": summary.get(metrics.interval_key(bar.metric)),
             "bar": f"{bar.sense} {bar.bound:.{digits}f}{unit}",
-            "meets": bool(np.isfinite(value) and _holds(value, bar) and _answered(summary)),
+            "meets": bool(np.isfinite(value) and _is_within(value, bar) and _parses_enough(summary)),
         }
         if bar.above:
             other = _value(families.get(bar.above, {}), bar.question, bar.metric)
             gap = metrics.compare(
-                _of(predictions[bar.source], bar.question),
-                _of(predictions.get(bar.above, []), bar.question),
+                _select(predictions[bar.source], bar.question),
+                _select(predictions.get(bar.above, []), bar.question),
                 bar.metric,
                 resamples,
                 seed,
             )
-            # A control whose metric is undefined (it answers one value to all) knows nothing.
+            # A control whose metric is undefined (it gives the same answer to all) knows nothing.
             row["meets"] = row["meets"] and not (np.isfinite(other) and value <= other)
             row["bar"] += f", above {naming.SOURCES[bar.above].lower()}"
             row |= {
@@ -119,27 +119,28 @@ def check(
                 "difference": gap.value,
                 "difference_ci95": gap.interval,
             }
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
-def text_only(
+def check_text_only(
     families: Mapping[str, Mapping[str, Any]],
     predictions: Mapping[str, Sequence[Prediction]],
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Whether the questions alone give answers away, question by question.
+    """Check, question by question, whether the questions alone give answers away.
 
-    Judged is the paired difference to the constant control, which answers the prior's most likely label, in accuracy
-    (AUROC for yes/no); of numbers, r, as the constant has none. Numbers that are all the same give nothing away.
+    The criterion is the paired difference in accuracy (AUROC for yes/no) from the constant control, which always gives
+    the most likely label. For numbers it is r itself, because the constant has none. Numbers that are all the same give
+    nothing away.
 
     Returns:
-        One object per question: question, metric, value, ci95; prior, difference and difference_ci95 of a closed one;
-        highest (the bound on the upper end of the interval), verdict ("passes", "gives away" or "undecided", where
-        the people are too few to tell) and meets (whether it passes).
+        One object per question: question, metric, value, ci95; for a closed question, prior, difference and
+        difference_ci95; highest (the bound on the upper end of the interval), verdict ("passes", "gives away", or
+        "undecided" if there are too few people to tell) and meets (whether it passes).
     """
-    found = []
+    checked = []
     asked = by_question(predictions.get("text_only", []))
     for question, rows in asked.items():
         summary = metrics.find(dict(families["text_only"]), question)
@@ -153,23 +154,23 @@ def text_only(
         }
         if metric == "r":
             row["highest"] = TEXT_ONLY_HIGHEST_R
-            alike = len({item["answer"] for item in metrics.parsed(rows)}) < 2
+            all_equal = len({item["answer"] for item in metrics.parsed(rows)}) < 2
             row["verdict"] = _verdict(value, row["ci95"], TEXT_ONLY_R, TEXT_ONLY_HIGHEST_R, summary["participants"])
-            row["verdict"] = "passes" if alike else row["verdict"]
+            row["verdict"] = "passes" if all_equal else row["verdict"]
         else:
             prior = _value(families["constant"], question, metric)
-            gap = metrics.compare(rows, _of(predictions["constant"], question), metric, resamples, seed)
+            gap = metrics.compare(rows, _select(predictions["constant"], question), metric, resamples, seed)
             row |= {"prior": prior, "difference": gap.value, "difference_ci95": gap.interval}
             row["highest"] = TEXT_ONLY_HIGHEST
             people = summary["participants"]
             row["verdict"] = _verdict(gap.value, gap.interval, TEXT_ONLY_MARGIN, TEXT_ONLY_HIGHEST, people)
         row["meets"] = row["verdict"] == "passes"
-        found.append(row)
-    return found
+        checked.append(row)
+    return checked
 
 
 def _verdict(value: float, interval: Sequence[float] | None, margin: float, highest: float, people: int) -> str:
-    """What a value with its 95 % interval over people says of a control that should not be better than 0."""
+    """The verdict on a control that should not be better than 0, from its value and 95 % interval over people."""
     if interval is None or people < TEXT_ONLY_FEWEST_PEOPLE:
         return "undecided"
     if value > margin and interval[0] > 0:

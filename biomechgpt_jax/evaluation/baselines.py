@@ -1,7 +1,7 @@
-"""Controls that keep a result honest: what can be answered without understanding the movement.
+"""Control baselines: how well questions can be answered without understanding the movement.
 
-Each is fitted on TRAIN participants and answers the same questions about the same test crops as the model,
-from the same noisy coordinates. Gradient boosting is scikit-learn's histogram method (Friedman 2001; Ke et
+Each control is fitted on TRAIN participants and answers the same questions about the same test crops as the model, from
+the same noisy coordinates. Gradient boosting is scikit-learn's histogram method (Friedman 2001; Ke et
 al. 2017).
 """
 
@@ -15,19 +15,19 @@ from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 
 CONTROLS = ("constant", "label_prior", "speed_only", "length_only", "mean_pose", "mean_pose_tree")
-# The tree answers one question: do the cohort's postures give diagnoses away?
+# The tree answers a single question: do the postures of the cohort give diagnoses away?
 TREE_QUESTION = "diagnosis"
 
 _ROUNDS = 60
 _LEAVES = 8
-_SMOOTH_S = 0.5  # the root path is averaged over this long before its length is measured
+_SMOOTH_S = 0.5  # moving-average window applied to the root path before its length is measured
 _MINIMUM_TO_FIT = 20
 
 
 def speed(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> np.ndarray:
-    """Net horizontal speed and speed along the path of the pelvis in m/s, f64[2], from the noisy trajectory.
+    """Net horizontal speed of the pelvis and its speed along the path in m/s, f64[2], from the noisy trajectory.
 
-    The path is smoothed by a moving average of half a second, or its length would measure the noise.
+    A moving average of half a second smooths the path; without it, the length of the path would measure the noise.
     """
     columns = [INDEX["pelvis_tx"], INDEX["pelvis_tz"]]
     if not observed[columns].all():
@@ -42,12 +42,12 @@ def speed(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> np.n
 
 
 def length(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> np.ndarray:
-    """Seconds of the crop, f64[1]."""
+    """Duration of the crop in seconds, f64[1]."""
     return np.array([len(coordinates) / rate_hz])
 
 
 def mean_pose(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> np.ndarray:
-    """Mean of each coordinate over the crop, f64[40]; NaN where it was not observed."""
+    """Mean of each coordinate over the crop, f64[40]; NaN where a coordinate is not observed."""
     return np.where(observed, coordinates.mean(axis=0, dtype=np.float64), np.nan)
 
 
@@ -68,52 +68,53 @@ def _describe(features: Features, rows: Sequence[Asked], known: dict[int, np.nda
     return np.stack([known[id(row.coordinates)] for row in rows])
 
 
-def _share(labels: Sequence[Any]) -> tuple[list[str], np.ndarray]:
+def _label_shares(labels: Sequence[Any]) -> tuple[list[str], np.ndarray]:
+    """The labels that occur, sorted, and the share of each, f64[K]."""
     names, counts = np.unique(np.asarray(labels, dtype=str), return_counts=True)
     return [str(name) for name in names], counts / counts.sum()
 
 
-def _closed_answers(rows: Sequence[Asked], labels: Sequence[str], table: np.ndarray) -> list[Prediction]:
-    """Predictions by the largest of the probabilities f64[N, K]."""
-    found = []
+def _answer_closed(rows: Sequence[Asked], labels: Sequence[str], table: np.ndarray) -> list[Prediction]:
+    """Predict the label with the largest of the probabilities f64[N, K]."""
+    predictions = []
     for row, chances in zip(rows, table, strict=True):
         best = int(np.argmax(chances))
         made = prediction(row, labels[best], float(chances[best]))
         made["options"] = {label: float(chance) for label, chance in zip(labels, chances, strict=True)}
-        found.append(made)
-    return found
+        predictions.append(made)
+    return predictions
 
 
-def _constant(train: Sequence[Asked], test: Sequence[Asked]) -> list[Prediction]:
+def _answer_constant(train: Sequence[Asked], test: Sequence[Asked]) -> list[Prediction]:
     if test[0].kind == "number":
         median = float(np.median([float(row.truth) for row in train]))
         return [prediction(row, median, None) for row in test]
-    labels, share = _share([row.truth for row in train])
-    return _closed_answers(test, labels, np.tile(share, (len(test), 1)))
+    labels, share = _label_shares([row.truth for row in train])
+    return _answer_closed(test, labels, np.tile(share, (len(test), 1)))
 
 
-def _label_prior(train: Sequence[Asked], test: Sequence[Asked], generator: np.random.Generator) -> list[Prediction]:
+def _draw_from_prior(train: Sequence[Asked], test: Sequence[Asked], generator: np.random.Generator) -> list[Prediction]:
     if test[0].kind == "number":
         drawn = generator.choice([float(row.truth) for row in train], len(test))
         return [prediction(row, float(value), None) for row, value in zip(test, drawn, strict=True)]
-    labels, share = _share([row.truth for row in train])
-    found = _closed_answers(test, labels, np.tile(share, (len(test), 1)))
-    for row, choice in zip(found, generator.choice(len(labels), len(test), p=share), strict=True):
+    labels, share = _label_shares([row.truth for row in train])
+    predictions = _answer_closed(test, labels, np.tile(share, (len(test), 1)))
+    for row, choice in zip(predictions, generator.choice(len(labels), len(test), p=share), strict=True):
         row["answer"], row["probability"] = labels[choice], float(share[choice])
-    return found
+    return predictions
 
 
-def _fitted(
+def _fit_and_answer(
     name: str, train: Sequence[Asked], test: Sequence[Asked], known: dict[int, np.ndarray], seed: int
 ) -> list[Prediction]:
-    """Answers of a model of a few features; the constant answer where there is nothing to fit."""
+    """Answers of a model fitted to a few features; the constant answer if there is nothing to fit."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.tree import DecisionTreeClassifier
 
     x_train, x_test = _describe(_FEATURES[name], train, known), _describe(_FEATURES[name], test, known)
-    seen = np.isfinite(x_train).any(axis=0)  # gradient boosting takes gaps, but no column that is all gap
+    seen = np.isfinite(x_train).any(axis=0)  # gradient boosting accepts missing values, but not in a whole column
     if len(train) < _MINIMUM_TO_FIT or len({row.truth for row in train}) < 2 or not seen.any():
-        return _constant(train, test)
+        return _answer_constant(train, test)
     x_train, x_test = x_train[:, seen], x_test[:, seen]
     settings = {"max_iter": _ROUNDS, "max_leaf_nodes": _LEAVES, "early_stopping": False, "random_state": seed}
     if test[0].kind == "number":
@@ -122,28 +123,28 @@ def _fitted(
         answers = regressor.predict(x_test)
         return [prediction(row, float(value), None) for row, value in zip(test, answers, strict=True)]
     if name == "mean_pose_tree":
-        # Classes as they come: the stronger tree of the two (0.17 against 0.10 macro-F1 with balanced classes).
+        # No class balancing: this is the stronger of the two trees (0.17 against 0.10 macro-F1 with balanced classes).
         classifier = DecisionTreeClassifier(max_depth=2, random_state=seed)
     else:
         classifier = HistGradientBoostingClassifier(**settings)
     classifier.fit(x_train, [str(row.truth) for row in train])
-    return _closed_answers(test, [str(label) for label in classifier.classes_], classifier.predict_proba(x_test))
+    return _answer_closed(test, [str(label) for label in classifier.classes_], classifier.predict_proba(x_test))
 
 
 def answers(name: str, train: Sequence[Asked], test: Sequence[Asked], seed: int) -> list[Prediction]:
-    """What one control answers to the test questions, in their order.
+    """Answers of one control to the test questions, in their order.
 
     Args:
         name: one of `CONTROLS`. mean_pose_tree answers only the diagnosis.
-        train: questions about crops of train participants, with their truth.
-        test: questions about crops of held-out participants. A question that train never asks is left out.
-        seed: of the draws and of the fits.
+        train: questions about crops of train participants, with their true answers.
+        test: questions about crops of held-out participants. A question absent from train is left out.
+        seed: seed of the draws and the fits.
     """
     from threadpoolctl import threadpool_limits
 
     generator = np.random.default_rng([seed, CONTROLS.index(name)])
     known: dict[int, np.ndarray] = {}
-    found: dict[int, Prediction] = {}
+    by_index: dict[int, Prediction] = {}
     for question in dict.fromkeys(row.question for row in test):
         if name == "mean_pose_tree" and question != TREE_QUESTION:
             continue
@@ -153,12 +154,12 @@ def answers(name: str, train: Sequence[Asked], test: Sequence[Asked], seed: int)
         if not seen:
             continue
         if name == "constant":
-            made = _constant(seen, rows)
+            made = _answer_constant(seen, rows)
         elif name == "label_prior":
-            made = _label_prior(seen, rows, generator)
+            made = _draw_from_prior(seen, rows, generator)
         else:
-            # On so few rows one thread is fastest: more would wait for each other at every split.
+            # With so few rows, one thread is fastest: several would wait for each other at every split.
             with threadpool_limits(1):
-                made = _fitted(name, seen, rows, known, seed)
-        found |= dict(zip(index, made, strict=True))
-    return [found[i] for i in sorted(found)]
+                made = _fit_and_answer(name, seen, rows, known, seed)
+        by_index |= dict(zip(index, made, strict=True))
+    return [by_index[i] for i in sorted(by_index)]

@@ -1,8 +1,8 @@
-"""Intervals by bootstrap over participants.
+"""Confidence intervals by bootstrap over participants.
 
-Trials of one person are not independent, so people are resampled, not rows (the cluster bootstrap of Field
-and Welsh, 2007). A metric is written once as a function of how often each participant is counted: counted
-once each it is the estimate, counted as drawn it is a resample. All resamples are then one matrix product.
+Trials of one person are not independent, so people are resampled, not rows (the cluster bootstrap of Field and Welsh,
+2007). A metric is a function of how often each participant is counted: with counts of one it gives the estimate, with
+drawn counts a resample. All resamples are then one matrix product.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,19 +13,19 @@ import numpy as np
 # counts f64[..., P] -> value f64[...]; NaN where the metric is undefined for those counts.
 Metric = Callable[[np.ndarray], np.ndarray]
 
-# Below this share of resamples in which the metric is defined, an interval would describe the exceptions.
+# If the metric is defined in a smaller share of resamples than this, an interval would describe only the exceptions.
 _DEFINED_SHARE = 0.5
 
 
 class Estimate(NamedTuple):
-    """A metric with its 95 % interval; the interval is None where it cannot be had."""
+    """A metric with its 95 % interval; the interval is None where it is undefined."""
 
     value: float
     interval: tuple[float, float] | None
 
 
 def groups(participants: Sequence[str]) -> tuple[np.ndarray, int]:
-    """Number the participants of rows in sorted order: (i64[N], how many there are)."""
+    """Number the participants of rows in sorted order: (i64[N], number of participants)."""
     names, index = np.unique(np.asarray(participants, dtype=str), return_inverse=True)
     return index.reshape(-1), len(names)
 
@@ -44,7 +44,7 @@ def draws(participants: int, resamples: int, seed: int) -> np.ndarray:
 
 
 def estimate(metric: Metric, participants: int, resamples: int, seed: int) -> Estimate:
-    """The metric on everybody once, and its 95 % percentile interval over resamples of participants."""
+    """The metric with every participant counted once, and its 95 % percentile interval over resamples."""
     if participants == 0:
         return Estimate(float("nan"), None)
     value = float(metric(np.ones(participants)))

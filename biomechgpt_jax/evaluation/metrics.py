@@ -1,7 +1,7 @@
 """Accuracy, macro-F1, AUROC, mean absolute error, correlation and limits of agreement, with intervals.
 
-Every metric here is a function of how many times each participant is counted (see `bootstrap`): sums within
-participants are taken once, so 1000 resamples cost one matrix product.
+Every metric here is a function of how often each participant is counted (see `bootstrap`). Sums within participants are
+computed once, so 1000 resamples cost one matrix product.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ def accuracy(correct_N: np.ndarray, group_N: np.ndarray, participants: int) -> M
 
 
 def macro_f1(truth_N: np.ndarray, answer_N: np.ndarray, group_N: np.ndarray, participants: int) -> Metric:
-    """Mean F1 over the labels that occur as a truth or an answer; None only counts against the truth.
+    """Mean F1 over the labels that occur as a truth or an answer; an answer of None only misses its true label.
 
-    Takes arrays of strings (or None). A label that a resample neither holds nor answers is not in its mean.
+    Takes arrays of strings (or None). A label that is neither a truth nor an answer in a resample is not in its mean.
     """
     labels = sorted({label for label in (*truth_N, *answer_N) if label is not None})
     true_NK = np.array([[value == label for label in labels] for value in truth_N], np.float64)
-    said_NK = np.array([[value == label for label in labels] for value in answer_N], np.float64)
-    table = np.stack([true_NK * said_NK, true_NK + said_NK], axis=1)
+    answered_NK = np.array([[value == label for label in labels] for value in answer_N], np.float64)
+    table = np.stack([true_NK * answered_NK, true_NK + answered_NK], axis=1)
     sums_P2K = bootstrap.sums(group_N, table, participants)
 
     def metric(counts: np.ndarray) -> np.ndarray:
@@ -55,10 +55,10 @@ def macro_f1(truth_N: np.ndarray, answer_N: np.ndarray, group_N: np.ndarray, par
 
 
 def auroc(positive_N: np.ndarray, score_N: np.ndarray, group_N: np.ndarray, participants: int) -> Metric:
-    """Area under the ROC curve: the share of (positive, negative) pairs ranked rightly, ties half.
+    """Area under the ROC curve: the share of (positive, negative) pairs that are ranked correctly; ties count half.
 
-    Takes bool[N] and f64[N]. Pairs are counted by the participants they come from, so that a resample is a
-    quadratic form: as exact as recomputing the curve, without sorting again.
+    Takes bool[N] and f64[N]. Pairs are counted per pair of participants, so a resample is a quadratic form: this is as
+    exact as recomputing the curve and needs no sorting.
     """
     positive, negative = np.flatnonzero(positive_N), np.flatnonzero(~positive_N)
     margin = score_N[positive][:, None] - score_N[negative][None, :]
@@ -68,9 +68,9 @@ def auroc(positive_N: np.ndarray, score_N: np.ndarray, group_N: np.ndarray, part
     counts_P2 = bootstrap.sums(group_N, np.stack([positive_N, ~positive_N], 1).astype(np.float64), participants)
 
     def metric(counts: np.ndarray) -> np.ndarray:
-        right = np.einsum("...p,pq,...q->...", counts, wins_PP, counts, optimize=True)
+        correct_pairs = np.einsum("...p,pq,...q->...", counts, wins_PP, counts, optimize=True)
         total = counts @ counts_P2
-        return _ratio(right, total[..., 0] * total[..., 1])
+        return _ratio(correct_pairs, total[..., 0] * total[..., 1])
 
     return metric
 
@@ -88,7 +88,7 @@ def mean_absolute_error(truth_N: np.ndarray, answer_N: np.ndarray, group_N: np.n
 
 
 def pearson(truth_N: np.ndarray, answer_N: np.ndarray, group_N: np.ndarray, participants: int) -> Metric:
-    """Pearson's correlation, from f64[N]; NaN where either side does not vary."""
+    """Pearson's correlation, from f64[N]; NaN if either variable is constant."""
     x = (truth_N - truth_N.mean()) / max(float(truth_N.std()), 1e-12)
     y = (answer_N - answer_N.mean()) / max(float(answer_N.std()), 1e-12)
     table = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
@@ -97,7 +97,7 @@ def pearson(truth_N: np.ndarray, answer_N: np.ndarray, group_N: np.ndarray, part
     def metric(counts: np.ndarray) -> np.ndarray:
         n, sx, sy, sxx, syy, sxy = np.moveaxis(counts @ sums_P6, -1, 0)
         variance_x, variance_y = n * sxx - sx * sx, n * syy - sy * sy
-        # Both sides have unit variance over everybody: what is far below that is rounding.
+        # Both variables have unit variance over all rows: a variance far below that is rounding error.
         varies = (n > 1) & (variance_x > 1e-9 * n * n) & (variance_y > 1e-9 * n * n)
         spread = np.sqrt(np.where(varies, variance_x * variance_y, 0.0))
         return np.where(varies, _ratio(n * sxy - sx * sy, spread), np.nan)
@@ -118,7 +118,7 @@ def _participants(rows: Sequence[Prediction]) -> tuple[np.ndarray, int]:
 
 
 def numbers(rows: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
-    """True and answered values f64[N] of rows whose answers all parsed."""
+    """True and answered values, f64[N] each, of rows whose answers are all finite numbers."""
     return (
         np.array([float(row["truth"]) for row in rows], np.float64),
         np.array([float(row["answer"]) for row in rows], np.float64),  # type: ignore[arg-type]
@@ -136,9 +136,9 @@ def is_binary(rows: Sequence[Prediction]) -> bool:
 
 
 def build(rows: Sequence[Prediction], name: str) -> tuple[Metric, int]:
-    """A metric of the predictions of one question: (the metric, its number of participants).
+    """Build a metric of the predictions of one question: (the metric, its number of participants).
 
-    `name` is accuracy, macro_f1 or auroc (closed), mae or r (numbers, over the answers that parsed).
+    `name` is accuracy, macro_f1 or auroc (closed), mae or r (numbers, over the parsed answers).
     """
     if rows[0]["kind"] == "number":
         rows = parsed(rows)
@@ -162,19 +162,19 @@ def build(rows: Sequence[Prediction], name: str) -> tuple[Metric, int]:
 
 
 def measure(rows: Sequence[Prediction], name: str, resamples: int, seed: int) -> Estimate:
-    """One metric of one question with its 95 % interval."""
+    """Compute one metric of one question with its 95 % interval."""
     return bootstrap.estimate(*build(rows, name), resamples, seed)
 
 
 def _closed(rows: Sequence[Prediction], resamples: int, seed: int) -> dict[str, Any]:
-    right = measure(rows, "accuracy", resamples, seed)
+    correct = measure(rows, "accuracy", resamples, seed)
     balanced = measure(rows, "macro_f1", resamples, seed)
     summary = {
         "n": len(rows),
         "participants": _participants(rows)[1],
-        "accuracy": right.value,
+        "accuracy": correct.value,
         "macro_f1": balanced.value,
-        "ci95": right.interval,
+        "ci95": correct.interval,
         "macro_f1_ci95": balanced.interval,
     }
     if is_binary(rows):
@@ -203,13 +203,12 @@ def _number(rows: Sequence[Prediction], resamples: int, seed: int) -> dict[str, 
 
 
 def summarise(predictions: Sequence[Prediction], resamples: int, seed: int) -> dict[str, Any]:
-    """The `families` object of metrics.json: every question with its metrics and 95 % intervals.
+    """Compute the `families` object of metrics.json: every question with its metrics and 95 % intervals.
 
-    Closed questions: n, participants, accuracy, macro_f1, ci95 (of the accuracy), macro_f1_ci95, and auroc
-    with auroc_ci95 for yes/no. Numbers: n, participants, mae, r, unit, ci95 (of the error), r_ci95, bias,
-    limits_of_agreement and unparsed (answers that were no number: counted there, in no other metric). An
-    answer to a closed question that is no option counts as wrong. Undefined values are NaN here and null on
-    disk.
+    A closed question has n, participants, accuracy, macro_f1, ci95 (of the accuracy), macro_f1_ci95, and for yes/no
+    auroc with auroc_ci95. A number has n, participants, mae, r, unit, ci95 (of the mae), r_ci95, bias,
+    limits_of_agreement and unparsed (the count of answers that are not numbers; they enter no other metric). An answer
+    to a closed question that is not one of its options counts as wrong. Undefined values are NaN here and null on disk.
     """
     families: dict[str, Any] = {}
     for question, rows in by_question(predictions).items():
@@ -225,15 +224,15 @@ def summarise(predictions: Sequence[Prediction], resamples: int, seed: int) -> d
 def compare(
     first: Sequence[Prediction], second: Sequence[Prediction], name: str, resamples: int, seed: int
 ) -> Estimate:
-    """Paired difference `first - second` of a metric of one question, over what both answered."""
+    """Paired difference `first - second` of a metric of one question, over the rows that both answered."""
     theirs = {key(row): row for row in second if row["kind"] == "closed" or parsed([row])}
     mine = [row for row in first if key(row) in theirs and (row["kind"] == "closed" or parsed([row]))]
     if not mine:
         return Estimate(float("nan"), None)
     paired = [theirs[key(row)] for row in mine]
-    one, participants = build(mine, name)
-    other, _ = build(paired, name)
-    return bootstrap.estimate(bootstrap.difference(one, other), participants, resamples, seed)
+    first_metric, participants = build(mine, name)
+    second_metric, _ = build(paired, name)
+    return bootstrap.estimate(bootstrap.difference(first_metric, second_metric), participants, resamples, seed)
 
 
 def find(families: dict[str, Any], question: str) -> dict[str, Any]:
@@ -247,12 +246,12 @@ def find(families: dict[str, Any], question: str) -> dict[str, Any]:
 
 
 def interval_key(name: str) -> str:
-    """Where metrics.json holds the interval of a metric."""
+    """The key of a metric's interval in metrics.json."""
     return "ci95" if name in ("accuracy", "mae") else f"{name}_ci95"
 
 
 def confusion(rows: Sequence[Prediction], order: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
-    """Labels and counts i64[true, answered]; answers of None stand in a last column "no answer"."""
+    """Column labels and counts i64[true, answered]; answers of None are counted in a last column "no answer"."""
     seen = {str(row["truth"]) for row in rows} | {str(row["answer"]) for row in rows if row["answer"] is not None}
     labels = [label for label in order if label in seen] + sorted(seen - set(order))
     columns = labels + (["no answer"] if any(row["answer"] is None for row in rows) else [])
@@ -264,7 +263,7 @@ def confusion(rows: Sequence[Prediction], order: Sequence[str] = ()) -> tuple[li
 
 
 def reliability(rows: Sequence[Prediction], bins: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Calibration: mean probability, share correct and count in each occupied bin, f64[b] each."""
+    """Calibration curve: mean probability, share of correct answers and count in each non-empty bin, f64[b] each."""
     probability = np.array([np.nan if row["probability"] is None else row["probability"] for row in rows], np.float64)
     correct = np.array([row["truth"] == row["answer"] for row in rows], np.float64)
     keep = np.isfinite(probability)
@@ -277,6 +276,6 @@ def reliability(rows: Sequence[Prediction], bins: int = 10) -> tuple[np.ndarray,
 
 
 def calibration_error(rows: Sequence[Prediction], bins: int = 10) -> float:
-    """Expected calibration error (Guo et al. 2017): |share correct - probability|, averaged over answers."""
+    """Expected calibration error (Guo et al. 2017): mean over answers of |share correct - probability|."""
     probability, correct, count = reliability(rows, bins)
     return float(np.sum(np.abs(correct - probability) * count) / count.sum()) if len(count) else float("nan")

@@ -1,4 +1,4 @@
-"""How questions, controls and metrics are called where people read them, and how their values are written."""
+"""Display names of questions, controls and metrics, and the formatting of their values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from biomechgpt_jax.answering.predictions import NESTED
 
-# Every question, in the order in which people read them.
+# Every question, in display order.
 TITLES = {
     "activity": "Activity",
     "impairment": "Impairment",
@@ -60,18 +60,18 @@ def question_title(name: str) -> str:
 
 
 def metric_title(name: str, unit: str = "") -> str:
-    """A metric's name, with the unit of an error."""
+    """The display name of a metric, with the unit of an error."""
     return f"{_METRICS.get(name, name)}{f' ({unit})' if unit and name == 'mae' else ''}"
 
 
 def short_metric_title(name: str, unit: str = "") -> str:
-    """A metric's name for a narrow column."""
+    """The short display name of a metric, for a narrow column."""
     short = {"mae": "MAE", "r": "r"}.get(name, metric_title(name))
     return f"{short} ({unit})" if unit and name == "mae" else short
 
 
 def headline(summary: dict[str, Any], name: str) -> tuple[str, ...]:
-    """The metrics of a question that stand in a table, the most telling first."""
+    """The metrics of a question that a table shows, the most informative first."""
     if "mae" in summary:
         return "r", "mae"
     if "auroc" in summary:
@@ -82,30 +82,30 @@ def headline(summary: dict[str, Any], name: str) -> tuple[str, ...]:
 
 
 def questions(families: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Every question of a `families` object with its summary, in the order people read them."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    """Every question of a `families` object with its summary, in display order."""
+    listed: list[tuple[str, dict[str, Any]]] = []
     for family, entry in families.items():
-        found += list(entry.items()) if family in NESTED else [(family, entry)]
+        listed += list(entry.items()) if family in NESTED else [(family, entry)]
     rank = {name: place for place, name in enumerate(TITLES)}
-    return sorted(found, key=lambda item: rank.get(item[0], len(rank)))
+    return sorted(listed, key=lambda item: rank.get(item[0], len(rank)))
 
 
 def decimals(metric: str, unit: str = "") -> int:
-    """Digits after the point that a value of this metric deserves."""
+    """The number of decimals with which values of this metric are shown."""
     return 2 if metric != "mae" or unit in ("m/s", "m", "s") else 1
 
 
 def value_text(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """A number for a table; a dash where it is undefined."""
+    """Format a number for a table; a dash if it is undefined."""
     if value is None or not np.isfinite(value):
         return _MISSING
     text = f"{value:{'+' if sign else ''}.{digits}f}"
-    # A typographic minus; and no minus before what rounds to zero.
+    # Use a typographic minus, and none before a value that rounds to zero.
     return (text.lstrip("+-") if float(text) == 0 else text).replace("-", "\u2212")
 
 
 def interval_text(interval: Sequence[float | None] | None, digits: int = 2) -> str:
-    """An interval for a table; empty where it is undefined."""
+    """Format an interval for a table; empty if it is undefined."""
     if interval is None or any(end is None or not np.isfinite(end) for end in interval):
         return ""
     return " to ".join(value_text(end, digits) for end in interval)

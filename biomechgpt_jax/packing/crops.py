@@ -1,4 +1,4 @@
-"""Which part of a trial is shown, mirrored or not, with which coordinates, and what it can be asked."""
+"""Crops of trials: the frames shown, mirroring, hidden coordinates, and the questions that a crop can answer."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.questions.truth import labels, truths, unanswerable
 
-# Room that the trunk leaves for questions in a row, in tokens.
+# Number of tokens of a row that the trunk leaves free for questions.
 ROOM_FOR_QUESTIONS = 64
-# Shares of training crops: around a whole timed test, where there is one; and of the rest, the whole trial.
+# Share of training crops around a whole timed test, where there is one; share of the remaining that are whole trials.
 TIMED_SHARE, WHOLE_SHARE = 0.6, 0.2
 
 
@@ -32,7 +32,7 @@ class Crop:
     """Frames [start_frame, end_frame) of a trial.
 
     Attributes:
-        observed: bool[40] of the coordinates as shown, so after mirroring.
+        observed: bool[40], which coordinates are observed, after mirroring.
     """
 
     start_frame: int
@@ -41,16 +41,16 @@ class Crop:
     observed: np.ndarray
 
     def coordinates(self, trial: Trial) -> np.ndarray:
-        """What is shown, f32[T, 40]."""
+        """The coordinates shown, f32[T, 40]."""
         shown = trial.trajectory.coordinates[self.start_frame : self.end_frame]
         return mirror(shown) if self.mirrored else shown
 
 
 def answerable(trial: Trial, crop: Crop, cfg: config.Experiment) -> dict[str, str | float]:
-    """The questions that a crop can answer, by name, with the true answers.
+    """The true answers to the questions that a crop can answer, by question name.
 
-    A crop shows the instants of its frames, from the first to the last. The codec drops the frames after the last whole
-    token: where a test's window is the whole of a recorded file, the crop may lack less than a token of it.
+    A crop covers the time from its first to its last frame. The codec drops the frames after the last whole token, so
+    where the window of a test is a whole recorded file, the crop may lack less than a token of it.
     """
     if crop.end_frame <= crop.start_frame:
         return {}
@@ -62,16 +62,16 @@ def answerable(trial: Trial, crop: Crop, cfg: config.Experiment) -> dict[str, st
 
 
 def count_labels(use: LabelUse, trial: Trial, asked: Collection[str], cfg: config.Experiment) -> None:
-    """Count the labels of a trial of which these questions are asked; those of recorded files with a reason if not."""
+    """Count the labels of a trial, given the questions asked about it; for recorded files, say why one is unused."""
     reason = partial(_why_not_asked, trial, cfg=cfg) if trial.throughout else None
     use.add(trial.trial_id, labels(trial), asked, reason)
 
 
 def _why_not_asked(trial: Trial, name: str, cfg: config.Experiment) -> str:
-    """Why no question asks a label of a recorded file."""
+    """Why no question asks for a label of a recorded file."""
     trajectory = trial.trajectory
     if trajectory.frames < cfg.tokenizer.granularity:
-        return f"it lasts {trajectory.seconds:.2f} s, less than a motion token (tokenizer.stride)"
+        return f"it lasts {trajectory.seconds:.2f} s, less than one motion token (tokenizer.stride)"
     if name in unanswerable(trajectory.observed):
         return "pelvis_tx or pelvis_tz is not recorded"
     span, longest = timed_span(trial, cfg), longest_frames(cfg, trajectory.rate_hz)
@@ -81,26 +81,26 @@ def _why_not_asked(trial: Trial, name: str, cfg: config.Experiment) -> str:
             "asked only of crops that hold it whole (pack.longest_crop_s, pack.row_length)"
         )
     return (
-        "no crop that was drawn held them with room for the question (pack.crops_per_trial, pack.questions_per_crop, "
+        "no drawn crop held them with room for the question (pack.crops_per_trial, pack.questions_per_crop, "
         "pack.row_length)"
     )
 
 
 def longest_frames(cfg: config.Experiment, rate_hz: float) -> int:
-    """Longest crop whose trunk leaves room for questions in a row, in whole tokens."""
+    """Length in frames of the longest crop of whole tokens whose trunk leaves room for questions in a row."""
     tokens = max(cfg.pack.row_length - ROOM_FOR_QUESTIONS - 1, 1)
     return _whole_tokens(int(min(tokens * cfg.tokenizer.frames_per_token, cfg.pack.longest_crop_s * rate_hz)), cfg)
 
 
 def _whole_tokens(frames: int, cfg: config.Experiment) -> int:
-    """Frames that make whole tokens: a truth must not rest on frames that the codec drops."""
+    """Round down to frames that make whole tokens: a truth must not depend on frames that the codec drops."""
     return frames // cfg.tokenizer.granularity * cfg.tokenizer.granularity
 
 
 def timed_span(trial: Trial, cfg: config.Experiment) -> tuple[int, int] | None:
-    """First frame, and one after the last, of the part that holds every timed test of a trial; None without a test.
+    """The frames [start, end) that hold every timed test of a trial; None if it has no test.
 
-    Of a recorded file whose window is all of it: in whole tokens, which `answerable` takes for the whole.
+    Where the window is a whole recorded file, the span is rounded down to whole tokens; `answerable` allows for this.
     """
     if not trial.scores:
         return None
@@ -111,7 +111,7 @@ def timed_span(trial: Trial, cfg: config.Experiment) -> tuple[int, int] | None:
 
 
 def evaluation(trial: Trial, cfg: config.Experiment) -> list[Crop]:
-    """The crop on which a held-out trial is judged: all of it if it fits, else what holds its timed tests."""
+    """The crop on which a held-out trial is evaluated: the whole trial if it fits, otherwise around its timed tests."""
     frames, longest = trial.trajectory.frames, longest_frames(cfg, trial.trajectory.rate_hz)
     start, end = 0, _whole_tokens(frames, cfg)
     if frames > longest:
@@ -123,13 +123,13 @@ def evaluation(trial: Trial, cfg: config.Experiment) -> list[Crop]:
 
 
 def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, informative: bool = False) -> Crop:
-    """A random crop: log-uniform length, often around a whole timed test, mirrored and masked at random.
+    """Draw a crop: log-uniform length, often around a whole timed test, randomly mirrored and masked.
 
-    Empty where the trial is shorter than a token.
+    The crop is empty if the trial is shorter than a token.
 
     Args:
-        informative: draw the log-uniform kind, place it so that it holds one of the trial's defining intervals, and
-            lengthen it where none fits.
+        informative: draw a log-uniform crop, place it around one of the trial's defining intervals, and lengthen it if
+            none of them fits.
     """
     frames, rate = trial.trajectory.frames, trial.trajectory.rate_hz
     longest = _whole_tokens(min(frames, longest_frames(cfg, rate)), cfg)
@@ -159,13 +159,13 @@ def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, inf
     mirrored = bool(rng.random() < cfg.pack.mirror_probability)
     observed = np.asarray(trial.trajectory.observed, bool)
     observed = observed[MIRROR_PERMUTATION] if mirrored else observed
-    return Crop(start, end, mirrored, observed & ~_hidden(cfg, rng))
+    return Crop(start, end, mirrored, observed & ~_draw_hidden(cfg, rng))
 
 
 def _around_defining(
     trial: Trial, cfg: config.Experiment, length: int, longest: int, rng: np.random.Generator
 ) -> tuple[int, int]:
-    """Start and length in frames of a crop that holds a random one of the defining intervals that fit it."""
+    """Start and length in frames of a crop that holds a defining interval, drawn from those that fit it."""
     rate, frames = trial.trajectory.rate_hz, trial.trajectory.frames
     first = np.floor(trial.defining[:, 0] * rate).astype(int)
     last = np.ceil(trial.defining[:, 1] * rate).astype(int) + 1
@@ -177,8 +177,8 @@ def _around_defining(
     return int(rng.integers(lowest, highest + 1)), length
 
 
-def _hidden(cfg: config.Experiment, rng: np.random.Generator) -> np.ndarray:
-    """Coordinates that this crop hides because real files lack them, bool[40]."""
+def _draw_hidden(cfg: config.Experiment, rng: np.random.Generator) -> np.ndarray:
+    """Draw the coordinates that a crop hides, bool[40], as real files often lack them."""
     hidden = np.zeros(COORDINATE_COUNT, bool)
     if rng.random() >= cfg.pack.mask_probability:
         return hidden

@@ -1,4 +1,4 @@
-"""The `pack` stage: crops of trials become motion tokens with questions, packed into fixed rows."""
+"""The `pack` stage: encode crops of trials as motion tokens, add questions, and pack both into rows of fixed length."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,20 +23,20 @@ from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
 Progress = Callable[[str, int, int], None]
 
-TRIALS_AT_ONCE = 128  # whose crops are in memory and encoded together
-_FAMILIES = sorted(FAMILIES)  # as the rows number them, and the metadata lists them
+TRIALS_AT_ONCE = 128  # trials whose crops are in memory and encoded together
+_FAMILIES = sorted(FAMILIES)  # in the order in which rows number them and the metadata lists them
 
-# How much more often than a gait parameter a question is asked where not all can be: by name, else by family.
+# Sampling weight of a question relative to a gait parameter, where not all can be asked: by name, else by family.
 # A trial supports up to six gait parameters, but one or two timed tests and one diagnosis.
 _WEIGHTS = {"outcome_scores": 4.0, "diagnosis": 3.0, "impairment": 2.0, "fall_risk": 2.0}
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A crop with what is true of it.
+class _LabelledCrop:
+    """A crop with the true answers to its questions.
 
     Attributes:
-        trial: the number of its trial among those packed together.
+        trial: index of its trial among those packed together.
     """
 
     trial: int
@@ -45,22 +45,22 @@ class _Shown:
     truths: dict[str, str | float]
 
 
-def _show(number: int, trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _Shown | None:
-    """A training crop of which something can be asked; None only if no part of the trial tells anything."""
+def _draw_crop(number: int, trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _LabelledCrop | None:
+    """Draw a training crop that answers at least one question; None only if no part of the trial answers any."""
     for informative in (False, True):
         crop = crops.training(trial, cfg, rng, informative)
         true = crops.answerable(trial, crop, cfg)
         if true:
-            return _Shown(number, crop.coordinates(trial), crop.observed, true)
+            return _LabelledCrop(number, crop.coordinates(trial), crop.observed, true)
     return None
 
 
 def choose(
     names: Sequence[str], count: int, rng: np.random.Generator, first: Collection[str] = frozenset()
 ) -> list[str]:
-    """Questions to ask, drawn without replacement in proportion to their weights, those of `first` before the others.
+    """Draw questions without replacement in proportion to their weights; those in `first` come before the others.
 
-    The order of exponential arrival times is such a draw (Efraimidis and Spirakis 2006).
+    Sorting by exponential arrival times is such a draw (Efraimidis and Spirakis 2006).
     """
     weights = [_WEIGHTS.get(name, _WEIGHTS.get(QUESTIONS[name].family, 1.0)) for name in names]
     arrivals = rng.exponential(size=len(names)) / np.array(weights)
@@ -69,31 +69,31 @@ def choose(
 
 
 class LeftOut:
-    """Counts what could not be packed, with the reason.
+    """Counts what could not be packed, by reason.
 
     Attributes:
-        no_room: questions for which the row has no room beside their movement, by family.
-        untold: crops of which nothing can be asked.
-        empty: crops none of whose questions found room.
+        no_room: questions that do not fit in a row together with their movement, by family.
+        uninformative: crops that answer no question.
+        empty: crops none of whose questions fit in a row.
     """
 
     def __init__(self) -> None:
         self.no_room: Counter[str] = Counter()
-        self.untold = 0
+        self.uninformative = 0
         self.empty = 0
 
     def report(self) -> dict[str, Any]:
-        """As JSON."""
+        """The counts as a JSON-able object."""
         by_family = dict(sorted(self.no_room.items()))
         return {
             "questions_without_room": by_family,
-            "crops_without_truth": self.untold,
+            "crops_without_truth": self.uninformative,
             "crops_without_room": self.empty,
         }
 
 
 def left_out_words(left_out: Mapping[str, Any]) -> str:
-    """What a report says was left out, in words; nothing where nothing was."""
+    """Describe what a report lists as left out; empty if nothing was left out."""
     by_family, words = left_out["questions_without_room"], []
     if by_family:
         families = ", ".join(f"{name} {count}" for name, count in by_family.items())
@@ -101,7 +101,7 @@ def left_out_words(left_out: Mapping[str, Any]) -> str:
     if left_out["crops_without_room"]:
         words.append(f"{left_out['crops_without_room']} crops without room for a question")
     if left_out["crops_without_truth"]:
-        words.append(f"{left_out['crops_without_truth']} crops of which nothing can be asked")
+        words.append(f"{left_out['crops_without_truth']} crops that answer no question")
     return "; ".join(words)
 
 
@@ -116,18 +116,18 @@ def _items(
 ) -> list[Item]:
     """Items of the crops of some trials, each drawn with the trial's own generator; counts what is left out.
 
-    What a person says of a recorded file is asked before everything else until it has been asked once.
+    Questions about the hand-given labels of a recorded file come first until each has been asked once.
     """
-    shown: list[tuple[_Shown, np.random.Generator]] = []
+    drawn: list[tuple[_LabelledCrop, np.random.Generator]] = []
     for number, (trial, rng) in enumerate(zip(trials, generators, strict=True)):
-        drawn = [_show(number, trial, cfg, rng) for _ in range(cfg.pack.crops_per_trial)]
-        left_out.untold += drawn.count(None)
-        shown += [(one, rng) for one in drawn if one]
-    codes = codec.encode([crop.coordinates for crop, _ in shown], [crop.observed for crop, _ in shown])
+        attempts = [_draw_crop(number, trial, cfg, rng) for _ in range(cfg.pack.crops_per_trial)]
+        left_out.uninformative += attempts.count(None)
+        drawn += [(crop, rng) for crop in attempts if crop]
+    codes = codec.encode([crop.coordinates for crop, _ in drawn], [crop.observed for crop, _ in drawn])
     asked: list[set[str]] = [set() for _ in trials]
     by_hand = [labels(trial).keys() if trial.throughout else frozenset() for trial in trials]
     items = []
-    for (crop, rng), code in zip(shown, codes, strict=True):
+    for (crop, rng), code in zip(drawn, codes, strict=True):
         start = prompt.trunk(vocabulary, code)
         room = cfg.pack.row_length - len(start)
         kept: list[Branch] = []
@@ -135,11 +135,11 @@ def _items(
         for name in choose(sorted(crop.truths), cfg.pack.questions_per_crop, rng, first):
             question = QUESTIONS[name]
             phrasing, answer = str(rng.choice(question.templates)), question.answer_text(crop.truths[name])
-            made = make_branch(vocabulary, phrasing, answer, question.family)
-            if len(made.tokens) <= room:
-                kept.append(made)
+            branch = make_branch(vocabulary, phrasing, answer, question.family)
+            if len(branch.tokens) <= room:
+                kept.append(branch)
                 asked[crop.trial].add(name)
-                room -= len(made.tokens)
+                room -= len(branch.tokens)
             else:
                 left_out.no_room[question.family] += 1
         if kept:
@@ -151,9 +151,10 @@ def _items(
     return items
 
 
-def _text_only(items: Sequence[Item], vocabulary: Vocabulary) -> list[Item]:
+def _without_movement(items: Sequence[Item], vocabulary: Vocabulary) -> list[Item]:
+    """The same questions and answers as separate items, with an empty trunk."""
     no_trunk = prompt.trunk(vocabulary, None)
-    return [Item(no_trunk, (one,)) for item in items for one in item.branches]
+    return [Item(no_trunk, (branch,)) for item in items for branch in item.branches]
 
 
 def _rows(
@@ -176,14 +177,14 @@ def pack(
     cfg: config.Experiment,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write the `sequences` dataset and its text-only twin; returns the report that is also in their metadata.
+    """Write the `sequences` dataset and its text-only twin; returns the report that their metadata also hold.
 
-    The twin holds the same questions and answers with the movement and its position offsets removed. Movements are in
-    memory for `TRIALS_AT_ONCE` trials, rows for a shard; the tokens of all items for as long as it takes to place
-    them. What a trial's crops are depends on the seed and its place in its split alone.
+    The twin holds the same questions and answers with the movement and its position offsets removed. Memory holds the
+    movements of `TRIALS_AT_ONCE` trials, the rows of one shard, and the tokens of all items of a split while they are
+    assigned to rows. The crops of a trial depend only on the seed and on the trial's index in its split.
 
     Raises:
-        InputError: no question can be asked of the training split; nothing is written then.
+        InputError: no question can be asked about the training split; then nothing is written.
     """
     length = cfg.pack.row_length
     rows: dict[bool, dict[str, store.Lazy]] = {False: {}, True: {}}
@@ -204,7 +205,7 @@ def pack(
                 "with --labels, or give rows more room (pack.row_length)"
             )
         report["questions"][split] = sum(len(item.branches) for item in items)
-        for text_only, chosen in ((False, items), (True, _text_only(items, vocabulary))):
+        for text_only, chosen in ((False, items), (True, _without_movement(items, vocabulary))):
             lengths = [item.length for item in chosen]
             order = assign_rows(lengths, length)
             if order:

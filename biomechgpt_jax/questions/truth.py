@@ -1,4 +1,4 @@
-"""What is true of a crop of a trial, and whether the crop supports saying it."""
+"""The true answers for a part of a trial, restricted to those that the part supports."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ _TOLERANCE_S = 1e-4
 
 @dataclass(frozen=True)
 class FallRiskCutOff:
-    """Bands of a timed test in seconds: low below `moderate_from`, high from (or above) `high_from`."""
+    """Fall-risk bands of a timed test in seconds: low below `moderate_from`, high from (or above) `high_from`."""
 
     moderate_from: float
     high_from: float
@@ -32,17 +32,17 @@ class FallRiskCutOff:
         return "high" if high else "moderate"
 
 
-# Cut-offs differ between populations and authors; these are the common ones for older adults.
+# Cut-offs differ between populations and authors; these are common for older adults.
 FALL_RISK_CUT_OFFS: dict[str, FallRiskCutOff] = {
     "tug_time": FallRiskCutOff(12.0, 13.5, False, "fall cut-off 12 to 13.5 s [memory]"),
     "five_times_sit_to_stand_time": FallRiskCutOff(12.0, 15.0, True, "12 s and 15 s [memory]"),
     "four_square_step_time": FallRiskCutOff(15.0, 15.0, True, "fall cut-off 15 s, without a middle band (mobile-pt)"),
 }
 
-# Steps that are no level walking: their speed, length and width are not what these words mean in a clinic.
+# Activities whose steps are not level walking: speed, step length and width have no clinical meaning there.
 NO_GAIT = frozenset({"four square step", "stair ascent", "stair descent"})
 
-# What cannot be told where the horizontal path of the pelvis is hidden.
+# Questions that need the horizontal path of the pelvis.
 NEEDS_HORIZONTAL_ROOT = frozenset(
     {
         "walking_speed",
@@ -60,53 +60,53 @@ NEEDS_HORIZONTAL_ROOT = frozenset(
 
 
 def unanswerable(observed: np.ndarray) -> frozenset[str]:
-    """Questions that a movement cannot answer with these coordinates observed, bool[40]."""
+    """Questions that a movement cannot answer, given which coordinates are observed, bool[40]."""
     root = [INDEX[name] for name in HORIZONTAL_ROOT]
     return frozenset() if observed[root].all() else NEEDS_HORIZONTAL_ROOT
 
 
 def labels(trial: Trial) -> dict[str, str | float]:
-    """Answers that the labels of a trial give, by question name: who and what it shows, and its timed tests.
+    """Answers given directly by the labels of a trial, by question name: its identity labels and its timed tests.
 
-    What follows from another label (impairment, the fall-risk band) is not among them.
+    Answers that follow from another label (impairment, the fall-risk band) are not included.
     """
     given = _identity(trial) | {name: score.value for name, score in trial.scores.items()}
     given.pop("impairment", None)
-    return _offered(given)
+    return _keep_offered(given)
 
 
 def truths(trial: Trial, start_s: float, end_s: float, slack_s: float = 0.0) -> dict[str, str | float]:
-    """True answers by question name, only for what the part of the trial between two times supports.
+    """True answers by question name that the part of the trial between two times supports.
 
-    Activity, diagnosis, impairment, device and past falls need one defining interval whole inside the part: without
-    one it may be quiet standing that shows nothing. Where they were given for a file as a whole (`Trial.throughout`)
-    every part supports them. A timed test needs its whole window. Gait parameters are measured on the strides inside
-    the part, save where the steps are no level walking. An answer that is unknown, or that the question does not
-    offer, is left out.
+    Activity, diagnosis, impairment, device and past falls need one whole defining interval inside the part: without
+    one, the part may be quiet standing that shows nothing. Where they were given for a whole file
+    (`Trial.throughout`), every part supports them. A timed test needs its whole window. Gait parameters are measured
+    on the strides inside the part, unless the steps are not level walking. An answer that is unknown, or that the
+    question does not offer, is left out.
 
     Args:
-        start_s, end_s: the first and the last instant of the part.
-        slack_s: how much of a timed test's window, both ends together, the part may lack.
+        start_s, end_s: start and end time of the part.
+        slack_s: how much of the window of a timed test, summed over both ends, the part may lack.
     """
 
     def inside(start: float, end: float, slack: float = 0.0) -> bool:
         return max(start_s - start, 0.0) + max(end - end_s, 0.0) <= slack + _TOLERANCE_S
 
-    found: dict[str, str | float] = {}
+    answers: dict[str, str | float] = {}
     if trial.throughout or any(inside(start, end) for start, end in trial.defining.tolist()):
-        found |= _identity(trial)
+        answers |= _identity(trial)
     timed = {name: score.value for name, score in trial.scores.items() if inside(score.start_s, score.end_s, slack_s)}
-    found |= timed
+    answers |= timed
     bands = [cut.band(timed[name]) for name, cut in FALL_RISK_CUT_OFFS.items() if name in timed]
     if bands:
-        found["fall_risk"] = max(bands, key=QUESTIONS["fall_risk"].options.index)
+        answers["fall_risk"] = max(bands, key=QUESTIONS["fall_risk"].options.index)
     if len(trial.contacts.strike_time) and trial.trajectory.metadata.activity not in NO_GAIT:
-        found |= gait.parameters(trial.contacts, start_s, end_s)
-    return _offered(found)
+        answers |= gait.parameters(trial.contacts, start_s, end_s)
+    return _keep_offered(answers)
 
 
 def digest() -> str:
-    """SHA-256 over the rules of this module: rows packed and answers judged by others are not the same data."""
+    """SHA-256 over the rules of this module: when they change, packed rows and judged answers are out of date."""
     bands = [
         (name, cut.moderate_from, cut.high_from, cut.high_includes_limit)
         for name, cut in sorted(FALL_RISK_CUT_OFFS.items())
@@ -116,16 +116,16 @@ def digest() -> str:
 
 
 def _identity(trial: Trial) -> dict[str, str | float]:
-    """Who moves and what is done, as labelled; empty words where nothing is known."""
-    found: dict[str, str | float] = {"activity": trial.trajectory.metadata.activity, "diagnosis": trial.diagnosis}
+    """Labels of the person and the activity; an empty string or no entry where a label is unknown."""
+    answers: dict[str, str | float] = {"activity": trial.trajectory.metadata.activity, "diagnosis": trial.diagnosis}
     if trial.diagnosis:
-        found["impairment"] = "no" if trial.diagnosis == "healthy" else "yes"
-    found["assistive_device"] = trial.device
+        answers["impairment"] = "no" if trial.diagnosis == "healthy" else "yes"
+    answers["assistive_device"] = trial.device
     if math.isfinite(trial.falls):
-        found["falls_history"] = "yes" if trial.falls > 0 else "no"
-    return found
+        answers["falls_history"] = "yes" if trial.falls > 0 else "no"
+    return answers
 
 
-def _offered(answers: dict[str, str | float]) -> dict[str, str | float]:
-    """The answers that their questions offer."""
+def _keep_offered(answers: dict[str, str | float]) -> dict[str, str | float]:
+    """Keep the answers that their questions offer."""
     return {name: value for name, value in answers.items() if name in QUESTIONS and QUESTIONS[name].holds(value)}

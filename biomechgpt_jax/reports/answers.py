@@ -1,4 +1,4 @@
-"""Answers as people read them: lines on a terminal, and a table of a folder."""
+"""Format answers for people: lines on a terminal, and a CSV table for a folder."""
 
 import csv
 import io
@@ -21,16 +21,16 @@ def refusals(found: Answers) -> list[str]:
 
 def lines(found: Answers, with_left_out: bool) -> list[str]:
     """Each answer beside the question that was understood, and, if wanted, what was left out with the reason."""
-    said = [one["text"] or "no answer that is a number" for one in found.answers]
-    several = len(said) > 1
+    texts = [one["text"] or "no answer that is a number" for one in found.answers]
+    several = len(texts) > 1
     question_width = max(len(one["understood"]) for one in found.answers) if several else 0
-    answer_width = max(map(len, said)) if several else 0
+    answer_width = max(map(len, texts)) if several else 0
     rows = []
-    for one, text in zip(found.answers, said, strict=True):
+    for one, text in zip(found.answers, texts, strict=True):
         chance = f"(probability {one['probability']:.2f})" if one["probability"] is not None else ""
         rows.append(f"{one['understood']:<{question_width}} {text:<{answer_width}}  {chance}".rstrip())
         if one["explanation"]:
-            rows.append(f'  "{one["asked"]}" {_explained(one)}')
+            rows.append(f'  "{one["asked"]}" {_explain(one)}')
         if one["caution"]:
             rows.append(f"  {one['caution']}, which does not show this")
     for reason, names in _by_reason(found.left_out) if with_left_out else ():
@@ -38,8 +38,8 @@ def lines(found: Answers, with_left_out: bool) -> list[str]:
     return rows
 
 
-def _explained(one: dict[str, Any]) -> str:
-    """The answer to words that ask the other way round: "yes: impairment is unlikely (probability 0.17)"."""
+def _explain(one: dict[str, Any]) -> str:
+    """Answer a question that was asked the other way round: "yes: impairment is unlikely (probability 0.17)"."""
     turned = f"{one['answer_as_asked']}: " if one["answer_as_asked"] is not None else ""
     share = f" (probability {one['options']['yes']:.2f})" if "options" in one else ""
     return f"{turned}{one['explanation']}{share}"
@@ -49,8 +49,8 @@ def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) 
     """Write a CSV with a row for each file: answers and their probabilities, notes on questions, and errors.
 
     Args:
-        path: of the CSV, written whole or not at all.
-        names: of the questions that were asked; each has its columns, whatever the files hold.
+        path: destination of the CSV, which is written atomically.
+        names: names of the questions that were asked; each gets its columns whether or not a file answers it.
     """
     columns = {name: f"{name} ({QUESTIONS[name].unit})" if QUESTIONS[name].unit else name for name in names}
     header = ["file", *(part for name in names for part in (columns[name], f"{name} probability")), "notes", "error"]
@@ -70,7 +70,7 @@ def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) 
 
 
 def _by_reason(reasons: dict[str, str]) -> list[tuple[str, list[str]]]:
-    """Each reason with the names of the questions that it is given for."""
+    """Group question names by reason."""
     groups: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         groups.setdefault(reason, []).append(name)

@@ -1,4 +1,4 @@
-"""Bodies as stick figures in a plot, seen from their right side."""
+"""Draw bodies as stick figures in a plot, seen from their right side."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,12 +11,12 @@ _HEAD = kinematics.POINT_INDEX["head"]
 
 
 def height_of(height_m: float) -> float:
-    """A body height in metres; 1.70 where it is unknown."""
+    """A body height in metres; 1.70 if it is unknown."""
     return height_m if np.isfinite(height_m) else kinematics.DEFAULT_HEIGHT_M
 
 
 def from_the_right(coordinates: np.ndarray, height_m: float) -> np.ndarray:
-    """Points f64[T, P, 2] (forward of the pelvis, up; metres) of coordinates f32[T, 40], each facing its own way."""
+    """Points f64[T, P, 2] (forward of the pelvis, up; metres) of coordinates f32[T, 40], per-frame heading removed."""
     points = np.asarray(kinematics.points_jit(coordinates.astype(np.float32), height_m), np.float64)
     across = points[:, kinematics.POINT_INDEX["hip_r"]] - points[:, kinematics.POINT_INDEX["hip_l"]]
     forward = np.stack([across[:, 2], -across[:, 0]], axis=1)  # up x right
@@ -28,7 +28,7 @@ def from_the_right(coordinates: np.ndarray, height_m: float) -> np.ndarray:
 def draw(
     axes: Axes, body: np.ndarray, colour: str = "", linewidth: float = 1.6, head: float = 6.0, alpha: float = 1.0
 ) -> None:
-    """Draw one body, points f64[P, 2]: right side red, left side blue, or all of it in one colour."""
+    """Draw one body, points f64[P, 2]: right side red, left side blue, or the whole body in one colour."""
     for a, b in kinematics.BONES:
         name = kinematics.POINTS[b]
         side = name[-1] if name.endswith(("_r", "_l")) else ""

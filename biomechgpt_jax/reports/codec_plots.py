@@ -1,4 +1,4 @@
-"""The pictures of the codec's report: movement over time, bodies, and what codes stand for."""
+"""Plots for the codec's report: movements over time, bodies, and the meaning of codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _MOMENTS = 8
 
 @dataclass(frozen=True)
 class Shown:
-    """A part of a trial beside its reconstruction: coordinates f32[T, 40] of both, at 30 Hz."""
+    """A part of a trial and its reconstruction, both as coordinates f32[T, 40] at 30 Hz."""
 
     title: str
     true: np.ndarray
@@ -37,7 +37,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def angle(shown: Shown, name: str, words: str) -> str:
-    """An angle of both sides over time: the movement broad and grey, its reconstruction in the colour of the side."""
+    """Plot an angle of both sides over time: the movement wide and grey, its reconstruction in the side's colour."""
     figure = _figure(3.5, 2.5)
     with matplotlib.rc_context(STYLE):
         axes = figure.add_subplot()
@@ -62,7 +62,7 @@ def angle(shown: Shown, name: str, words: str) -> str:
 
 
 def sticks(shown: Shown) -> str:
-    """Bodies from their right side at several moments: the movement above, its reconstruction below."""
+    """Draw bodies from their right side at several moments: the movement above, its reconstruction below."""
     frames = np.unique(np.linspace(0, len(shown.back) - 1, _MOMENTS).round().astype(int))
     height = bodies.height_of(shown.height_m)
     rows = [bodies.from_the_right(movement[frames], height) for movement in (shown.true, shown.back)]
@@ -88,9 +88,9 @@ def sticks(shown: Shown) -> str:
 
 
 def code(movement: np.ndarray, label: str) -> str:
-    """The mean movement of a code, features f64[stride, 40]: its middle in colour, its first and last frame in grey.
+    """Draw the mean movement of a code, features f64[stride, 40]: middle frame in colour, first and last in grey.
 
-    The body moves to the right as fast as it travels, so that a code of walking is seen to walk.
+    The drawn bodies are offset by the distance travelled, so that a walking code visibly walks to the right.
     """
     coordinates = np.asarray(coordinates_from_features(movement.astype(np.float32), np.zeros(3, np.float32)))
     chosen = [0, len(coordinates) - 1, len(coordinates) // 2]
@@ -111,7 +111,7 @@ def code(movement: np.ndarray, label: str) -> str:
 
 
 def by_coordinate(names: Sequence[str], healthy: np.ndarray, impaired: np.ndarray) -> str:
-    """Median (filled) and 95th percentile (open) of each angle, f64[n, 2] degrees, of healthy and impaired people."""
+    """Plot the median (filled) and 95th percentile (open) error of each angle, f64[n, 2] degrees, by health."""
     figure = _figure(7.6, 0.6 + 0.19 * len(names))
     with matplotlib.rc_context(STYLE):
         axes = figure.add_subplot()

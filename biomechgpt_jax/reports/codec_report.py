@@ -1,4 +1,4 @@
-"""The report of a motion codec on people it was not trained on: one self-contained HTML file, and its figures."""
+"""The report of a motion codec on people it was not trained on: one self-contained HTML file, and a file of figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -30,11 +30,12 @@ _BACK_ENDS = {
 _CODES_DRAWN = (
     "The most used codes of the first layer. Each body is the mean of all decoded movements with this code, seen from "
     "its right and moving to the right: the middle of the token in colour, its first frame in light grey, its last in "
-    "dark. Further layers refine it: the spread says by how much the joint angles under one code still differ "
+    "dark grey. Further layers refine it: the spread is how much the joint angles still differ under one code "
     "(standard deviation, mean over the angles)."
 )
 _CODES_NOT_DRAWN = (
-    "The most used codes, and in what they occur. A code of this back end has no frames of its own, so it has no look."
+    "The most used codes, and the activities they occur in. A code of this back end does not stand for fixed frames, "
+    "so it cannot be drawn."
 )
 
 
@@ -50,49 +51,49 @@ def write(
     """Measure a codec on trials of participants it was not trained on, and write `fidelity.json` and `report.html`.
 
     Returns:
-        The figures, NaN made None.
+        The figures, with None in place of NaN.
 
     Raises:
-        InputError: there is no trial as long as a token.
+        InputError: no trial is as long as a token.
     """
-    found = codec_figures.gather(codec, trials, progress)
-    if not found.index:
+    measured = codec_figures.gather(codec, trials, progress)
+    if not measured.index:
         raise InputError(
             "nobody in the validation split has a trial as long as a token, so the codec cannot be reported on; "
-            "simulate or import more participants (5 % of them validate), or give other people: --people DATASET"
+            "simulate or import more participants (5 % are for validation), or give other people: --people DATASET"
         )
-    figures = clean(codec_figures.figures(codec, found, resamples, seed, MOST_CODES))
+    figures = clean(codec_figures.figures(codec, measured, resamples, seed, MOST_CODES))
     figures["data"] |= {"synthetic": origin.synthetic, "noise": origin.noise}
-    rows = figures["first_layer"] if found.in_step else ()
-    movements = {row["code"]: found.movement[row["code"]] / row["count"] for row in rows}
-    text = html(codec, figures, origin, examples(codec, trials, found), movements)
+    rows = figures["first_layer"] if measured.in_step else ()
+    movements = {row["code"]: measured.movement[row["code"]] / row["count"] for row in rows}
+    text = html(codec, figures, origin, examples(codec, trials, measured), movements)
     write_json(directory / FIGURES_FILE, figures)
     write_text(directory / REPORT_FILE, text)
     return figures
 
 
-def examples(codec: MotionCodec, trials: Sequence[Trial], found: codec_figures.Gathered) -> list[Shown]:
-    """A healthy walk, an impaired one and another activity: of each kind the trial whose error is the median one."""
-    walks = [activity == codec_figures.WALKING for activity in found.activity]
-    healthy = [diagnosis == "healthy" for diagnosis in found.diagnosis]
+def examples(codec: MotionCodec, trials: Sequence[Trial], measured: codec_figures.Measurements) -> list[Shown]:
+    """A healthy walk, an impaired walk and another activity: of each kind, the trial with the median error."""
+    walks = [activity == codec_figures.WALKING for activity in measured.activity]
+    healthy = [diagnosis == "healthy" for diagnosis in measured.diagnosis]
     kinds = (
         [walk and well for walk, well in zip(walks, healthy, strict=True)],
-        [walk and bool(name) and name != "healthy" for walk, name in zip(walks, found.diagnosis, strict=True)],
+        [walk and bool(name) and name != "healthy" for walk, name in zip(walks, measured.diagnosis, strict=True)],
         [not walk for walk in walks],
     )
-    errors = [reconstruction.mean([row], reconstruction.LOWER_LIMB) for row in found.median]
+    errors = [reconstruction.mean([row], reconstruction.LOWER_LIMB) for row in measured.median]
     made = []
     for kind in kinds:
         members = sorted((error, i) for i, error in enumerate(errors) if kind[i] and np.isfinite(error))
         if members:
-            made.append(_shown(codec, trials[found.index[members[len(members) // 2][1]]]))
+            made.append(_shown(codec, trials[measured.index[members[len(members) // 2][1]]]))
     return made
 
 
 def _shown(codec: MotionCodec, trial: Trial) -> Shown:
-    """The middle seconds of a trial that was decoded as a whole."""
+    """The middle seconds of a trial, after decoding the whole trial."""
     true, seen = trial.true_coordinates, trial.trajectory.observed
-    _, (back,) = reconstruction.through(codec, [trial.trajectory.coordinates], [seen])
+    _, (back,) = reconstruction.encode_and_decode(codec, [trial.trajectory.coordinates], [seen])
     length = min(len(back), round(_SHOWN_S * CANONICAL_RATE_HZ))
     part = slice((len(back) - length) // 2, (len(back) - length) // 2 + length)
     meta = trial.trajectory.metadata
@@ -107,49 +108,49 @@ def html(
     shown: Sequence[Shown],
     movements: Mapping[int, np.ndarray],
 ) -> str:
-    """The page as text.
+    """Build the page as text.
 
     Args:
-        figures: as `write` returns them.
+        figures: the figures that `write` returns.
         shown: movements to draw.
-        movements: mean decoded features f64[stride, 40] of each code in `figures["first_layer"]`; empty where codes
-            have no frames of their own.
+        movements: mean decoded features f64[stride, 40] of each code in `figures["first_layer"]`; empty if codes
+            do not stand for fixed frames.
     """
     ratio = figures["impaired_over_healthy"]
     parts = [
         page.Section(
             "angles",
             "Joint angles",
-            "Absolute error after encoding and decoding. Of each trial the median (and the 95th percentile) over its "
+            "Absolute error after encoding and decoding: for each trial, the median (and the 95th percentile) over its "
             "frames, then the mean over the trials in which that angle moved by more than 1° (standard deviation).",
             codec_sections.angles(figures),
         ),
         page.Section(
             "movements",
             "Movements and their reconstruction",
-            "Of each kind the trial whose hip, knee and ankle error is the median of its kind: neither the best nor "
-            "the worst. The movement is broad and grey; the reconstruction is orange for the right side, blue for the "
+            "For each kind, the trial whose hip, knee and ankle error is the median: neither the best nor the worst. "
+            "The movement is wide and grey; the reconstruction is orange for the right side, blue for the "
             "left.",
             codec_sections.movements(shown),
         ),
         page.Section(
             "gait",
             "Gait parameters",
-            "The gait code on the movement against the same code on its reconstruction, for walks with at least "
-            "3 strides a side.",
+            "Gait parameters of the movement against those of its reconstruction, measured by the same code, for walks "
+            "with at least 3 strides per side.",
             codec_sections.gait(figures["gait"]),
         ),
         page.Section(
             "root",
             "Where the body goes",
-            "The path of the pelvis is summed up from decoded velocities, so its error grows with time.",
+            "The path of the pelvis is integrated from decoded velocities, so its error grows with time.",
             codec_sections.root(figures["root"]),
         ),
         page.Section(
             "rates",
             "Velocity and acceleration",
-            "Mean absolute error of the first and second differences between frames (30 a second), beside what the "
-            "movement itself has: an error as large as that would be no better than standing still.",
+            "Mean absolute error of the first and second differences between frames (30 per second), beside the mean "
+            "absolute value in the movement itself: an error that large would be no better than standing still.",
             codec_sections.rates(figures["rates"]),
         ),
         page.Section(
@@ -190,13 +191,13 @@ def _head(codec: MotionCodec, figures: Mapping[str, Any], origin: Origin) -> str
         else ""
     )
     noisy = (
-        " The codec was given the movement with noise; every error is against the movement without it. What it was "
-        f"given is itself off by {figures['input_median_deg']:.2f}° (mean of medians)."
+        " The codec was given the movement with noise; every error is against the movement without noise. "
+        f"The error of its input is {figures['input_median_deg']:.2f}° (mean of medians)."
         if figures["input_median_deg"]
         else ""
     )
     return (
-        f"<p>Run “{escape(origin.name)}”: {name}, {layers}, {figures['tokens_per_second']:.3g} tokens a second "
+        f"<p>Run “{escape(origin.name)}”: {name}, {layers}, {figures['tokens_per_second']:.3g} tokens per second "
         f"({figures['bits_per_second']:.0f} bits/s), digest {codec.digest[:12]}. Measured on {data['trials']:,} trials "
         f"({data['hours']:.2g} hours) of {data['participants']} participants{health} of {origin.kind}: "
         f"{origin.participants:,} participants and {origin.trials:,} trials in all.{noisy}</p>"
@@ -206,15 +207,15 @@ def _head(codec: MotionCodec, figures: Mapping[str, Any], origin: Origin) -> str
 
 def _notes(origin: Origin, ratio: Mapping[str, Any]) -> list[str]:
     notes = [
-        "Participants are split by a hash of their identity; nobody in this report was trained on.",
+        "Participants are split by a hash of their identity; the codec was trained on nobody in this report.",
         "The matched ratio compares like with like: trials are put into strata of one activity and one speed class "
         f"({matching.SPEED_CLASS_M_S:g} m/s wide, speed of the pelvis along its path), and a stratum with h errors of "
-        "healthy and i of impaired participants counts h·i/(h + i) on both sides, so both have one mix of activities "
-        "and speeds. Strata that only one side is in count for nothing: "
+        "healthy and i of impaired participants counts h·i/(h + i) on both sides, so both have the same mix of "
+        "activities and speeds. Strata that hold only one side have weight zero: "
         f"{ratio['trials_in_strata']:,} of {ratio['trials']:,} trials lie in the {ratio['strata']} shared strata.",
         "Intervals are 95 % percentile intervals of a bootstrap over participants.",
-        "The heading and the place of the pelvis are summed up from decoded rates, so they are not among the joint "
-        "angles but stand under “Where the body goes”.",
+        "The heading and position of the pelvis are integrated from decoded rates, so they are not among the joint "
+        "angles but under “Where the body goes”.",
         "A reconstruction begins where the movement begins; frames after the last whole token are left out.",
     ]
     return notes

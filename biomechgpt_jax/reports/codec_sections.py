@@ -1,4 +1,4 @@
-"""The sections of the codec's report, each a piece of HTML from its figures (those of `codec_figures.figures`)."""
+"""The sections of the codec's report, each rendered as HTML from the figures of `evaluation.codec.figures`."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,7 +11,7 @@ from biomechgpt_jax.reports import codec_plots, sections
 from biomechgpt_jax.reports.codec_plots import Shown
 
 _GROUP_TITLES = {"all": "All joint angles"}
-# What a clinician calls those coordinates whose name does not say it.
+# Clinical names of the coordinates whose own name is not one.
 _ANGLE_TITLES = {
     "knee_angle": "Knee flexion",
     "ankle_angle": "Ankle dorsiflexion",
@@ -37,7 +37,7 @@ def _with_interval(found: Mapping[str, Any], digits: int = 2) -> str:
 
 
 def _table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column names the row; cells are HTML."""
+    """An HTML table whose first column holds row titles; cells are HTML."""
     titles = "".join(f'<th class="num">{title}</th>' if i else f"<th>{title}</th>" for i, title in enumerate(head))
     body = "".join(
         f"<tr><th>{row[0]}</th>{''.join(f'<td class=num>{cell}</td>' for cell in row[1:])}</tr>" for row in rows
@@ -49,7 +49,7 @@ def _table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 
 def tiles(figures: Mapping[str, Any]) -> str:
-    """The main figures."""
+    """The main figures as tiles."""
     ratio, root, gait = figures["impaired_over_healthy"], figures["root"], figures["gait"]["parameters"]
     rows = [
         (
@@ -93,7 +93,7 @@ def _angle_title(name: str) -> str:
 
 
 def angles(figures: Mapping[str, Any]) -> str:
-    """Error of each joint angle, healthy beside impaired."""
+    """The error of each joint angle, for healthy and impaired participants."""
     found: Mapping[str, Any] = figures["coordinates"]
     if not found:
         return "<p>No joint angle moved.</p>"
@@ -109,7 +109,7 @@ def angles(figures: Mapping[str, Any]) -> str:
         + ".</p>"
         if compared
         else f"<p>The median error is {_value(figures['median_deg'])}°. Healthy and impaired participants cannot be "
-        "compared: no diagnosis is known, or all are of one kind.</p>"
+        "compared: no diagnosis is known, or all belong to one group.</p>"
     )
     key = (
         '<div class="key"><span><i class="line" style="background:#0072b2"></i>healthy</span><span><i class="line" '
@@ -138,7 +138,7 @@ def angles(figures: Mapping[str, Any]) -> str:
 
 
 def movements(shown: Sequence[Shown]) -> str:
-    """Angles over time and stick figures of examples."""
+    """Angles over time and stick figures of the examples."""
     made = []
     for one in shown:
         panels = "".join(f"<figure>{codec_plots.angle(one, *joint)}</figure>" for joint in codec_plots.JOINTS)
@@ -150,9 +150,9 @@ def movements(shown: Sequence[Shown]) -> str:
 
 
 def gait(found: Mapping[str, Any]) -> str:
-    """Error of gait parameters."""
+    """The error of gait parameters."""
     if not found["walks"]:
-        return "<p>No walk has 3 strides a side.</p>"
+        return "<p>No walk has 3 strides per side.</p>"
     rows = []
     for name, row in found["parameters"].items():
         digits = 3 if row["unit"] in ("m/s", "m") else 2
@@ -166,17 +166,17 @@ def gait(found: Mapping[str, Any]) -> str:
             ]
         )
     failed = (
-        f"All {found['walks']} walks are still read whole."
+        f"All {found['walks']} walks keep all of their parameters."
         if not found["failures"]
-        else f"{found['failures']} of {found['walks']} walks lost a parameter in reconstruction; they enter the "
-        "errors of their other parameters only."
+        else f"{found['failures']} of {found['walks']} walks lost a parameter in reconstruction; they count only "
+        "towards the errors of their other parameters."
     )
     head = ["Parameter", "Mean absolute error", "Healthy", "Impaired", "Walks"]
     return f"<p>{failed}</p>" + _table("Error of gait parameters", head, rows)
 
 
 def root(found: Mapping[str, Any]) -> str:
-    """Error of the pelvis' path."""
+    """The error of the path of the pelvis."""
     if not found["trials"]:
         return "<p>No trial holds the path of the pelvis.</p>"
 
@@ -202,7 +202,7 @@ def root(found: Mapping[str, Any]) -> str:
 
 
 def rates(found: Mapping[str, Any]) -> str:
-    """Error of velocity and acceleration."""
+    """The error of velocity and acceleration."""
     rows = [
         [
             f"<b>{_GROUP_TITLES.get(name, name.capitalize())}</b>",
@@ -219,7 +219,7 @@ def rates(found: Mapping[str, Any]) -> str:
 
 
 def layers(figures: Mapping[str, Any]) -> str:
-    """Use of the codes of each layer."""
+    """How many codes of each layer are used."""
     codes = figures["codes"]
     bars = "".join(
         sections.bar(
@@ -240,7 +240,7 @@ def layers(figures: Mapping[str, Any]) -> str:
 
 
 def codes(rows: Sequence[Mapping[str, Any]], movements: Mapping[int, np.ndarray]) -> str:
-    """The most used codes, drawn where they have mean movements (features f64[stride, 40])."""
+    """The most used codes, drawn if they have mean movements (features f64[stride, 40])."""
     made = []
     for row in rows:
         often = ", ".join(f"{name or 'unknown'} {100 * share:.0f} %" for name, share in row["activities"].items())

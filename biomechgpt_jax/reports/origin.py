@@ -1,4 +1,4 @@
-"""Where the data of a report comes from, and what made each part of it, in the same words everywhere."""
+"""The origin of a report's data and the program that made each part of it, in the same words everywhere."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ NOT_A_DEVICE = "This is research software, not a medical device."
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the data is from.
+    """The origin of the data.
 
     Attributes:
-        name: of the experiment.
-        noise: of a synthetic cohort, as in its configuration: "none" or "markerless"; "" for imported recordings.
-        participants, trials: of the whole data set, all splits.
+        name: name of the experiment.
+        noise: noise of a synthetic cohort, as configured: "none" or "markerless"; "" for imported recordings.
+        participants, trials: counts over all splits of the dataset.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Origin:
 
     @property
     def kind(self) -> str:
-        """What the data is, within a sentence."""
+        """The kind of data, as words within a sentence."""
         return {
             "none": "a synthetic cohort without measurement noise",
             "markerless": "a synthetic cohort with markerless measurement noise",
@@ -35,31 +35,31 @@ class Origin:
 
     @property
     def recordings(self) -> str:
-        """How much was imported, within a sentence."""
+        """The amount of imported data, as words within a sentence."""
         trials = f"{self.trials:,} imported recording{'s' * (self.trials != 1)}"
         return f"{trials} of {self.participants:,} participant{'s' * (self.participants != 1)}"
 
     @property
     def noisy(self) -> bool:
-        """Whether a model sees a movement with noise of which the movement without it is known."""
+        """Whether the model sees movements with noise whose noise-free originals are known."""
         return self.synthetic and self.noise != "none"
 
     @property
     def participants_note(self) -> str:
-        """Of whom the figures are, and what they need not hold for."""
+        """Whom the results describe, and for whom they may not hold."""
         if self.synthetic:
             return (
                 "The participants are synthetic: they come from a generator built on published gait data, not from a "
-                f"clinic. What holds here need not hold for people. {NOT_A_DEVICE}"
+                f"clinic. Results here may not carry over to real people. {NOT_A_DEVICE}"
             )
         return (
-            f"The data are {self.recordings}. What holds for them need not hold for other people or other ways of "
-            f"recording. {NOT_A_DEVICE}"
+            f"The data are {self.recordings}. The results may not carry over to other people or other "
+            f"recording methods. {NOT_A_DEVICE}"
         )
 
     @property
     def truth_note(self) -> str:
-        """What a model and every control see, and what their answers are held against."""
+        """What the model and every control see, and the truth that their answers are compared with."""
         if self.noisy:
             return "The model and every control see the same noisy movement; the truth is measured on the clean one."
         if self.synthetic:
@@ -72,10 +72,11 @@ class Origin:
 
 
 def from_facts(name: str, noise: str, facts: Mapping[str, Any]) -> Origin:
-    """The origin of a `movements` dataset.
+    """Build the origin of a `movements` dataset.
 
     Args:
-        noise: of the experiment's cohort; counts for a synthetic dataset whose facts do not tell its noise.
+        name: name of the experiment.
+        noise: noise of the experiment's cohort, used if the facts of a synthetic dataset do not record it.
         facts: metadata of the dataset.
     """
     synthetic = bool(facts.get("synthetic", True))
@@ -84,10 +85,10 @@ def from_facts(name: str, noise: str, facts: Mapping[str, Any]) -> Origin:
 
 
 def programs(made: Mapping[str, Mapping[str, str]]) -> str:
-    """Which version and revision of the program made each stage, as HTML; nothing where that is not known.
+    """Version and revision of the program that made each stage, as HTML; empty if nothing is known.
 
     Args:
-        made: by stage, as `provenance.program` gives it; empty for a stage whose maker was not written down.
+        made: by stage, the value of `provenance.program`; empty for a stage that did not record its program.
     """
     words = {stage: _program(program) for stage, program in made.items()}
     if not words:
@@ -103,7 +104,7 @@ def programs(made: Mapping[str, Mapping[str, str]]) -> str:
 
 def _program(program: Mapping[str, str]) -> str:
     if not program.get("version"):
-        return "a version that was not written down"
+        return "a version that was not recorded"
     revision = program.get("git_revision", "")
     changed = " with changes" if revision.endswith("+") else ""
     return f"biomechgpt_jax {program['version']}" + (f", revision {revision[:12]}{changed}" if revision else "")

@@ -1,4 +1,4 @@
-"""The frame, style sheet and script of a report: plain HTML, CSS and JavaScript, nothing fetched from anywhere."""
+"""The frame, style sheet and script of a report: plain HTML, CSS and JavaScript without any external resource."""
 
 from collections.abc import Sequence
 from html import escape
@@ -243,10 +243,10 @@ class Section(NamedTuple):
 def document(
     title: str, heading: str, head: str, sections: Sequence[Section], notes: Sequence[str], made: str, tiles: str = ""
 ) -> str:
-    """A whole page.
+    """Build a whole page.
 
     Args:
-        title, heading, made: plain text; `made` says at the end what the page was made with.
+        title, heading, made: plain text; the footer shows `made`, the versions that the page was made with.
         head, notes, tiles: HTML.
     """
     links = "".join(f'<a href="#{part.identity}">{part.title}</a>' for part in sections)

@@ -1,4 +1,4 @@
-"""The figures of the report as inline SVG: small panels that a page can flow on any screen."""
+"""The figures of the report as inline SVG: small panels that a page can reflow on any screen."""
 
 import io
 import itertools
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.evaluation import metrics, naming
 
-# Okabe and Ito's palette: told apart with any kind of colour vision, and in grey.
+# The palette of Okabe and Ito: distinguishable with any kind of colour vision, and in grey.
 BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#AA4499"
 INK, MUTED, GRID = "#1c2733", "#5a6673", "#e4e8ec"
 
@@ -39,7 +39,7 @@ STYLE: Any = {
     "ytick.major.size": 0,
     "lines.solid_capstyle": "round",
 }
-_SIZE = (3.5, 2.75)  # inches; a point of text is then a good pixel on the page
+_SIZE = (3.5, 2.75)  # inches; one point of text is then about one pixel on the page
 _HALF = (2.75, 2.4)
 _LARGEST_SCALE = 1.75  # CSS pixels per point beyond which a figure stops growing
 _serial = itertools.count()
@@ -55,7 +55,7 @@ def _axes(size: tuple[float, float] = _SIZE, grid: str = "both") -> tuple[Figure
 
 
 def svg(figure: Figure, label: str) -> str:
-    """An SVG element for a page: own ids, no outside reference, scaled by its container."""
+    """Render an SVG element for a page: unique ids, no external references, scaled by its container."""
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -66,7 +66,7 @@ def svg(figure: Figure, label: str) -> str:
     width = figure.get_figwidth() * 72 * _LARGEST_SCALE
     text = re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', rf'\1 style="max-width:{width:.0f}px"', text, count=1)
     text = re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", text, count=1)
-    # The page chooses the typeface; Matplotlib only laid the text out.
+    # The page chooses the typeface; Matplotlib only positioned the text.
     text = re.sub(r"font: ((?:\w+ )?)([\d.]+)px [^;\"]*", r"font: \1\2px var(--sans)", text)
     prefix = f"f{next(_serial)}-"
     text = re.sub(r'\bid="', f'id="{prefix}', text)
@@ -77,7 +77,7 @@ def svg(figure: Figure, label: str) -> str:
 
 
 def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], field: str, title: str, log: bool = False) -> str:
-    """A logged quantity against the training step, one line per run."""
+    """Plot a logged quantity against the training step, one line per run."""
     figure, axes = _axes()
     lowest = np.inf
     for (name, rows), colour in zip(runs.items(), (BLUE, VERMILION, GREEN), strict=False):
@@ -109,7 +109,7 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], field: str, title: s
 
 
 def confusion(rows: Sequence[Prediction], name: str, order: Sequence[str] = ()) -> str:
-    """Counts of true (rows) against answered (columns) labels, shaded by the share of the true label."""
+    """Plot counts of true (rows) against answered (columns) labels, shaded by the share of the true label."""
     labels, table = metrics.confusion(rows, order)
     true_labels = labels[: table.shape[0]]
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -145,7 +145,7 @@ def _colours(rows: Sequence[Prediction], impaired: Mapping[str, bool]) -> list[s
 
 
 def scatter(rows: Sequence[Prediction], name: str, impaired: Mapping[str, bool]) -> str:
-    """Answered against true value with the line of identity; `impaired` colours participants."""
+    """Plot answered against true values with the line of identity; `impaired` colours participants."""
     rows = metrics.parsed(rows)
     truth, answer = metrics.numbers(rows)
     figure, axes = _axes(_HALF)
@@ -163,7 +163,7 @@ def scatter(rows: Sequence[Prediction], name: str, impaired: Mapping[str, bool])
 
 
 def bland_altman(rows: Sequence[Prediction], name: str, impaired: Mapping[str, bool]) -> str:
-    """Difference against the mean of both values, with the bias and the 95 % limits of agreement."""
+    """Plot the difference against the mean of both values, with the bias and the 95 % limits of agreement."""
     rows = metrics.parsed(rows)
     truth, answer = metrics.numbers(rows)
     bias, low, high = metrics.limits_of_agreement(truth, answer)
@@ -198,7 +198,7 @@ def bland_altman(rows: Sequence[Prediction], name: str, impaired: Mapping[str, b
 
 
 def reliability(rows: Sequence[Prediction], title: str) -> str:
-    """Share of right answers against their probability; the area of a dot is its number of answers."""
+    """Plot the share of correct answers against their probability; a dot's area is its number of answers."""
     probability, correct, count = metrics.reliability(rows)
     figure, axes = _axes()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9)
@@ -214,6 +214,6 @@ def reliability(rows: Sequence[Prediction], title: str) -> str:
     axes.set_xlim(0, 1.04)
     axes.set_ylim(0, 1.06)
     axes.set_xlabel("probability of the answer")
-    axes.set_ylabel("share right")
+    axes.set_ylabel("share correct")
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
-    return svg(figure, f"{title}: share of right answers against their probability")
+    return svg(figure, f"{title}: share of correct answers against their probability")

@@ -1,4 +1,4 @@
-"""One movement on one page: the body over time, where it went, its joint angles and its foot contacts."""
+"""Draw one movement on one page: the body over time, its path, its joint angles and its foot contacts."""
 
 import dataclasses
 from pathlib import Path
@@ -16,8 +16,8 @@ from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.reports import bodies
 from biomechgpt_jax.reports.plots import INK, MUTED, STYLE
 
-_FIGURES = 9  # stick figures over the movement
-# Rows of panels: coordinates of the right side and the middle by name, with what a clinician calls them.
+_FIGURES = 9  # number of stick figures over the movement
+# Rows of panels: coordinates of the right side or the midline, with their clinical names.
 _PANELS = (
     (("hip_flexion", "Hip flexion"), ("knee_angle", "Knee flexion"), ("ankle_angle", "Ankle dorsiflexion")),
     (("hip_adduction", "Hip adduction"), ("arm_flex", "Shoulder flexion"), ("elbow_flex", "Elbow flexion")),
@@ -27,15 +27,15 @@ _FORMATS = (".png", ".svg", ".pdf")
 
 
 def save(trajectory: Trajectory, path: Path) -> None:
-    """Draw a movement.
+    """Draw a movement and save the picture.
 
-    Coordinates that the file does not hold are drawn as absent, not as zero; gaps stay empty.
+    Coordinates absent from the file are shown as absent, not as zero; gaps stay empty.
 
     Args:
-        path: a .png, .svg or .pdf.
+        path: destination, a .png, .svg or .pdf file.
 
     Raises:
-        InputError: another ending, or the file cannot be written.
+        InputError: the suffix is another one, or the file cannot be written.
     """
     if path.suffix.lower() not in _FORMATS:
         raise InputError(f"--plot {path}: give a file that ends in {', '.join(_FORMATS)}")
@@ -74,18 +74,18 @@ def _draw(trajectory: Trajectory) -> Figure:
 
 
 def _contacts(trajectory: Trajectory) -> Contacts:
-    """Foot contacts of the part without long gaps, in seconds from the first frame; none where there is no such."""
+    """Foot contacts in the part without long gaps, in seconds from the first frame; none if there is no such part."""
     try:
         prepared = preprocess.prepare([trajectory])[0]
     except InputError:
         return Contacts()
-    found = gait.detect_contacts(preprocess.at_own_rate(trajectory, prepared))
+    contacts = gait.detect_contacts(preprocess.at_own_rate(trajectory, prepared))
     begin = np.float32(prepared.used.start / trajectory.rate_hz)
-    return dataclasses.replace(found, strike_time=found.strike_time + begin, off_time=found.off_time + begin)
+    return dataclasses.replace(contacts, strike_time=contacts.strike_time + begin, off_time=contacts.off_time + begin)
 
 
 def _sticks(axes: Axes, trajectory: Trajectory) -> None:
-    """Bodies seen from their right side, set apart along time."""
+    """Draw bodies from their right side, spread out over time."""
     frames = np.unique(np.linspace(0, trajectory.frames - 1, _FIGURES).round().astype(int))
     height = bodies.height_of(trajectory.metadata.height_m)
     for place, body in enumerate(bodies.from_the_right(trajectory.coordinates[frames], height)):

@@ -1,4 +1,4 @@
-"""What one motion file shows without a trained model: its contents, quality, gait, and scores of a named activity."""
+"""Describe one motion file without a trained model: its contents, quality, gait, and scores of a named activity."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from biomechgpt_jax.questions.labels import ACTIVITIES
 
 
 def describe(recorded: Trajectory, activity: str = "") -> dict[str, Any]:
-    """Facts of a recording by name, as `biomechgpt inspect` prints them.
+    """Facts about a recording by name, as `biomechgpt inspect` prints them.
 
-    Gait is given where two events of a foot are found in sight of the pelvis' path; scores where an activity is named:
-    what a person was asked to do is not guessed from how they move.
+    Gait is included if the path of the pelvis is recorded and a foot has a stride; scores are included if an activity
+    is named, because what a person was asked to do is not guessed from how they move.
 
     Args:
-        recorded: as read.
+        recorded: the recording as read from its file.
         activity: one of `questions.labels.ACTIVITIES`, or "".
 
     Raises:
-        InputError: no such activity.
+        InputError: the activity is unknown.
     """
     if activity and activity not in ACTIVITIES:
         raise InputError(f"--activity {activity!r} is not known; known are {', '.join(ACTIVITIES)}")
@@ -48,14 +48,14 @@ def _gait(native: Trajectory) -> dict[str, Any]:
         return {}
     if not len(walk.strides.foot):
         return {}
-    found = {"gait": {name: round(float(value), 3) for name, value in walk.parameters.items()}}
-    found["gait"]["strides"] = len(walk.strides.foot)
+    facts = {"gait": {name: round(float(value), 3) for name, value in walk.parameters.items()}}
+    facts["gait"]["strides"] = len(walk.strides.foot)
     try:
         profile = indices.profile(native, walk.contacts)
     except InputError:
-        return found
+        return facts
     for side in ("right", "left"):
         scores = getattr(profile, side)
         if scores is not None:
-            found["gait"][f"gait_profile_score_{side}_deg"] = round(float(scores.gps), 1)
-    return found
+            facts["gait"][f"gait_profile_score_{side}_deg"] = round(float(scores.gps), 1)
+    return facts

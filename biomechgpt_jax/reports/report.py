@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else."""
+"""The report of a run: one self-contained HTML file."""
 
 from html import escape
 from pathlib import Path
@@ -9,17 +9,17 @@ from biomechgpt_jax.reports.origin import Origin, programs
 from biomechgpt_jax.reports.sections import Material
 
 _NOTES = (
-    "Intervals are 95 % percentile intervals of a bootstrap over participants: they say how much a figure "
-    "would move with other people of the same cohort, not with another cohort or another training run.",
-    "Closed answers are the option with the largest likelihood, and their probability is its share among the "
-    "options. Numbers are decoded token by token and parsed; an answer that is no number is counted as not "
-    "parsed and enters no other metric. A closed answer that is no option counts as wrong.",
+    "Intervals are 95 % percentile intervals of a bootstrap over participants: they show how much a figure "
+    "would vary with other people of the same cohort, not with another cohort or another training run.",
+    "A closed answer is the option with the largest likelihood, and its probability is its share among the "
+    "options. Numbers are decoded token by token and parsed; an answer that is not a number is counted as not "
+    "parsed and enters no other metric. A closed answer that is not one of the options counts as wrong.",
     "Limits of agreement are the bias ± 1.96 standard deviations of the difference. They treat the answers "
     "as independent, although several come from one participant.",
     "Controls: constant (most frequent label, median), label prior (a draw from the training answers), text "
     "only (a model that never sees the movement), and gradient boosting on walking speed, on the length of "
-    "the clip, and on the mean of each coordinate. The mean-pose tree has depth 2 and answers the diagnosis "
-    "alone.",
+    "the clip, and on the mean of each coordinate. The mean-pose tree has depth 2 and answers only the "
+    "diagnosis.",
 )
 
 
@@ -29,7 +29,7 @@ def _notes(origin: Origin) -> list[str]:
 
 
 def html(material: Material) -> str:
-    """The page as text."""
+    """Build the page as text."""
     origin = material.origin
     shown = "as they were recorded" if not origin.synthetic else "as the model saw them"
     people = material.metrics["test_participants"]
@@ -38,14 +38,14 @@ def html(material: Material) -> str:
         (
             "results",
             "Results",
-            "Each question on its own scale from 0 (nothing) to 1 (perfect): AUROC for yes or no, macro-F1 "
+            "Each question is on a scale from 0 (nothing) to 1 (perfect): AUROC for yes or no, macro-F1 "
             "or accuracy for labels, Pearson’s r for numbers.",
             sections.tracks(material),
         ),
         (
             "controls",
             "Against the controls",
-            "A control answers the same questions without understanding the movement. 95 % intervals stand "
+            "A control answers the same questions without understanding the movement. The 95 % interval is "
             "under each value. MAE is the mean absolute error, r is Pearson’s correlation.",
             sections.table(material) + sections.text_only(material),
         ),
@@ -71,9 +71,9 @@ def html(material: Material) -> str:
         ),
         (
             "probabilities",
-            "Can the probabilities be trusted",
-            "Where dots lie on the diagonal, an answer given with 80 % is right 8 times in 10. The area of a "
-            "dot is its number of answers.",
+            "Can the probabilities be trusted?",
+            "If the dots lie on the diagonal, an answer given with 80 % is correct 8 times in 10. The area of a "
+            "dot is proportional to its number of answers.",
             sections.calibration(material),
         ),
         (
@@ -86,7 +86,7 @@ def html(material: Material) -> str:
         (
             "codec",
             "The motion codec",
-            "Movement reaches the language model as tokens; what the codec loses, no answer can hold. Bars: "
+            "Movement reaches the language model as tokens, so no answer can recover what the codec loses. Bars: "
             "median absolute error by joint.",
             sections.fidelity(material),
         ),
@@ -113,5 +113,5 @@ def html(material: Material) -> str:
 
 
 def write(path: Path, material: Material) -> None:
-    """Write report.html whole or not at all."""
+    """Write report.html atomically."""
     write_text(path, html(material))

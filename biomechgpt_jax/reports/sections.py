@@ -1,4 +1,4 @@
-"""The sections of the report, each a piece of HTML from the material of a run."""
+"""The sections of the report, each rendered as HTML from the material of a run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ _CONFUSIONS = ("activity", "diagnosis", "assistive_device", "fall_risk")
 
 @dataclass(frozen=True)
 class Material:
-    """Everything a report is made of.
+    """Everything that goes into a report.
 
     Attributes:
-        origin: where the data is from.
+        origin: the origin of the data.
         metrics: the content of metrics.json.
         predictions: by source, "model" and the controls.
         curves: logged training steps by run, such as "main" and "text only".
         cohort: one object per diagnosis: diagnosis, train, validation, test (participants), trials, hours.
-        fidelity: from `reconstruction.measure`; empty where it was not measured.
+        fidelity: from `reconstruction.measure`; empty if it was not measured.
         clips: trials to draw.
         orders: options of each closed question in their usual order.
-        made: what the run was made with, for the last line: versions, devices, revision.
+        made: versions, devices and revision that the run was made with, for the footer.
     """
 
     origin: Origin
@@ -173,23 +173,23 @@ def table(material: Material) -> str:
 
 
 def text_only(material: Material) -> str:
-    """One paragraph on what the questions alone give away."""
+    """One paragraph on how much the questions alone give away."""
     rows = material.metrics.get("text_only_check", ())
     if not rows:
         return ""
     by_verdict: dict[str, list[str]] = {}
     for row in rows:
         by_verdict.setdefault(row["verdict"], []).append(naming.question_title(row["question"]).lower())
-    said = [f"It passes for {len(by_verdict.get('passes', ()))} of {len(rows)} questions."]
+    sentences = [f"It passes for {len(by_verdict.get('passes', ()))} of {len(rows)} questions."]
     if "gives away" in by_verdict:
-        said.append(f"The words give answers away for {escape(', '.join(by_verdict['gives away']))}.")
+        sentences.append(f"The words give answers away for {escape(', '.join(by_verdict['gives away']))}.")
     if "undecided" in by_verdict:
-        said.append(f"Too few people to tell for {escape(', '.join(by_verdict['undecided']))}.")
+        sentences.append(f"Too few people to tell for {escape(', '.join(by_verdict['undecided']))}.")
     return (
         "<p>The text-only control is a model of the same size, trained on the same questions without the movement. "
-        "It passes where the 95 % interval of what it is better by than the prior, in accuracy (AUROC for yes or no), "
-        f"ends at or below {bars.TEXT_ONLY_HIGHEST:.2f}, and that of the r of its numbers at or below "
-        f"{bars.TEXT_ONLY_HIGHEST_R:.2f}. {' '.join(said)}</p>"
+        "It passes where the 95 % interval of its advantage over the prior, in accuracy (AUROC for yes or no), ends "
+        f"at or below {bars.TEXT_ONLY_HIGHEST:.2f}; for numbers, where the interval of r ends at or below "
+        f"{bars.TEXT_ONLY_HIGHEST_R:.2f}. {' '.join(sentences)}</p>"
     )
 
 
@@ -211,7 +211,7 @@ def _answer_row(row: Prediction) -> str:
 
 
 def clips(material: Material) -> str:
-    """Moving stick figures with their questions, true and predicted answers."""
+    """Animated stick figures with their questions, true answers and predicted answers."""
     made = []
     for item in material.clips:
         data = json.dumps(stick.pack(item), allow_nan=False)
@@ -247,7 +247,7 @@ def _impaired(predictions: Sequence[Prediction]) -> dict[str, bool]:
 
 
 def agreement(material: Material) -> str:
-    """Answered against true, and limits of agreement, of the number questions."""
+    """Answered against true values and limits of agreement, for the number questions."""
     rows_by = by_question(material.predictions["model"])
     impaired = _impaired(material.predictions["model"])
     made = []
@@ -311,6 +311,7 @@ def training(material: Material) -> str:
 
 
 def bar(label: str, parts: Sequence[float], whole: float, amount: str) -> str:
+    """A labelled bar whose parts are drawn as shares of the whole, with the amount in words."""
     fill = "".join(f'<i style="width:{100 * part / whole if whole else 0:.2f}%"></i>' for part in parts)
     return f'<div>{escape(label)}</div><div class="fill">{fill}</div><div class="amount">{escape(amount)}</div>'
 
@@ -320,7 +321,7 @@ def cohort(material: Material) -> str:
     splits = ("train", "validation", "test")
     rows = list(material.cohort)
     if not rows:
-        return "<p>The data set was not described.</p>"
+        return "<p>The dataset was not described.</p>"
     whole = max(sum(row[split] for split in splits) for row in rows)
     made = [
         bar(
@@ -348,7 +349,7 @@ def cohort(material: Material) -> str:
 
 
 def fidelity(material: Material) -> str:
-    """How well the motion tokens keep the movement."""
+    """How well the motion tokens preserve the movement."""
     found = material.fidelity
     if not found:
         return "<p>The codec was not measured.</p>"

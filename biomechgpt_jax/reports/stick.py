@@ -1,4 +1,4 @@
-"""Moving stick figures: points of the body packed for the report's canvas."""
+"""Animated stick figures: points of the body, encoded for the report's canvas."""
 
 import base64
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.biomechanics import kinematics
 
 LONGEST_S = 20.0
-_FLOOR_PERCENTILE = 10  # of the lowest point over time: the floor, whatever single frames do
+_FLOOR_PERCENTILE = 10  # percentile of the lowest point over time that is taken as the floor, robust to outlying frames
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A movement to draw beside what was asked about it.
+    """A movement to draw, with the questions asked about it and their answers.
 
     Attributes:
         points: f32[T, P, 3] metres, x forward, y up, z right.
@@ -35,7 +35,7 @@ class Clip:
 
 
 def level(points: np.ndarray, facing_xz: np.ndarray) -> np.ndarray:
-    """Turn a horizontal direction f32[2] to x, start over the origin, stand on height 0; f32[T, P, 3]."""
+    """Rotate a horizontal direction f32[2] to x, and move the start to the origin and the floor to 0; f32[T, P, 3]."""
     forward = facing_xz / max(float(np.linalg.norm(facing_xz)), 1e-9)
     x, y, z = np.moveaxis(points, -1, 0)
     turned = np.stack([x * forward[0] + z * forward[1], y, z * forward[0] - x * forward[1]], axis=-1)
@@ -45,7 +45,7 @@ def level(points: np.ndarray, facing_xz: np.ndarray) -> np.ndarray:
 
 
 def pack(clip: Clip) -> dict[str, Any]:
-    """What the page's script draws: millimetres as 16-bit integers (little-endian, base64) and bones."""
+    """Encode a clip for the page's script: bones, and points in mm as 16-bit integers (little-endian, base64)."""
     frames = clip.points[: round(LONGEST_S * clip.rate_hz)]
     millimetres = np.clip(np.round(frames * 1000.0), -32768, 32767).astype("<i2")
     return {
@@ -59,7 +59,7 @@ def pack(clip: Clip) -> dict[str, Any]:
 
 
 def clip(title: str, coordinates: np.ndarray, rate_hz: float, height_m: float, answers: Sequence[Prediction]) -> Clip:
-    """A clip of coordinates f32[T, 40] that starts facing x; body height 1.70 m where it is unknown."""
+    """Build a clip from coordinates f32[T, 40] that starts facing x; body height is 1.70 m if unknown."""
     height = height_m if np.isfinite(height_m) else kinematics.DEFAULT_HEIGHT_M
     body = np.asarray(kinematics.points_jit(coordinates.astype(np.float32), height))
     at = kinematics.POINT_INDEX

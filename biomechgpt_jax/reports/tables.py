@@ -1,4 +1,4 @@
-"""The table that a run ends with, and what to try next."""
+"""The closing output of a run: the table of results, and what to try next."""
 
 import sys
 from collections.abc import Mapping
@@ -23,55 +23,55 @@ def _value(summary: Mapping[str, Any], metric: str, interval: bool) -> str:
     return f"{text} [{range_text}]" if interval and range_text else text
 
 
-def _verdict(found: Mapping[str, Any], question: str, metric: str) -> Text:
-    for row in found.get("bars", ()):
+def _verdict(results: Mapping[str, Any], question: str, metric: str) -> Text:
+    for row in results.get("bars", ()):
         if (row["source"], row["question"], row["metric"]) == ("model", question, metric):
             mark, style = ("✓", "green") if row["meets"] else ("✗", "red")
             return Text(f"{mark} {row['bar']}", style=style)
     return Text("")
 
 
-def results_table(found: Mapping[str, Any]) -> Table:
-    """One row per question and metric: the model with its 95 % interval, three controls, and the bar, if any.
+def results_table(results: Mapping[str, Any]) -> Table:
+    """Build one row per question and metric: the model with its 95 % interval, three controls, and the bar, if any.
 
     Takes the content of metrics.json.
     """
-    people = found["test_participants"]
+    people = results["test_participants"]
     table = Table(title=f"{people} held-out participants, 95 % intervals over participants", title_justify="left")
     table.add_column("question")
     table.add_column("metric")
     table.add_column("model", justify="right", style="bold", no_wrap=True)
     for name in _COLUMNS:
         table.add_column(naming.SOURCES[name].lower(), justify="right")
-    if found.get("bars"):
+    if results.get("bars"):
         table.add_column("bar")
-    for question, summary in naming.questions(dict(found["families"])):
+    for question, summary in naming.questions(dict(results["families"])):
         shown = naming.headline(summary, question)
         for metric in shown:
-            controls = [metrics.find(dict(found["controls"].get(name, {})), question) for name in _COLUMNS]
+            controls = [metrics.find(dict(results["controls"].get(name, {})), question) for name in _COLUMNS]
             left = f"{summary['unparsed']} of {summary['n']} not parsed" if summary.get("unparsed") else ""
             table.add_row(
                 naming.question_title(question) if metric == shown[0] else Text(left, style="dim"),
                 naming.short_metric_title(metric, summary.get("unit", "")),
                 _value(summary, metric, interval=True),
                 *(_value(control, metric, interval=False) for control in controls),
-                *([_verdict(found, question, metric)] if found.get("bars") else []),
+                *([_verdict(results, question, metric)] if results.get("bars") else []),
                 end_section=metric == shown[-1],
             )
     return table
 
 
-def print_closing(found: Mapping[str, Any], workdir: Path) -> None:
-    """Print what a run ends with: the table, what kind of data it is of, and what to try next.
+def print_closing(results: Mapping[str, Any], workdir: Path) -> None:
+    """Print the closing output of a run: the table, the kind of data, and what to try next.
 
     Args:
-        found: content of metrics.json.
-        workdir: of the run, with its movements.
+        results: content of metrics.json.
+        workdir: working directory of the run, with its movements.
     """
     origin = from_facts("", "", store.metadata(workdir / "movements"))
     what = "Synthetic cohort" if origin.synthetic else f"Figures of {origin.recordings}"
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(results_table(found))
+    console.print(results_table(results))
     console.print(f"{what}; not a medical device.\n\nTry next:", highlight=False)
     for line in (
         f"open {workdir}/evaluation/report.html",

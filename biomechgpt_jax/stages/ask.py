@@ -1,4 +1,4 @@
-"""Questions about motion files, answered by a trained model: of one file or of a folder, some or all of them."""
+"""Answer questions about a motion file or a folder of them with a trained model."""
 
 import os
 import sys
@@ -34,11 +34,12 @@ Report = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Answerer:
-    """A trained model with what it needs to answer.
+    """A trained model with everything it needs to answer.
 
     Attributes:
-        encode: the codec's, from coordinates and which of them are observed to motion codes.
-        longest_s: the longest movement that it sees at once.
+        model: the language model.
+        encode: encoder of the motion codec, from coordinates and their observed masks to motion codes.
+        longest_s: duration of the longest movement that the model sees at once.
     """
 
     model: predict.LanguageModel
@@ -56,7 +57,7 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
             those that the movement cannot show under "left_out"; a folder has both for each file under "files".
 
     Raises:
-        InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file of a folder has an answer.
+        InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file can be answered.
     """
     if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
         raise InputError(f"--csv {table}: give the path of a file, in a folder that exists and can be written")
@@ -98,7 +99,7 @@ def load(workdir: Path) -> Answerer:
     """Load the newest model of a run.
 
     Raises:
-        InputError: nothing is trained here.
+        InputError: the working directory holds no trained model.
     """
     work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
@@ -109,17 +110,18 @@ def load(workdir: Path) -> Answerer:
 
 
 def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understood]) -> Answers:
-    """Answer questions about a movement, save those that it cannot show.
+    """Answer questions about a movement, except those that it cannot show.
 
-    Beside a clinical test the activity is asked too: an answer about a test that is not shown carries a caution.
+    With a question about a clinical test, the activity is asked too: an answer about a test that the movement does not
+    show carries a caution.
     """
-    impossible = _impossible(answerer, trajectory)
+    impossible = _explain_impossible(answerer, trajectory)
     possible = [one for one in wanted if one.question.name not in impossible]
     left_out = {one.question.name: impossible[one.question.name] for one in wanted if one not in possible}
     if not possible:
         return Answers([], left_out)
     tested = any(one.question.name in scope.NEEDS_WHOLE_TEST for one in possible)
-    asked = [*possible, _as_trained("activity")] if tested else possible
+    asked = [*possible, _ask_canonically("activity")] if tested else possible
     predictions = predict.ask(
         answerer.model,
         answerer.encode,
@@ -130,19 +132,22 @@ def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understo
         answerer.longest_s,
     )
     activity = next((one for one in predictions if one["question"] == "activity"), None)
-    found = zip(possible, predictions, strict=False)
-    return Answers([describe(one, said, _caution(one.question.name, activity)) for one, said in found], left_out)
+    answers = [
+        describe(question, prediction, _caution(question.question.name, activity))
+        for question, prediction in zip(possible, predictions, strict=False)
+    ]
+    return Answers(answers, left_out)
 
 
 def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
     """Answer every question that a movement supports.
 
-    A question is left out where the activity that the model names does not show it (a chair rise has no step length),
-    where it needs coordinates that are missing, and where it needs a whole test, longer than the model sees at once.
+    A question is left out if the activity that the model names does not show it (a chair rise has no step length), if
+    it needs coordinates that are missing, or if it needs a whole test that is longer than the model sees at once.
     """
-    from biomechgpt_jax.biomechanics.scores.walks import TIMED_M  # SciPy is slow to import, and seldom needed here
+    from biomechgpt_jax.biomechanics.scores.walks import TIMED_M  # SciPy is slow to import and rarely needed here
 
-    found = answer(answerer, trajectory, [_as_trained(name) for name in QUESTIONS])
+    found = answer(answerer, trajectory, [_ask_canonically(name) for name in QUESTIONS])
     activity = next(one for one in found.answers if one["name"] == "activity")
     left_out = {name: _caution(name, activity) or reason for name, reason in found.left_out.items()}
     left_out |= {one["name"]: one["caution"] for one in found.answers if one["caution"]}
@@ -155,7 +160,7 @@ def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
 
 
 def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
-    """Answer questions about a motion file; every one that it supports, where no text is given.
+    """Answer questions about a motion file; without texts, every question that it supports.
 
     Raises:
         InputError: the file cannot be read or shows nothing of what is asked, a question is not understood, or nothing
@@ -173,16 +178,17 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
 
 
 def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Report) -> list[FileAnswers]:
-    """Answer the same questions about every motion file below a directory, or all that each file supports.
+    """Answer the same questions about every motion file below a directory; without texts, all that each file supports.
 
     Args:
-        report: called with (files done, files in all, the name of the next one) before each file.
+        report: called before each file with (files done, number of files, name of the next file).
 
     Returns:
-        One entry a file, in the order of their names. A file that cannot be read or answered has its reason.
+        One entry per file, in name order. The entry of a file that cannot be read or answered holds the reason.
 
     Raises:
-        InputError: the directory holds no motion file, a question is not understood, or nothing is trained here.
+        InputError: the directory holds no motion file, a question is not understood, or there is no
+            trained model.
     """
     wanted = [understand(text) for text in texts]
     files = files_in(directory)
@@ -200,20 +206,20 @@ def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Rep
     return entries
 
 
-def _as_trained(name: str) -> Understood:
-    """A question in its canonical words."""
+def _ask_canonically(name: str) -> Understood:
+    """Ask a question in its canonical words."""
     return understand(QUESTIONS[name].templates[0])
 
 
 def _caution(name: str, activity: Mapping[str, Any] | None) -> str:
-    """Why the activity that the model names does not show what a question asks for; empty where it does."""
+    """Why the activity that the model names does not show what a question asks for; empty if it does."""
     if activity is None or scope.shows(str(activity["answer"]), name):
         return ""
     return f"the movement is taken for {activity['answer']} (probability {activity['probability']:.2f})"
 
 
-def _impossible(answerer: Answerer, trajectory: Trajectory) -> dict[str, str]:
-    """Why the movement cannot answer a question, by the name of the question."""
+def _explain_impossible(answerer: Answerer, trajectory: Trajectory) -> dict[str, str]:
+    """The reasons why the movement cannot answer questions, by question name."""
     hidden = "the file has no pelvis_tx or pelvis_tz"
     reasons = dict.fromkeys(crops.unanswerable(trajectory.observed) & set(QUESTIONS), hidden)
     too_long = predict.too_long_for_tests(trajectory.frames, answerer.longest_s)
@@ -229,7 +235,7 @@ def _impossible(answerer: Answerer, trajectory: Trajectory) -> dict[str, str]:
 
 
 def _walked_m(trajectory: Trajectory) -> float:
-    """How far the pelvis travels over the floor; infinite where its path is not known."""
+    """Distance in metres that the pelvis travels over the floor; infinite if its path is unknown."""
     root = [INDEX[name] for name in HORIZONTAL_ROOT]
     if not np.asarray(trajectory.observed)[root].all():
         return float("inf")
@@ -237,7 +243,7 @@ def _walked_m(trajectory: Trajectory) -> float:
 
 
 def _read_any(file: Path) -> Trajectory:
-    """Read one file of a folder; whatever its reader did not foresee must not end the folder."""
+    """Read one file of a folder; an unforeseen failure of its reader must not end the run."""
     try:
         return formats.canonical(file)
     except InputError:

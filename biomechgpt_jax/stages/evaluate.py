@@ -1,4 +1,4 @@
-"""The evaluate stage: answers of the model and of every control, their metrics, and the report."""
+"""The evaluate stage: answer questions with the model and every control, compute metrics, and write the report."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.training.metrics import read as read_log
 from biomechgpt_jax.workdir import STAGES, TEXT_ONLY, Workdir
 
-# Test crops that the codec is measured on: more would only cost time.
+# Maximum number of test crops that the codec is measured on: more would only cost time.
 MOST_CODEC_CROPS = 120
 
 Progress = Callable[[str, int, int], None]
@@ -41,17 +41,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an evaluation starts from.
+    """The inputs of an evaluation.
 
     Attributes:
-        trials: by split, "train", "validation" and "test"; read more than once.
+        trials: trials by split, "train", "validation" and "test"; they are iterated more than once.
         model: the trained language model.
-        text_only: the control that never saw a movement; None: left out.
-        codec: with encode, decode and codes.
-        logs: metrics.jsonl by run, for the training curves.
-        wall_seconds: of the stages before this one.
-        origin: where the data is from.
-        programs: by stage, version and revision of the program that made it (`workdir.programs`).
+        text_only: the control that never saw a movement; if None, it is left out.
+        codec: the motion codec, with encode, decode and codes.
+        logs: path of metrics.jsonl by run, for the training curves.
+        wall_seconds: duration of each earlier stage.
+        origin: the origin of the data.
+        programs: by stage, the version and revision of the program that made it (`workdir.programs`).
     """
 
     trials: Mapping[str, Iterable[Trial]]
@@ -65,15 +65,15 @@ class Inputs:
 
 
 def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]:
-    """Every question that the evaluation crops of trials support, with its truth; one array per crop."""
-    found = []
+    """Every question that the evaluation crops of trials support, with its true answer; one array per crop."""
+    asked = []
     for trial in trials:
         rate = trial.trajectory.rate_hz
         for crop in crops.evaluation(trial, cfg):
             coordinates = np.asarray(crop.coordinates(trial), np.float32)
             for name, truth in crops.answerable(trial, crop, cfg).items():
                 question = QUESTIONS[name]
-                found.append(
+                asked.append(
                     Asked(
                         trial=trial.trial_id,
                         participant=trial.participant,
@@ -89,11 +89,11 @@ def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]
                         truth=truth,
                     )
                 )
-    return found
+    return asked
 
 
 def label_use(trials: Iterable[Trial], asked: Sequence[Asked], cfg: config.Experiment) -> LabelUse:
-    """Which labels of trials are asked."""
+    """Count which labels of the trials are asked for."""
     names: dict[str, set[str]] = {}
     for item in asked:
         names.setdefault(item.trial, set()).add(item.question)
@@ -104,11 +104,11 @@ def label_use(trials: Iterable[Trial], asked: Sequence[Asked], cfg: config.Exper
 
 
 def _codes(codec: Any, asked: Sequence[Asked]) -> list[np.ndarray]:
-    """Motion codes of each question's crop; each crop is encoded once."""
-    of_crop = {id(item.coordinates): item for item in asked}
-    tokens = codec.encode([item.coordinates for item in of_crop.values()], [item.observed for item in of_crop.values()])
-    found = dict(zip(of_crop, tokens, strict=True))
-    return [found[id(item.coordinates)] for item in asked]
+    """Motion codes of the crop of each question; each crop is encoded once."""
+    crop_of = {id(item.coordinates): item for item in asked}
+    tokens = codec.encode([item.coordinates for item in crop_of.values()], [item.observed for item in crop_of.values()])
+    codes_of = dict(zip(crop_of, tokens, strict=True))
+    return [codes_of[id(item.coordinates)] for item in asked]
 
 
 def _cohort(trials: Mapping[str, Iterable[Trial]]) -> list[dict[str, Any]]:
@@ -130,9 +130,9 @@ def _cohort(trials: Mapping[str, Iterable[Trial]]) -> list[dict[str, Any]]:
 
 
 def _measure_codec(codec: Any, asked: Sequence[Asked]) -> dict[str, Any]:
-    of_crop = {id(item.coordinates): item for item in asked}
+    crop_of = {id(item.coordinates): item for item in asked}
     healthy = {id(item.coordinates): item.truth == "healthy" for item in asked if item.question == "diagnosis"}
-    chosen = list(of_crop.values())
+    chosen = list(crop_of.values())
     step = max(1, len(chosen) // MOST_CODEC_CROPS)
     chosen = chosen[::step][:MOST_CODEC_CROPS]
     return reconstruction.measure(
@@ -144,9 +144,9 @@ def _measure_codec(codec: Any, asked: Sequence[Asked]) -> dict[str, Any]:
 
 
 def _clips(
-    asked: Sequence[Asked], said: Sequence[Prediction], heights: Mapping[str, float], count: int
+    asked: Sequence[Asked], predictions: Sequence[Prediction], heights: Mapping[str, float], count: int
 ) -> list[stick.Clip]:
-    """Clips of different activities and diagnoses, as far as they are known; those with most questions first."""
+    """Clips of different activities and diagnoses, where known; movements with the most questions come first."""
     crops_of: dict[tuple[str, float], list[int]] = {}
     for index, item in enumerate(asked):
         crops_of.setdefault((item.trial, item.start_s), []).append(index)
@@ -165,12 +165,12 @@ def _clips(
         item = asked[members[0]]
         title = f"{activity.capitalize()}: {diagnosis}"
         height = heights.get(item.trial, float("nan"))
-        made.append(stick.clip(title, item.coordinates, item.rate_hz, height, [said[i] for i in members]))
+        made.append(stick.clip(title, item.coordinates, item.rate_hz, height, [predictions[i] for i in members]))
     return made
 
 
-def _nothing_to_ask(inputs: Inputs) -> str:
-    """Why no question can be asked of the test participants, and what to do about it."""
+def _explain_no_questions(inputs: Inputs) -> str:
+    """Why no question can be asked about the test participants, and how to fix it."""
     if not any(True for _ in inputs.trials["test"]):
         return f"nobody is in the test split; {splits.remedy('test', inputs.origin.synthetic)}"
     if inputs.origin.synthetic:
@@ -186,8 +186,8 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
 
     Args:
         cfg: the experiment; `evaluation` and `pack` are read.
-        directory: gets predictions.jsonl, report.html and, last, metrics.json, each whole or not at all.
-        progress: called with (what, done, in all).
+        directory: destination of predictions.jsonl, report.html and, last, metrics.json, each written atomically.
+        progress: called with (what, done, total).
 
     Returns:
         The content of metrics.json.
@@ -199,7 +199,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
     resamples, seed = cfg.evaluation.bootstrap, cfg.evaluation.seed
     test = questions_of(inputs.trials["test"], cfg)
     if not test:
-        raise InputError(_nothing_to_ask(inputs))
+        raise InputError(_explain_no_questions(inputs))
     train = questions_of(inputs.trials["train"], cfg)
 
     predictions = {
@@ -208,7 +208,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
             test,
             _codes(inputs.codec, test),
             QUESTIONS,
-            lambda done, all_: progress("model", done, all_),
+            lambda done, total: progress("model", done, total),
         )
     }
     if inputs.text_only is not None:
@@ -218,43 +218,43 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         progress("controls", number + 1, len(baselines.CONTROLS))
 
     families = {}
-    for number, (name, said) in enumerate(predictions.items()):
-        families[name] = metrics.summarise(said, resamples, seed)
+    for number, (name, answered) in enumerate(predictions.items()):
+        families[name] = metrics.summarise(answered, resamples, seed)
         progress("intervals", number + 1, len(predictions))
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "test_participants": len({item.participant for item in test}),
         "families": families["model"],
         "controls": {name: summary for name, summary in families.items() if name != "model"},
         "bars": bars.check(families, predictions, resamples, seed) if cfg.evaluation.bars == "quickstart" else [],
-        "text_only_check": bars.text_only(families, predictions, resamples, seed),
+        "text_only_check": bars.check_text_only(families, predictions, resamples, seed),
         "codec": _measure_codec(inputs.codec, test),
         "labels": label_use(inputs.trials["test"], test, cfg).report(),
     }
     directory.mkdir(parents=True, exist_ok=True)
     write_predictions(directory / "predictions.jsonl", predictions)
     heights = {trial.trial_id: trial.trajectory.metadata.height_m for trial in inputs.trials["test"]}
-    found["made"] = {**inputs.programs, "evaluate": provenance.program()}
-    found["wall_seconds"] = {**inputs.wall_seconds, "evaluate": round(time.monotonic() - started, 1)}
-    found = clean(found)
+    results["made"] = {**inputs.programs, "evaluate": provenance.program()}
+    results["wall_seconds"] = {**inputs.wall_seconds, "evaluate": round(time.monotonic() - started, 1)}
+    results = clean(results)
     progress("report", 0, 1)
     report.write(
         directory / "report.html",
         Material(
             origin=inputs.origin,
-            metrics=found,
+            metrics=results,
             predictions=predictions,
             curves={name: read_log(path) for name, path in inputs.logs.items()},
             cohort=_cohort(inputs.trials),
-            fidelity=found["codec"],
+            fidelity=results["codec"],
             clips=_clips(test, predictions["model"], heights, cfg.evaluation.stick_figures),
             orders={name_of(row): QUESTIONS[row["question"]].options for row in predictions["model"]},
             made=provenance.versions({"git revision": provenance.git_revision()[:12]}),
         ),
     )
-    found["wall_seconds"]["evaluate"] = round(time.monotonic() - started, 1)
-    write_json(directory / "metrics.json", found)
+    results["wall_seconds"]["evaluate"] = round(time.monotonic() - started, 1)
+    write_json(directory / "metrics.json", results)
     progress("report", 1, 1)
-    return found
+    return results
 
 
 def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[str, Any]:
@@ -276,8 +276,8 @@ def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[st
         origin=origins.from_facts(cfg.name, cfg.cohort.noise, store.metadata(work.movements)),
         programs=workdirs.programs(work),
     )
-    found = evaluate(cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what))
-    use = LabelUse(**found["labels"])
-    said = (f"{found['test_participants']} held-out participants", use.words())
-    progress.done("; ".join(filter(None, said)), use.lines())
-    return {"digest": workdirs.digest(found["families"])}
+    results = evaluate(cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what))
+    use = LabelUse(**results["labels"])
+    summary = (f"{results['test_participants']} held-out participants", use.words())
+    progress.done("; ".join(filter(None, summary)), use.lines())
+    return {"digest": workdirs.digest(results["families"])}

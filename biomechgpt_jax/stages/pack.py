@@ -1,4 +1,4 @@
-"""The pack stage: movements and questions become packed sequences."""
+"""The pack stage: turn movements and questions into packed sequences."""
 
 from typing import Any
 
@@ -25,6 +25,10 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
     fill = 100 * report["fill"].get("train", 0.0)
     rows, questions = report["rows"].get("train", 0), report["questions"].get("train", 0)
     left_out, use = sequences.left_out_words(report["left_out"]), LabelUse(**report["labels"])
-    said = (f"{rows} rows, {questions} questions, {fill:.1f} % full", use.words(), left_out and f"left out: {left_out}")
-    progress.done("; ".join(filter(None, said)), use.lines())
+    summary = (
+        f"{rows} rows, {questions} questions, {fill:.1f} % full",
+        use.words(),
+        left_out and f"left out: {left_out}",
+    )
+    progress.done("; ".join(filter(None, summary)), use.lines())
     return {"digest": store.metadata(work.sequences)["digest"], **report}

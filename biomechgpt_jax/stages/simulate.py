@@ -1,4 +1,4 @@
-"""The simulate stage: the synthetic cohort becomes the `movements` dataset."""
+"""The simulate stage: write the synthetic cohort as the `movements` dataset."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.workdir import Workdir
 
-# Longer cohorts are written by Apache Beam.
+# Cohorts longer than this must be written by Apache Beam.
 IN_MEMORY_HOURS = 200.0
 
 
@@ -18,7 +18,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress, beam: Sequenc
     if store.is_dataset(work.movements):
         facts = store.metadata(work.movements)
         if not facts.get("synthetic", True):
-            # What a person imported is never replaced by a simulation.
+            # Imported recordings are never replaced by a simulation.
             words = f"imported: {facts['participants']} participants, {facts['trials']} trials"
             progress.done(words, splits.warnings(facts))
             return facts
@@ -34,7 +34,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress, beam: Sequenc
         digest = pipelines.write(cfg.cohort, work.movements, made, beam)
     elif cfg.cohort.hours > IN_MEMORY_HOURS:
         raise InputError(
-            f"cohort.hours is {cfg.cohort.hours:g}: one process would hold it all in memory, some 40 MB an hour; let "
+            f"cohort.hours is {cfg.cohort.hours:g}: one process would hold it all in memory, some 40 MB per hour; let "
             "Apache Beam write it: biomechgpt simulate ... --runner DirectRunner (or the runner of your cluster)"
         )
     else:

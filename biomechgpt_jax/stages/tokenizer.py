@@ -1,4 +1,4 @@
-"""The tokenizer stage: the motion codec and the text tokenizer, and the codec's own report."""
+"""The tokenizer stage: train the motion codec and the text tokenizer, and report on the codec."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 from biomechgpt_jax.training.loop import Places
 from biomechgpt_jax.workdir import Workdir
 
-# Trials of validation participants that the stage measures its codec on; `--report` takes all of them.
+# Maximum number of validation trials that the stage measures its codec on; `--report` uses all of them.
 _STAGE_TRIALS = 80
 
 
@@ -43,9 +43,9 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
         synthetic = store.metadata(work.movements).get("synthetic", True)
         raise InputError(f"nobody is in the training split; {splits.remedy('train', synthetic)}")
     if distributed.first():
-        work.codec_report.unlink(missing_ok=True)  # it tells of the codec that is replaced
+        work.codec_report.unlink(missing_ok=True)  # it describes the codec that is being replaced
         if not work.checkpoints_codec.is_dir():
-            work.metrics_codec.unlink(missing_ok=True)  # of a codec that was finished, not of one that goes on
+            work.metrics_codec.unlink(missing_ok=True)  # the log of a finished codec, not of one whose training resumes
     codec: MotionCodec
     if cfg.tokenizer.quantizer == "dct":
         codec = dct.fit(cfg.tokenizer, train, report)
@@ -55,18 +55,18 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
         known = cfg.tokenizer.denoise and any(len(trial.clean) for trial in trials)
         targets = [trial.true_coordinates for trial in trials] if known else None
         codec = codec_task.train(cfg.tokenizer, train, report, policy, cfg.mesh, places, targets)
-    return distributed.on_first("codec", functools.partial(_keep_codec, cfg, work, progress, codec))
+    return distributed.on_first("codec", functools.partial(_save_codec, cfg, work, progress, codec))
 
 
-def _keep_codec(cfg: config.Experiment, work: Workdir, progress: Progress, codec: MotionCodec) -> dict[str, Any]:
-    """Train the text tokenizer, write both, and measure the codec on validation participants.
+def _save_codec(cfg: config.Experiment, work: Workdir, progress: Progress, codec: MotionCodec) -> dict[str, Any]:
+    """Train the text tokenizer, save both, and measure the codec on validation participants.
 
-    Test participants are not looked at: whoever compares codecs by these figures makes a choice.
+    Test participants are not used, because these figures serve to choose between codecs.
     """
     text = SentencePieceTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
     made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
-    shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # a codec that is done is never resumed
+    shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # training of a finished codec is never resumed
     measured = _measure(codec, list(itertools.islice(movements.read(work.movements, "validation"), _STAGE_TRIALS)))
     write_json(work.codec_fidelity, measured)
     fidelity = _words(measured) if measured else "fidelity not measured: nobody is in the validation split"
@@ -75,7 +75,7 @@ def _keep_codec(cfg: config.Experiment, work: Workdir, progress: Progress, codec
 
 
 def _measure(codec: MotionCodec, trials: Sequence[Trial]) -> dict[str, float]:
-    """Fidelity of the codec (see `reconstruction.measure`); empty without trials."""
+    """Measure the fidelity of the codec (see `reconstruction.measure`); empty without trials."""
     if not trials:
         return {}
     return reconstruction.measure(
@@ -94,22 +94,25 @@ def report_codec(
 
     Args:
         cfg: the experiment that made the codec.
-        workdir: where it lies.
-        people: a `movements` dataset of other people, all of whom are used, such as a development cohort; None: the
-            validation participants of the run. Its test participants are left to `evaluate`.
+        workdir: working directory of that experiment.
+        people: a `movements` dataset of other people, such as a development cohort, all of whom are used; if None, the
+            validation participants of the run. The test participants of the run are reserved for `evaluate`.
         show: whether to show progress.
 
     Returns:
-        The figures, as of `evaluation.codec.figures.figures`.
+        The figures from `evaluation.codec.figures.figures`.
 
     Raises:
-        InputError: there is nobody to measure, somebody in `people` trained the codec, or there is no codec or dataset.
+        InputError: there is nobody to measure, the codec was trained on somebody in `people`, or there is no codec or
+            dataset.
     """
     work = Workdir(workdir)
     codec, _ = vocabulary.load(work.tokenizer)
-    trials = _strangers(people, work.movements) if people else list(movements.read(work.movements, "validation"))
+    trials = (
+        _read_other_people(people, work.movements) if people else list(movements.read(work.movements, "validation"))
+    )
     with Progress("codec report", show) as progress:
-        found = codec_report.write(
+        figures = codec_report.write(
             work.tokenizer,
             codec,
             trials,
@@ -118,15 +121,15 @@ def report_codec(
             cfg.evaluation.seed,
             lambda done, whole: progress.update(done, whole, f"{done} of {whole} trials"),
         )
-        progress.done(f"{found['data']['participants']} participants, {work.codec_report}")
-    return found
+        progress.done(f"{figures['data']['participants']} participants, {work.codec_report}")
+    return figures
 
 
-def _strangers(people: Path, known: Path) -> list[Trial]:
-    """All trials of a dataset none of whose participants is in the training split of another one.
+def _read_other_people(people: Path, known: Path) -> list[Trial]:
+    """All trials of a dataset that shares no participant with the training split of another one.
 
     Raises:
-        InputError: a participant is.
+        InputError: a participant of the dataset is in that training split.
     """
     trials = [trial for split in splits.SPLITS for trial in movements.read(people, split)]
     trained = {trial.participant for trial in movements.read(known, "train")}
@@ -134,7 +137,7 @@ def _strangers(people: Path, known: Path) -> list[Trial]:
     if shared:
         raise InputError(
             f"--people {people}: participant {shared[0]} is in the training split of {known}; "
-            "simulate people of another seed (configs/development.py)"
+            "simulate people with another seed (configs/development.py)"
         )
     return trials
 

@@ -1,4 +1,4 @@
-"""The train stage: the language model and its text-only control."""
+"""The train stage: train the language model and its text-only control."""
 
 import dataclasses
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
 
 
 def _with_twins(cfg: config.Experiment) -> config.Experiment:
-    """The experiment with the text-only twins of its mixture's datasets, which `pack` writes beside each."""
+    """The experiment with each dataset of its mixture replaced by the text-only twin that `pack` writes beside it."""
     twins = tuple(f"{directory.rstrip('/')}_{TEXT_ONLY}={weight}" for directory, weight in cfg.train.mixed)
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, mixture=twins))
 

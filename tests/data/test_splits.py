@@ -1,4 +1,4 @@
-"""Everybody is in one split, and always in the same."""
+"""Every participant is in exactly one split, always the same."""
 
 import dataclasses
 from collections import Counter
@@ -53,6 +53,6 @@ def test_a_leak_is_refused(first, second, what) -> None:
         splits.check({"train": [first], "test": [second]})
 
 
-def test_a_trial_of_nobody_is_refused() -> None:
+def test_a_trial_without_a_participant_is_refused() -> None:
     with pytest.raises(InputError, match="names no participant"):
         splits.check({"train": [dataclasses.replace(trial(""))]})

@@ -49,13 +49,13 @@ def test_a_large_split_has_several_shards_and_reads_the_same(tmp_path, monkeypat
     assert loader.digest(tmp_path / "many") != loader.digest(tmp_path / "one")
 
 
-def test_two_records_of_one_key_are_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match="one key"):
+def test_two_records_with_the_same_key_are_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="the same key"):
         store.write(tmp_path / "twice", "rows", FEATURES, {"train": [("a", record(0)), ("a", record(1))]}, {})
     assert not list(tmp_path.iterdir())
 
 
-def test_the_digest_tells_rows_and_order_apart_and_not_the_place(tmp_path) -> None:
+def test_the_digest_depends_on_rows_and_order_but_not_on_the_path(tmp_path) -> None:
     one = write_rows(tmp_path / "one", {"train": 20})
     assert loader.digest(write_rows(tmp_path / "elsewhere", {"train": 20})) == loader.digest(one)
     assert loader.digest(write_rows(tmp_path / "other", {"train": 20}, start=1)) != loader.digest(one)

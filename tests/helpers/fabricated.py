@@ -142,7 +142,7 @@ def material():
             "evaluate": 78.4,
         },
         "bars": bars.check(families, said, 200, 0),
-        "text_only_check": bars.text_only(families, said, 200, 0),
+        "text_only_check": bars.check_text_only(families, said, 200, 0),
     }
     generator = np.random.default_rng(3)
     main = [

@@ -60,7 +60,7 @@ def test_a_timed_test_is_often_whole_with_quiet_at_both_ends() -> None:
     assert np.std(seconds(found)) > 1.0
 
 
-def test_a_telling_crop_can_be_asked_about() -> None:
+def test_an_informative_crop_answers_a_question() -> None:
     for trial in (walking(0), timed(1)):
         for crop in drawn(trial, 200, informative=True):
             assert "activity" in crops.answerable(trial, crop, CFG)
@@ -126,7 +126,7 @@ WHO = {"activity", "diagnosis", "impairment", "assistive_device", "falls_history
 
 @pytest.mark.parametrize("stride", [4, 8])
 @pytest.mark.parametrize("frames", [31, 37, 41, 42, 43, 81, 155, 160, 1_201])
-def test_what_is_said_of_a_whole_file_holds_for_every_crop_of_it(frames, stride) -> None:
+def test_labels_of_a_whole_file_hold_for_every_crop_of_it(frames, stride) -> None:
     cfg = dataclasses.replace(CFG, tokenizer=dataclasses.replace(CFG.tokenizer, stride=stride))
     trial = recorded(frames)
     for crop in [*drawn(trial, 50, cfg), *crops.evaluation(trial, cfg)]:
@@ -157,7 +157,7 @@ def test_a_test_longer_than_the_longest_crop_is_not_asked_and_says_why() -> None
     assert "not all became questions; tug_time: it lasts 40.0 s and the longest crop 32.0 s" in line
 
 
-def test_a_file_shorter_than_a_token_is_asked_nothing() -> None:
+def test_a_file_shorter_than_a_token_answers_no_question() -> None:
     cfg = dataclasses.replace(CFG, tokenizer=dataclasses.replace(CFG.tokenizer, stride=32))
     trial = recorded(31)
     for crop in [*drawn(trial, 5, cfg), *crops.evaluation(trial, cfg)]:
@@ -165,4 +165,4 @@ def test_a_file_shorter_than_a_token_is_asked_nothing() -> None:
     use = LabelUse()
     crops.count_labels(use, trial, (), cfg)
     (line,) = use.lines()
-    assert line.startswith("labels     t001: none became questions") and "less than a motion token" in line
+    assert line.startswith("labels     t001: none became questions") and "less than one motion token" in line

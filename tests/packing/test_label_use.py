@@ -126,7 +126,7 @@ def _imported(tmp_path: Path) -> Path:
     return tmp_path / "movements"
 
 
-def test_recordings_of_which_nothing_can_be_asked_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_recordings_that_answer_no_question_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     directory = tmp_path / "in"
     directory.mkdir()
     still = np.zeros((60, COORDINATE_COUNT), np.float32)
@@ -135,7 +135,7 @@ def test_recordings_of_which_nothing_can_be_asked_are_refused_before_anything_is
     person = next(f"P{n}" for n in range(99) if split_of(f"P{n}") == "train")
     table.write_text(f"file,participant\nstill.mot,{person}\n")
     importing.import_folder(directory, tmp_path / "movements", table, workers=1)
-    with pytest.raises(InputError, match=r"9 crops of which nothing can be asked.*--labels"):
+    with pytest.raises(InputError, match=r"9 crops that answer no question.*--labels"):
         sequences.pack(
             tmp_path / "movements", tmp_path / "rows", tmp_path / "blind", Codec(), WORDS, CFG, lambda *_: None
         )

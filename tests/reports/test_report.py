@@ -11,10 +11,10 @@ import pytest
 from html_reader import Reader
 from rich.console import Console
 
-from biomechgpt_jax.answering import predictions
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.data import store
 from biomechgpt_jax.evaluation import bars, metrics
+from biomechgpt_jax.files import clean
 from biomechgpt_jax.reports import report, stick, tables
 from biomechgpt_jax.reports.origin import Origin
 
@@ -50,7 +50,7 @@ def test_every_section_is_there(page):
         "Movements and answers",
         "Which answers are confused",
         "Agreement of numbers",
-        "Can the probabilities be trusted",
+        "Can the probabilities be trusted?",
         "Training",
         "The cohort",
         "The motion codec",
@@ -92,7 +92,7 @@ def test_a_report_says_where_its_data_is_from(material, kind):
 def test_a_run_ends_with_what_its_data_is(material, tmp_path, monkeypatch, capsys, synthetic):
     facts = {"synthetic": synthetic, "participants": 1, "trials": 2}
     monkeypatch.setattr(store, "metadata", lambda directory: facts)
-    tables.print_closing(predictions.clean(material.metrics), tmp_path)
+    tables.print_closing(clean(material.metrics), tmp_path)
     text = capsys.readouterr().out
     assert text.count("not a medical device") == 1 and "Walking speed" in text
     assert ("Synthetic cohort" in text) == synthetic
@@ -110,7 +110,7 @@ def test_a_report_lists_the_programs_that_made_its_parts(material):
     mixed = page({"pack": one, "train": other, "evaluate": {}})
     for words in ("Not all stages", f"0.1.0, revision {'a' * 12}<", f"0.2.0, revision {'b' * 12} with changes<"):
         assert words in mixed
-    assert "a version that was not written down" in mixed
+    assert "a version that was not recorded" in mixed
 
 
 def test_the_page_shows_the_figures_of_metrics_json(page, material):
@@ -177,11 +177,11 @@ def test_bars_are_judged_by_their_bounds_and_their_control(material):
 def test_the_text_only_check_catches_questions_that_give_answers_away(material):
     said = {name: list(material.predictions[name]) for name in ("model", "text_only", "constant")}
     families = {name: metrics.summarise(rows, 300, 0) for name, rows in said.items()}
-    honest = {row["question"]: row["meets"] for row in bars.text_only(families, said, 300, 0)}
+    honest = {row["question"]: row["meets"] for row in bars.check_text_only(families, said, 300, 0)}
     assert sum(honest.values()) >= len(honest) - 2
     said["text_only"] = said["model"]
     families["text_only"] = families["model"]
-    leaking = bars.text_only(families, said, 300, 0)
+    leaking = bars.check_text_only(families, said, 300, 0)
     assert {row["verdict"] for row in leaking} == {"gives away"} and not any(row["meets"] for row in leaking)
 
 
@@ -203,11 +203,11 @@ def _of_people(material, people, trials=4):
 def test_few_people_do_not_pass_the_text_only_check(material, people):
     """An interval that is as wide as the scale holds 0 whatever the control does."""
     said, families = _of_people(material, people)
-    assert {row["verdict"] for row in bars.text_only(families, said, 300, 0)} == {"undecided"}
+    assert {row["verdict"] for row in bars.check_text_only(families, said, 300, 0)} == {"undecided"}
     # A number that is always the same gives nothing away, however few people there are.
     said["text_only"] = [row | {"answer": 1.0} if row["kind"] == "number" else row for row in said["text_only"]]
     families["text_only"] = metrics.summarise(said["text_only"], 300, 0)
-    rows = bars.text_only(families, said, 300, 0)
+    rows = bars.check_text_only(families, said, 300, 0)
     assert all(row["meets"] == (row["metric"] == "r") for row in rows)
     text = report.html(dataclasses.replace(material, metrics={**material.metrics, "text_only_check": rows}))
     assert "Too few people to tell for activity" in text
@@ -215,14 +215,14 @@ def test_few_people_do_not_pass_the_text_only_check(material, people):
 
 def test_a_dozen_people_do_not_prove_that_numbers_are_not_given_away(material):
     said, families = _of_people(material, 12, trials=1)
-    numbers = [row for row in bars.text_only(families, said, 300, 0) if row["metric"] == "r"]
+    numbers = [row for row in bars.check_text_only(families, said, 300, 0) if row["metric"] == "r"]
     undecided = [row for row in numbers if row["verdict"] == "undecided"]
     assert undecided and all(row["ci95"][0] <= 0 < row["highest"] < row["ci95"][1] for row in undecided)
 
 
 def test_the_table_at_the_end_of_a_run(material):
     console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(tables.results_table(predictions.clean(material.metrics)))
+    console.print(tables.results_table(clean(material.metrics)))
     text = console.export_text()
     value = material.metrics["families"]["gait"]["walking_speed"]["r"]
     assert f"{value:.2f}" in text and "Walking speed" in text and "at least 0.93" in text

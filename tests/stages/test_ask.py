@@ -128,7 +128,7 @@ def test_an_impaired_person_is_not_called_healthy(said, walk, capsys) -> None:
     ]
 
 
-def test_a_number_that_cannot_be_read_is_said_to_be_none(said, walk, capsys) -> None:
+def test_an_unreadable_number_is_reported_as_no_number(said, walk, capsys) -> None:
     said["walking_speed"] = None
     assert run(capsys, walk, "Gait speed?")[1] == "Walking speed? no answer that is a number  (probability 0.83)\n"
 
@@ -217,7 +217,7 @@ def test_a_test_that_the_movement_does_not_show_is_answered_with_a_caution(said,
     assert run(capsys, walk, "Fall risk?")[1] == "Fall risk? low  (probability 0.83)\n"
 
 
-def test_ten_metres_are_not_told_from_a_few_steps(said, tmp_path, capsys) -> None:
+def test_the_ten_metre_time_is_not_answered_from_a_few_steps(said, tmp_path, capsys) -> None:
     short = write_walk(tmp_path / "short.mot", seconds=3)
     names, left_out = names_of(run(capsys, short, "--all", "--json")[1])
     assert "walking_speed" in names and "only 3.6 m are walked" in left_out["ten_metre_walk_time"]
@@ -246,7 +246,7 @@ def test_one_question_that_cannot_be_answered_does_not_silence_the_others(said, 
     assert code == 0 and "left out" not in out and "Walking speed? cannot be answered" in errors[0]
 
 
-def test_a_test_longer_than_the_model_sees_is_not_told_from_its_parts(said, walk, capsys, monkeypatch) -> None:
+def test_a_test_longer_than_the_model_sees_is_not_answered_from_its_parts(said, walk, capsys, monkeypatch) -> None:
     monkeypatch.setitem(globals(), "LONGEST_S", 5.0)
     code, out, errors = run(capsys, walk, "How long did the TUG take?", "Fall risk?")
     assert (code, out, len(errors)) == (2, "", 1) and "TUG time?, Fall risk? cannot be answered" in errors[0]
@@ -278,7 +278,7 @@ def folder_of(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_gives_a_row_a_file(said, tmp_path, capsys) -> None:
+def test_a_folder_gives_one_row_per_file(said, tmp_path, capsys) -> None:
     table = tmp_path / "answers.csv"
     code, out, errors = run(capsys, folder_of(tmp_path), "--all", "--csv", table)
     assert code == 0 and len(loaded) == 1 and len(calls) == 2

@@ -1,4 +1,4 @@
-"""The tokenizer stage stops at SIGTERM, resumes, and leaves what an undisturbed one leaves."""
+"""The tokenizer stage stops at SIGTERM, resumes, and produces what an undisturbed one produces."""
 
 import dataclasses
 import json
@@ -63,7 +63,7 @@ def in_slow_motion(trial: Trial) -> Trial:
     return dataclasses.replace(trial, trajectory=replace(trial.trajectory, coordinates=doubled), clean=doubled)
 
 
-def test_nobody_in_the_test_split_has_a_say_in_what_is_told_of_a_codec(tmp_path: Path) -> None:
+def test_the_test_split_does_not_affect_the_reported_codec_figures(tmp_path: Path) -> None:
     # Of these ten, participants 3 and 8 are in the validation split and participant 1 in the test split.
     cohort = config.Cohort(participants=10, hours=0.01, seed=1, activities=("walk_free",))
     cfg = dataclasses.replace(TOY, cohort=cohort, tokenizer=dataclasses.replace(TOY.tokenizer, steps=10))

@@ -141,7 +141,7 @@ def test_draws_follow_from_seed_step_and_row_and_reach_every_frame() -> None:
     assert len(firsts) == len(held)
 
 
-def test_what_is_to_be_given_back_undergoes_what_its_window_does() -> None:
+def test_targets_are_augmented_like_their_windows() -> None:
     """Mirrored, cut, and with the trunk and arms of another window."""
     movements, masks = [smooth(100, 0), smooth(80, 1)], [ALL, observed_without(("pelvis_tx", "knee_angle_r"))]
     raw = features_of(movements, masks)
@@ -154,7 +154,7 @@ def test_what_is_to_be_given_back_undergoes_what_its_window_does() -> None:
     assert float(loss.reconstruction(SMALL_FSQ, batch, batch.scaled_BTC, scale)[0]) > 0.1
 
 
-def test_a_row_is_altered_the_same_whatever_the_others_are() -> None:
+def test_the_augmentation_of_a_row_does_not_depend_on_the_others() -> None:
     held = windows.gather(features_of([smooth(120, 0)], [ALL]), [ALL], PLAIN, 64, 4)
     rows = {name: np.asarray(array) for name, array in windows.Draws(held, 16, 0, one_device).device_batch(0).items()}
     few = {name: array[:4] for name, array in rows.items()}

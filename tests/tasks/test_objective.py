@@ -121,7 +121,7 @@ def test_layers_of_codes_are_taken_by_number_not_by_name(prepared, toy) -> None:
     np.testing.assert_allclose(jnp.sum(sums.losses_G), want, rtol=1e-5)
 
 
-def test_families_are_told_apart(prepared, toy) -> None:
+def test_the_loss_is_reported_per_family(prepared, toy) -> None:
     mesh, batch, params = prepared
     batch = {**batch, "families": jnp.where(batch["branches"] > 0, jnp.array([2, 2, 1, 2])[:, None], 0)}
     answers = Objective(toy.experiment.train, toy.experiment.model, toy.ids, ("balance", "gait", "strength"))

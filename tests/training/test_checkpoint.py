@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there."""
+"""Checkpoints are complete or absent."""
 
 import json
 import pickle
@@ -143,7 +143,7 @@ def test_retention(tmp_path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000003", "step_00000004"]
 
 
-def test_every_so_many_steps_are_kept(tmp_path) -> None:
+def test_every_nth_step_is_kept(tmp_path) -> None:
     checkpoints = checkpoint.Checkpoints(tmp_path, IDENTITY, keep_last=1, keep_every=4)
     for step in range(2, 13, 2):
         checkpoints.save(step, state(step))
@@ -249,7 +249,7 @@ def test_failed_save_is_raised_by_the_next_check(tmp_path, monkeypatch, capfd) -
     assert restored(tmp_path) == (1, 1.0)
 
 
-def test_full_disk_is_said_at_the_next_step_and_the_last_checkpoint_is_intact(disk, capfd) -> None:
+def test_a_full_disk_is_reported_at_the_next_step_and_the_last_checkpoint_is_intact(disk, capfd) -> None:
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), noise(0))
     checkpoints = checkpoint.Checkpoints(disk.path / "checkpoints", IDENTITY, 2)
     assert checkpoints.restore(shapes) is None

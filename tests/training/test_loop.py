@@ -70,8 +70,8 @@ def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(toy, undisturbed, tmp
     assert lines(tmp_path) == lines(undisturbed[0])
     # What was done after the checkpoint of step 4 was lost.
     lost = repeated[-1]["wall_seconds"] - max(e["wall_seconds"] for e in repeated if e["step"] <= 4)
-    told = [e["lost_seconds"] for e in metrics.read(tmp_path / "metrics.jsonl") if "lost_seconds" in e]
-    assert told[-1] == pytest.approx(lost, abs=2e-3)
+    lost_seconds = [e["lost_seconds"] for e in metrics.read(tmp_path / "metrics.jsonl") if "lost_seconds" in e]
+    assert lost_seconds[-1] == pytest.approx(lost, abs=2e-3)
 
 
 def test_sigterm_saves_and_exits_with_75(toy, undisturbed, tmp_path) -> None:

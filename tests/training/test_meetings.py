@@ -54,7 +54,7 @@ def as_processes(task) -> list:
         return list(pool.map(one, range(COUNT)))
 
 
-def test_all_get_what_process_0_made_of_all(store) -> None:
+def test_all_processes_get_the_result_of_process_0(store) -> None:
     def talk(process: int):
         together = meetings.Meetings("talk")
         return [together.reach(lambda: process * 10), together.reach(lambda: process, sum)]
@@ -63,7 +63,7 @@ def test_all_get_what_process_0_made_of_all(store) -> None:
     assert all(key.startswith("meetings/talk/2/") for key in store)  # nothing piles up
 
 
-def test_what_fails_in_one_is_raised_in_all(store) -> None:
+def test_a_failure_in_one_process_is_raised_in_all(store) -> None:
     def fall(process: int):
         def mine():
             if process == 2:
@@ -85,7 +85,7 @@ def test_what_fails_in_one_is_raised_in_all(store) -> None:
     assert [(type(e), str(e)) for e in as_processes(refuse)] == [(InputError, "process 1 (here): not here")] * COUNT
 
 
-def test_who_does_not_come_is_named(store) -> None:
+def test_a_missing_process_is_named(store) -> None:
     def wait(process: int):
         return process == 1 or meetings.Meetings("wait", timeout_s=0.2).reach(lambda: 0)
 

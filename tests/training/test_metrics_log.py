@@ -56,9 +56,11 @@ def test_seconds_by_kind(monkeypatch) -> None:
         pass
     assert watch.to("input_wait") == 6.0
     watch.add({"lost": 5.0, "step": 2.0})
-    told = watch.read()  # at 30 s
+    summary = watch.read()  # at 30 s
     seconds = {"start": 10.0, "compile": 0.0, "input_wait": 9.0, "step": 10.0, "checkpoint": 0.0, "validation": 3.0}
-    assert told == {f"{kind}_seconds": value for kind, value in (seconds | {"lost": 5.0}).items()} | {"goodput": 0.2703}
+    assert summary == {f"{kind}_seconds": value for kind, value in (seconds | {"lost": 5.0}).items()} | {
+        "goodput": 0.2703
+    }
 
 
 def test_work_that_a_restart_repeats_is_lost_every_time() -> None:
@@ -92,7 +94,7 @@ def test_weights_and_biases_gets_the_same(tmp_path, monkeypatch) -> None:
     assert calls[1][1] == {"loss": 2.0}
 
 
-def test_weights_and_biases_not_installed_is_told(monkeypatch) -> None:
+def test_missing_weights_and_biases_is_reported(monkeypatch) -> None:
     monkeypatch.setattr(metrics.importlib.util, "find_spec", lambda name: None)
     metrics.check_project("")
     with pytest.raises(InputError, match=r"train.wandb.*pip install"):

@@ -1,1 +1,1 @@
-"""How faithfully a motion codec keeps a movement."""
+"""Measure how faithfully a motion codec preserves a movement."""

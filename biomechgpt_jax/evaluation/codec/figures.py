@@ -1,4 +1,4 @@
-"""The figures of a motion codec on held-out participants: gathered trial by trial, then summed up."""
+"""Figures of a motion codec on held-out participants: measured trial by trial, then summarized."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,15 +26,15 @@ GAIT = {
     "double_support": "% of the stride",
 }
 _RATES = ("velocity", "acceleration", "own_velocity", "own_acceleration")
-# Trials that are in memory at once.
+# Number of trials in memory at once.
 _CHUNK = 64
 
 
 @dataclass
-class Gathered:
-    """What is kept of each trial, and of each code of the first layer. Lists have one entry per trial."""
+class Measurements:
+    """Measurements of each trial and of each code of the first layer. Lists have one entry per trial."""
 
-    index: list[int] = field(default_factory=list)  # among the trials given
+    index: list[int] = field(default_factory=list)  # index among the trials given
     participant: list[str] = field(default_factory=list)
     activity: list[str] = field(default_factory=list)
     diagnosis: list[str] = field(default_factory=list)
@@ -42,28 +42,28 @@ class Gathered:
     coded_frames: int = 0
     tokens: int = 0
     median: list[np.ndarray] = field(default_factory=list)  # f64[40] degrees
-    own: list[np.ndarray] = field(default_factory=list)  # of what the codec was shown; 0 where nothing is truer
+    own: list[np.ndarray] = field(default_factory=list)  # f64[40] degrees, error of the codec's input
     p95: list[np.ndarray] = field(default_factory=list)
     rates: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in _RATES})
-    speed: list[float] = field(default_factory=list)  # m/s, NaN where the root was not seen
+    speed: list[float] = field(default_factory=list)  # m/s, NaN where the root is not observed
     speed_error: list[float] = field(default_factory=list)
     windows_cm: list[list[float]] = field(default_factory=list)
     drift_cm: list[float] = field(default_factory=list)
     height_cm: list[float] = field(default_factory=list)
     walks: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in GAIT})
-    walker: list[int] = field(default_factory=list)  # of each walk, the entry of its trial in these lists
+    walker: list[int] = field(default_factory=list)  # for each walk, the index of its trial in these lists
     failures: int = 0
     counts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), int))  # i64[Q, N]
-    by_activity: dict[str, np.ndarray] = field(default_factory=dict)  # i64[N], tokens of each code of the first layer
-    in_step: bool = True  # whether every token stands for `stride` frames; if not, the next two hold nothing
+    by_activity: dict[str, np.ndarray] = field(default_factory=dict)  # i64[N], token count of each first-layer code
+    in_step: bool = True  # whether every token covers `stride` frames; if not, the next two are unused
     movement: np.ndarray = field(default_factory=lambda: np.zeros(0))  # f64[N, stride, 40], sum of decoded features
     square: np.ndarray = field(default_factory=lambda: np.zeros(0))  # f64[N, 40], sum of squares in the middle frame
 
 
-def gather(codec: MotionCodec, trials: Sequence[Trial], progress: Callable[[int, int], None]) -> Gathered:
-    """Encode, decode and measure trials, a few at a time. Trials shorter than a token are left out."""
+def gather(codec: MotionCodec, trials: Sequence[Trial], progress: Callable[[int, int], None]) -> Measurements:
+    """Encode, decode and measure trials in chunks. Trials shorter than a token are left out."""
     codes, stride = codec.codes, codec.stride
-    found = Gathered(
+    measured = Measurements(
         counts=np.zeros((codec.layers, codes), int),
         movement=np.zeros((codes, stride, COORDINATE_COUNT)),
         square=np.zeros((codes, COORDINATE_COUNT)),
@@ -73,83 +73,83 @@ def gather(codec: MotionCodec, trials: Sequence[Trial], progress: Callable[[int,
         chunk = [(number, trials[number]) for number in numbers]
         chunk = [(number, trial) for number, trial in chunk if trial.trajectory.frames >= stride]
         if chunk:
-            _add(found, codec, chunk)
+            _add(measured, codec, chunk)
         progress(numbers.stop, len(trials))
-    return found
+    return measured
 
 
-def _add(found: Gathered, codec: MotionCodec, chunk: Sequence[tuple[int, Trial]]) -> None:
+def _add(measured: Measurements, codec: MotionCodec, chunk: Sequence[tuple[int, Trial]]) -> None:
     shown = [trial.trajectory for _, trial in chunk]
-    tokens, back = reconstruction.through(codec, [t.coordinates for t in shown], [t.observed for t in shown])
-    first = len(found.index)
+    tokens, back = reconstruction.encode_and_decode(codec, [t.coordinates for t in shown], [t.observed for t in shown])
+    first = len(measured.index)
     for (number, trial), made in zip(chunk, back, strict=True):
         true, seen = trial.true_coordinates[: len(made)], trial.trajectory.observed
-        found.index.append(number)
-        found.participant.append(trial.participant)
-        found.activity.append(trial.trajectory.metadata.activity)
-        found.diagnosis.append(trial.diagnosis)
-        found.frames.append(trial.trajectory.frames)
-        found.coded_frames += len(made)
+        measured.index.append(number)
+        measured.participant.append(trial.participant)
+        measured.activity.append(trial.trajectory.metadata.activity)
+        measured.diagnosis.append(trial.diagnosis)
+        measured.frames.append(trial.trajectory.frames)
+        measured.coded_frames += len(made)
         error = reconstruction.angles(true, made, seen)
-        found.median.append(error.median)
-        found.p95.append(error.p95)
-        found.own.append(reconstruction.angles(true, trial.trajectory.coordinates, seen).median)
+        measured.median.append(error.median)
+        measured.p95.append(error.p95)
+        measured.own.append(reconstruction.angles(true, trial.trajectory.coordinates, seen).median)
         rates = reconstruction.rates(true, made, seen)
         for name in _RATES:
-            found.rates[name].append(getattr(rates, name))
+            measured.rates[name].append(getattr(rates, name))
         rooted = reconstruction.has_root(seen)
         speed = reconstruction.path_speed(true) if rooted else np.nan
-        found.speed.append(speed)
-        found.speed_error.append(abs(reconstruction.path_speed(made) - speed))
-        found.windows_cm.append(reconstruction.root_cm(true, made) if rooted else [])
-        found.drift_cm.append(reconstruction.drift_cm(true, made) if rooted else np.nan)
+        measured.speed.append(speed)
+        measured.speed_error.append(abs(reconstruction.path_speed(made) - speed))
+        measured.windows_cm.append(reconstruction.root_cm(true, made) if rooted else [])
+        measured.drift_cm.append(reconstruction.drift_cm(true, made) if rooted else np.nan)
         height = INDEX["pelvis_ty"]
-        found.height_cm.append(100 * float(np.median(abs(made - true)[:, height])) if seen[height] else np.nan)
+        measured.height_cm.append(100 * float(np.median(abs(made - true)[:, height])) if seen[height] else np.nan)
     walking = [place for place, one in enumerate(shown) if one.metadata.activity == WALKING]
     true_walks = [replace(shown[i], coordinates=chunk[i][1].true_coordinates) for i in walking]
     gait = reconstruction.walks(true_walks, [back[i] for i in walking], tuple(GAIT))
     for name, values in gait.errors.items():
-        found.walks[name] += values.tolist()
-    found.walker += [first + walking[number] for number in gait.trial]
-    found.failures += gait.failures
-    _add_codes(found, codec, tokens, back, [one.metadata.activity for one in shown])
+        measured.walks[name] += values.tolist()
+    measured.walker += [first + walking[number] for number in gait.trial]
+    measured.failures += gait.failures
+    _add_codes(measured, codec, tokens, back, [one.metadata.activity for one in shown])
 
 
 def _add_codes(
-    found: Gathered,
+    measured: Measurements,
     codec: MotionCodec,
     tokens: Sequence[np.ndarray],
     back: Sequence[np.ndarray],
     activities: Sequence[str],
 ) -> None:
-    found.tokens += sum(map(len, tokens))
-    found.counts += reconstruction.counts(tokens, codec.codes)
+    measured.tokens += sum(map(len, tokens))
+    measured.counts += reconstruction.counts(tokens, codec.codes)
     features = features_of(back, [np.ones(COORDINATE_COUNT, bool)] * len(back))
     for codes, movement, activity in zip(tokens, features, activities, strict=True):
-        tally = found.by_activity.setdefault(activity, np.zeros(codec.codes, int))
+        tally = measured.by_activity.setdefault(activity, np.zeros(codec.codes, int))
         np.add.at(tally, codes[:, 0], 1)
-        found.in_step &= len(movement) == len(codes) * codec.stride
-        if not found.in_step:
+        measured.in_step &= len(movement) == len(codes) * codec.stride
+        if not measured.in_step:
             continue
         parts = movement.reshape(len(codes), codec.stride, COORDINATE_COUNT).astype(np.float64)
-        np.add.at(found.movement, codes[:, 0], parts)
-        np.add.at(found.square, codes[:, 0], parts[:, codec.stride // 2] ** 2)
+        np.add.at(measured.movement, codes[:, 0], parts)
+        np.add.at(measured.square, codes[:, 0], parts[:, codec.stride // 2] ** 2)
 
 
-def figures(codec: MotionCodec, found: Gathered, resamples: int, seed: int, most_codes: int) -> dict[str, Any]:
-    """Everything the report prints, as JSON can hold it but for NaN. Intervals are over participants.
+def figures(codec: MotionCodec, measured: Measurements, resamples: int, seed: int, most_codes: int) -> dict[str, Any]:
+    """All figures of the report, JSON-serializable except for NaN. Intervals are over participants.
 
-    Those keys that the tokenizer stage prints have the meaning of `reconstruction.measure`, here over all trials.
+    Keys that the tokenizer stage prints too have the meaning they have in `reconstruction.measure`, over all trials.
     """
-    group, people = bootstrap.groups(found.participant)
-    known = np.array([bool(name) for name in found.diagnosis])
-    impaired = np.array([name not in ("", "healthy") for name in found.diagnosis])
-    median, p95 = np.stack(found.median), np.stack(found.p95)
+    group, people = bootstrap.groups(measured.participant)
+    known = np.array([bool(name) for name in measured.diagnosis])
+    impaired = np.array([name not in ("", "healthy") for name in measured.diagnosis])
+    median, p95 = np.stack(measured.median), np.stack(measured.p95)
 
     def estimate(metric: Metric) -> dict[str, Any]:
-        return _estimate(bootstrap.estimate(metric, people, resamples, seed))
+        return _as_json(bootstrap.estimate(metric, people, resamples, seed))
 
-    stratum = matching.strata(found.activity, np.array(found.speed))
+    stratum = matching.strata(measured.activity, np.array(measured.speed))
 
     def ratios(columns: np.ndarray) -> dict[str, Any]:
         rows = median[known][:, columns]
@@ -166,8 +166,8 @@ def figures(codec: MotionCodec, found: Gathered, resamples: int, seed: int, most
         if np.isfinite(median[:, column]).any():
             here = np.arange(COORDINATE_COUNT) == column
             by_coordinate[name] = {
-                "median_deg": reconstruction.mean(found.median, here),
-                "p95_deg": reconstruction.mean(found.p95, here),
+                "median_deg": reconstruction.mean(measured.median, here),
+                "p95_deg": reconstruction.mean(measured.p95, here),
                 "trials": int(np.isfinite(median[:, column]).sum()),
                 **{
                     state: {
@@ -181,23 +181,23 @@ def figures(codec: MotionCodec, found: Gathered, resamples: int, seed: int, most
             }
     both = [s for s in range(stratum.max() + 1) if all((chosen & (stratum == s)).any() for chosen in states.values())]
     per_layer = [
-        {"used": int((layer > 0).sum()), "perplexity": reconstruction.perplexity(layer)} for layer in found.counts
+        {"used": int((layer > 0).sum()), "perplexity": reconstruction.perplexity(layer)} for layer in measured.counts
     ]
-    per_second = CANONICAL_RATE_HZ * found.tokens / found.coded_frames
+    per_second = CANONICAL_RATE_HZ * measured.tokens / measured.coded_frames
     return {
-        "median_deg": reconstruction.mean(found.median),
-        "p95_deg": reconstruction.mean(found.p95),
-        "input_median_deg": reconstruction.mean(found.own),
-        "speed_error": _mean(np.array(found.speed_error)),
-        "code_usage": float((found.counts > 0).mean()),
-        "tokens": found.tokens,
+        "median_deg": reconstruction.mean(measured.median),
+        "p95_deg": reconstruction.mean(measured.p95),
+        "input_median_deg": reconstruction.mean(measured.own),
+        "speed_error": _mean(np.array(measured.speed_error)),
+        "code_usage": float((measured.counts > 0).mean()),
+        "tokens": measured.tokens,
         "healthy_median_deg": reconstruction.mean(median[states["healthy"]]),
         "impaired_median_deg": reconstruction.mean(median[impaired]),
         "healthy_p95_deg": reconstruction.mean(p95[states["healthy"]]),
         "impaired_p95_deg": reconstruction.mean(p95[impaired]),
-        "lower_limb_median_deg": reconstruction.mean(found.median, reconstruction.LOWER_LIMB),
+        "lower_limb_median_deg": reconstruction.mean(measured.median, reconstruction.LOWER_LIMB),
         "by_group_deg": {
-            name: reconstruction.mean(found.median, columns) for name, columns in reconstruction.GROUPS.items()
+            name: reconstruction.mean(measured.median, columns) for name, columns in reconstruction.GROUPS.items()
         },
         "codes": codec.codes,
         "codes_used": per_layer[0]["used"],
@@ -210,8 +210,8 @@ def figures(codec: MotionCodec, found: Gathered, resamples: int, seed: int, most
             "participants": people,
             "healthy_participants": len(set(group[states["healthy"]])),
             "impaired_participants": len(set(group[states["impaired"]])),
-            "trials": len(found.index),
-            "hours": sum(found.frames) / CANONICAL_RATE_HZ / 3600,
+            "trials": len(measured.index),
+            "hours": sum(measured.frames) / CANONICAL_RATE_HZ / 3600,
         },
         "impaired_over_healthy": ratios(reconstruction.ANGLES)
         | {
@@ -221,22 +221,22 @@ def figures(codec: MotionCodec, found: Gathered, resamples: int, seed: int, most
         },
         "coordinates": by_coordinate,
         "rates": {
-            name: {rate: reconstruction.mean(found.rates[rate], columns) for rate in _RATES}
+            name: {rate: reconstruction.mean(measured.rates[rate], columns) for rate in _RATES}
             for name, columns in {"all": reconstruction.ANGLES, **reconstruction.GROUPS}.items()
         },
-        "root": _root(found, estimate, group, people),
-        "gait": _gait(found, estimate, group, people),
-        "first_layer": _codes(codec, found, most_codes),
+        "root": _root(measured, estimate, group, people),
+        "gait": _gait(measured, estimate, group, people),
+        "first_layer": _codes(codec, measured, most_codes),
     }
 
 
 def _root(
-    found: Gathered, estimate: Callable[[Metric], dict[str, Any]], group: np.ndarray, people: int
+    measured: Measurements, estimate: Callable[[Metric], dict[str, Any]], group: np.ndarray, people: int
 ) -> dict[str, Any]:
-    windows = np.array([cm for own in found.windows_cm for cm in own])
-    owner = np.array([group[i] for i, own in enumerate(found.windows_cm) for _ in own], int)
-    drift = np.array(found.drift_cm)
-    measured = drift[np.isfinite(drift)]
+    windows = np.array([cm for own in measured.windows_cm for cm in own])
+    owner = np.array([group[i] for i, own in enumerate(measured.windows_cm) for _ in own], int)
+    drift = np.array(measured.drift_cm)
+    finite_drift = drift[np.isfinite(drift)]
     return {
         "windows": len(windows),
         "window_cm": {
@@ -244,26 +244,26 @@ def _root(
             "p95": _percentile(windows, 95),
             "mean": estimate(matching.mean(windows, owner, people)),
         },
-        "trials": len(measured),
+        "trials": len(finite_drift),
         "whole_trial_cm": {
-            "median": _percentile(measured, 50),
-            "p95": _percentile(measured, 95),
+            "median": _percentile(finite_drift, 50),
+            "p95": _percentile(finite_drift, 95),
             "mean": estimate(matching.mean(drift, group, people)),
         },
-        "height_cm": estimate(matching.mean(np.array(found.height_cm), group, people)),
-        "speed_m_s": estimate(matching.mean(np.array(found.speed_error), group, people)),
+        "height_cm": estimate(matching.mean(np.array(measured.height_cm), group, people)),
+        "speed_m_s": estimate(matching.mean(np.array(measured.speed_error), group, people)),
     }
 
 
 def _gait(
-    found: Gathered, estimate: Callable[[Metric], dict[str, Any]], group: np.ndarray, people: int
+    measured: Measurements, estimate: Callable[[Metric], dict[str, Any]], group: np.ndarray, people: int
 ) -> dict[str, Any]:
-    owner = group[np.array(found.walker, int)]
-    impaired = np.array([found.diagnosis[i] not in ("", "healthy") for i in found.walker], bool)
-    healthy = np.array([found.diagnosis[i] == "healthy" for i in found.walker], bool)
+    owner = group[np.array(measured.walker, int)]
+    impaired = np.array([measured.diagnosis[i] not in ("", "healthy") for i in measured.walker], bool)
+    healthy = np.array([measured.diagnosis[i] == "healthy" for i in measured.walker], bool)
     parameters = {}
     for name, unit in GAIT.items():
-        errors = np.array(found.walks[name])
+        errors = np.array(measured.walks[name])
         parameters[name] = {
             "unit": unit,
             "mae": estimate(matching.mean(errors, owner, people)),
@@ -271,26 +271,26 @@ def _gait(
             "impaired_mae": _mean(errors[impaired]),
             "walks": int(np.isfinite(errors).sum()),
         }
-    return {"walks": len(found.walker), "failures": found.failures, "parameters": parameters}
+    return {"walks": len(measured.walker), "failures": measured.failures, "parameters": parameters}
 
 
-def _codes(codec: MotionCodec, found: Gathered, most: int) -> list[dict[str, Any]]:
-    """The most used codes of the first layer: how often, in what, and how unlike the movements are that have it."""
-    counts = found.counts[0]
+def _codes(codec: MotionCodec, measured: Measurements, most: int) -> list[dict[str, Any]]:
+    """The most frequent first-layer codes: their counts, activities, and the spread of the movements they encode."""
+    counts = measured.counts[0]
     order = np.argsort(-counts, kind="stable")[:most]
     made: list[dict[str, Any]] = []
     for code in order[counts[order] > 0]:
         count = int(counts[code])
-        often = Counter({name: int(tally[code]) for name, tally in found.by_activity.items() if tally[code]})
+        often = Counter({name: int(tally[code]) for name, tally in measured.by_activity.items() if tally[code]})
         row = {
             "code": int(code),
             "count": count,
-            "share": count / found.tokens,
+            "share": count / measured.tokens,
             "activities": {name: tally / count for name, tally in often.most_common(3)},
         }
-        if found.in_step:
-            mean = found.movement[code] / count
-            spread = np.sqrt(np.maximum(found.square[code] / count - mean[codec.stride // 2] ** 2, 0.0))
+        if measured.in_step:
+            mean = measured.movement[code] / count
+            spread = np.sqrt(np.maximum(measured.square[code] / count - mean[codec.stride // 2] ** 2, 0.0))
             row["spread_deg"] = float(np.degrees(spread[reconstruction.ANGLES]).mean())
             row["forward_m_s"] = float(mean[:, FORWARD].mean())
             row["yaw_deg_s"] = float(np.degrees(mean[:, YAW_RATE].mean()))
@@ -298,8 +298,8 @@ def _codes(codec: MotionCodec, found: Gathered, most: int) -> list[dict[str, Any
     return made
 
 
-def _estimate(found: Estimate) -> dict[str, Any]:
-    return {"value": found.value, "ci95": found.interval}
+def _as_json(estimate: Estimate) -> dict[str, Any]:
+    return {"value": estimate.value, "ci95": estimate.interval}
 
 
 def _mean(values: np.ndarray) -> float:

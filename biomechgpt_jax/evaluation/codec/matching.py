@@ -1,9 +1,9 @@
-"""Impaired beside healthy participants who do the same thing as fast.
+"""Compare impaired with healthy participants at matched activity and speed.
 
-Impaired people walk slower and perform other shares of the activities, and both change how much a codec loses. Trials
-are put into strata of one activity and one speed class; each stratum compares the two means, and counts
-w = n_healthy n_impaired / (n_healthy + n_impaired) on BOTH sides (the weights of Mantel and Haenszel, 1959), so that
-both have one mix of activities and speeds, and a stratum that only one of them is in counts for nothing.
+Impaired people walk more slowly and perform a different mix of activities, and both change how much a codec loses.
+Trials are grouped into strata of one activity and one speed class. Each stratum compares the two means and has the
+weight w = n_healthy n_impaired / (n_healthy + n_impaired) on BOTH sides (the weights of Mantel and Haenszel, 1959), so
+that both sides have the same mix of activities and speeds. A stratum that holds only one side has weight zero.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ SPEED_CLASS_M_S = 0.25
 
 
 def strata(activities: Sequence[str], speeds: np.ndarray) -> np.ndarray:
-    """Number of the stratum of each trial, i64[N]; speeds f64[N] in m/s, NaN (a class of its own) where unknown."""
+    """Stratum index of each trial, i64[N]; speeds f64[N] in m/s, NaN (a separate class) where unknown."""
     classes = np.where(np.isfinite(speeds), np.floor(np.nan_to_num(speeds) / SPEED_CLASS_M_S), -1).astype(int)
     keys = [f"{activity}/{speed}" for activity, speed in zip(activities, classes, strict=True)]
     return np.unique(keys, return_inverse=True)[1].reshape(-1)
@@ -31,12 +31,13 @@ def ratio(
     group_N: np.ndarray,
     participants: int,
 ) -> Metric:
-    """Mean error of impaired over healthy participants, matched by stratum; NaN where no stratum holds both.
+    """Mean error of impaired over healthy participants, matched by stratum; NaN if no stratum holds both.
 
     Args:
-        total_N: f64[N] sum of the errors of each trial, and count_N f64[N] how many errors that is.
+        total_N: f64[N] sum of the errors of each trial.
+        count_N: f64[N] number of errors in that sum.
         impaired_N: bool[N].
-        stratum_N: i64[N]; all zero for the ratio as it is.
+        stratum_N: i64[N] stratum of each trial; all zero gives the unmatched ratio.
         group_N: i64[N] the participant of each trial.
     """
     width = int(stratum_N.max()) + 1 if len(stratum_N) else 0

@@ -1,7 +1,7 @@
-"""What a reconstructed movement keeps of the one it was made from, in the units of a clinician.
+"""Reconstruction errors of a motion codec, in clinical units.
 
-The error of a coordinate of a trial is the median over its frames (or the 95th percentile); means are over the
-coordinates that were observed and moved, those with a standard deviation above 1 degree in the trial. Rows f64[40]
+The error of a coordinate in a trial is the median (or the 95th percentile) over its frames. Means are over the
+coordinates that were observed and moved, that is, whose standard deviation in the trial exceeds 1 degree. Rows f64[40]
 hold NaN for the others.
 """
 
@@ -23,7 +23,7 @@ MOVING_DEG = 1.0
 # The joint angles follow the pelvis, whose heading is integrated and not coded.
 ANGLES = np.arange(COORDINATE_COUNT) > INDEX["pelvis_rotation"]
 LOWER_LIMB = np.array([name.startswith(("hip_", "knee_", "ankle_")) for name in COORDINATES])
-# Angles by the joint a reader would name.
+# Joint angles, grouped by the everyday name of the joint.
 _PREFIXES = {
     "hip": ("hip_",),
     "knee": ("knee_",),
@@ -36,18 +36,18 @@ _PREFIXES = {
 }
 GROUPS = {name: np.array([c.startswith(prefixes) for c in COORDINATES]) for name, prefixes in _PREFIXES.items()}
 WINDOW_S = 4.0
-# A walk is judged if each foot has so many strides.
+# A walk is evaluated if each foot has at least this many strides.
 _STRIDES = 3
 _ROOT = [INDEX[name] for name in HORIZONTAL_ROOT]
 _PELVIS = slice(0, INDEX["pelvis_rotation"] + 1)
 
 
-def through(
+def encode_and_decode(
     codec: MotionCodec, coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Codes i32[S_i, Q] of movements f32[T_i, 40] with masks bool[40], and what they decode to, f32[T_i', 40].
+    """Codes i32[S_i, Q] of movements f32[T_i, 40] with masks bool[40], and the decoded movements f32[T_i', 40].
 
-    Each reconstruction begins where the movement begins; T_i' <= T_i, and both may be 0.
+    Each reconstruction starts at the first pose of its movement; T_i' <= T_i, and both may be 0.
     """
     tokens = codec.encode(list(coordinates), list(observed))
     starts = [
@@ -59,7 +59,7 @@ def through(
 
 @dataclass(frozen=True)
 class AngleError:
-    """Degrees by coordinate of one trial: medians and 95th percentiles over its frames, f64[40]."""
+    """Errors of one trial in degrees, by coordinate: medians and 95th percentiles over its frames, f64[40]."""
 
     median: np.ndarray
     p95: np.ndarray
@@ -73,7 +73,7 @@ def moving(true: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def angles(true: np.ndarray, back: np.ndarray, observed: np.ndarray) -> AngleError:
-    """Error of f32[T, 40] against f32[T', 40], over the frames that both have; observed bool[40]."""
+    """Error between f32[T, 40] and its reconstruction f32[T', 40] over their common frames; observed bool[40]."""
     frames = min(len(true), len(back))
     counted = moving(true[:frames], observed)
     error = np.degrees(np.abs(back[:frames, counted] - true[:frames, counted]))
@@ -85,8 +85,8 @@ def angles(true: np.ndarray, back: np.ndarray, observed: np.ndarray) -> AngleErr
 
 @dataclass(frozen=True)
 class RateError:
-    """By coordinate of one trial, f64[40]: mean absolute error of velocity (deg/s) and acceleration (deg/s^2), and
-    the mean absolute velocity and acceleration of the movement itself."""
+    """Rates of one trial by coordinate, f64[40]: mean absolute error of velocity (deg/s) and acceleration (deg/s^2),
+    and the mean absolute velocity and acceleration of the movement itself."""
 
     velocity: np.ndarray
     acceleration: np.ndarray
@@ -95,32 +95,32 @@ class RateError:
 
 
 def rates(true: np.ndarray, back: np.ndarray, observed: np.ndarray) -> RateError:
-    """Error of first and second differences of f32[T, 40] against f32[T', 40] over the frames that both have."""
+    """Error in first and second differences between f32[T, 40] and f32[T', 40] over their common frames."""
     frames = min(len(true), len(back))
     counted = moving(true[:frames], observed) & (frames > 2)
-    shown = np.degrees(true[:frames, counted].astype(np.float64))
-    made = np.degrees(back[:frames, counted].astype(np.float64))
+    original = np.degrees(true[:frames, counted].astype(np.float64))
+    decoded = np.degrees(back[:frames, counted].astype(np.float64))
 
     def mean(values: np.ndarray, order: int) -> np.ndarray:
         if not counted.any():
             return _row(counted, ())
         return _row(counted, np.abs(np.diff(values, order, axis=0)).mean(axis=0) * CANONICAL_RATE_HZ**order)
 
-    return RateError(mean(made - shown, 1), mean(made - shown, 2), mean(shown, 1), mean(shown, 2))
+    return RateError(mean(decoded - original, 1), mean(decoded - original, 2), mean(original, 1), mean(original, 2))
 
 
 def root_cm(true: np.ndarray, back: np.ndarray) -> list[float]:
-    """Mean horizontal distance of the pelvis in windows of four seconds whose first pose is aligned, in cm."""
+    """Mean horizontal distance between pelvis paths in cm, in windows of four seconds with aligned first poses."""
     length = round(WINDOW_S * CANONICAL_RATE_HZ)
-    found = []
+    distances = []
     for begin in range(0, min(len(true), len(back)) - length + 1, length):
         paths = [_from_start(movement[begin : begin + length]) for movement in (true, back)]
-        found.append(100.0 * float(np.linalg.norm(paths[0] - paths[1], axis=1).mean()))
-    return found
+        distances.append(100.0 * float(np.linalg.norm(paths[0] - paths[1], axis=1).mean()))
+    return distances
 
 
 def drift_cm(true: np.ndarray, back: np.ndarray) -> float:
-    """Mean horizontal distance of the pelvis over all frames that both have, nothing aligned, in cm."""
+    """Mean horizontal distance between pelvis paths in cm over all common frames, without alignment."""
     frames = min(len(true), len(back))
     if not frames:
         return float("nan")
@@ -128,12 +128,12 @@ def drift_cm(true: np.ndarray, back: np.ndarray) -> float:
 
 
 def has_root(observed: np.ndarray) -> bool:
-    """Whether the place and the turn of the pelvis are in a mask bool[40]."""
+    """Whether the position and orientation of the pelvis are all observed, from bool[40]."""
     return bool(observed[_PELVIS].all())
 
 
 def path_speed(movement: np.ndarray) -> float:
-    """Mean speed of the pelvis (m/s) over straight half-second steps, so that jitter does not count as travel."""
+    """Mean speed of the pelvis (m/s) over straight half-second segments, so that jitter does not count as travel."""
     step = int(CANONICAL_RATE_HZ // 2)
     path = movement[::step, _ROOT]
     if len(path) < 2:
@@ -149,7 +149,7 @@ def _row(counted: np.ndarray, values: np.ndarray | tuple[()]) -> np.ndarray:
 
 
 def _from_start(movement: np.ndarray) -> np.ndarray:
-    """Path f64[T, 2] (forward, rightward) seen from the first pose."""
+    """Path f64[T, 2] (forward, rightward) relative to the first pose."""
     x, z, heading = np.asarray(start_pose(movement), np.float64)
     path = movement[:, _ROOT].astype(np.float64) - [x, z]
     cos, sin = np.cos(heading), np.sin(heading)
@@ -158,8 +158,13 @@ def _from_start(movement: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class GaitError:
-    """Absolute errors of walks by parameter, f64[W], NaN where one side has none; the index of each walk among the
-    trials given; and how many walks the gait code no longer reads whole."""
+    """Errors of gait parameters in walks.
+
+    Attributes:
+        errors: absolute error by parameter, f64[W]; NaN if the walk or its reconstruction lacks the parameter.
+        trial: index of each walk among the trials given.
+        failures: number of walks that lose a parameter in reconstruction.
+    """
 
     errors: dict[str, np.ndarray]
     trial: np.ndarray
@@ -175,7 +180,7 @@ def walks(
     back: Sequence[np.ndarray],
     names: Sequence[str] = ("cadence", "walking_speed", "step_time_asymmetry"),
 ) -> GaitError:
-    """Gait code on the input against the gait code on its reconstruction, for trials with three strides a side."""
+    """Compare gait parameters of movements and their reconstructions, for trials with three strides per side."""
     errors: dict[str, list[float]] = {name: [] for name in names}
     judged: list[int] = []
     failures = 0
@@ -187,7 +192,7 @@ def walks(
         if min(np.sum(before.strides.foot == foot) for foot in (0, 1)) < _STRIDES:
             continue
         if not any(name in before.parameters for name in names):
-            continue  # every stride turns
+            continue  # every stride is part of a turn
         judged.append(number)
         after = gait.analyse(replace(trajectory, coordinates=movement)).parameters
         failures += any(name in before.parameters and name not in after for name in names)
@@ -197,19 +202,19 @@ def walks(
 
 
 def counts(tokens: Sequence[np.ndarray], codes: int) -> np.ndarray:
-    """How often each code of each layer occurs in codes i32[S_i, Q]: i64[Q, codes]."""
-    together = np.concatenate(tokens)
-    return np.stack([np.bincount(layer, minlength=codes) for layer in together.T])
+    """Count the occurrences of each code in each layer of codes i32[S_i, Q]: i64[Q, codes]."""
+    all_tokens = np.concatenate(tokens)
+    return np.stack([np.bincount(layer, minlength=codes) for layer in all_tokens.T])
 
 
 def perplexity(counts: np.ndarray) -> float:
-    """exp of the entropy of codes that occur i64[codes] times: in codes."""
+    """The exponential of the entropy of code counts i64[codes], as a number of codes."""
     used = counts[counts > 0] / max(counts.sum(), 1)
     return float(np.exp(-np.sum(used * np.log(used))))
 
 
 def mean(rows: Sequence[np.ndarray], columns: np.ndarray = ANGLES) -> float:
-    """Mean of what is not NaN in these columns bool[40] of rows f64[40]; NaN if nothing is."""
+    """Mean of the finite values in these columns bool[40] of rows f64[40]; NaN if there are none."""
     values = np.stack(rows)[:, columns] if len(rows) else np.zeros(0)
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else float("nan")
@@ -222,22 +227,23 @@ def measure(
     healthy: Sequence[bool | None],
     true: Sequence[np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """Error of joint angles and of speed after encoding and decoding, and the use of the codes.
+    """Measure the errors of joint angles and speed after encoding and decoding, and how the codes are used.
 
     Args:
-        coordinates: movements f32[T_i, 40] at 30 Hz, of participants the codec was not trained on.
-        observed: bool[40] of each.
-        healthy: whether each comes from a healthy participant; None where that is unknown.
-        true: f32[T_i, 40] what each was before measurement noise, which errors are then against; None: itself.
+        coordinates: movements f32[T_i, 40] at 30 Hz, from participants the codec was not trained on.
+        observed: bool[40] mask of each movement.
+        healthy: whether each movement is of a healthy participant; None where that is unknown.
+        true: f32[T_i, 40] each movement without measurement noise, as the reference for errors; if None, the
+            movements themselves are the reference.
 
     Returns:
         median_deg, p95_deg; speed_error (absolute error of `path_speed`, m/s, mean over movements); code_usage (share
         of the codes that occur, mean over layers); tokens; healthy_median_deg, impaired_median_deg, by_group_deg;
-        codes, codes_used and perplexity, these of a token's first code; tokens_per_second; with `true`,
-        input_median_deg, the error of what the codec was shown. Empty without a movement as long as a token.
+        codes, and codes_used and perplexity of the first layer; tokens_per_second; with `true`, also input_median_deg,
+        the error of the codec's input. Empty if no movement is as long as a token.
     """
-    tokens, back = through(codec, coordinates, observed)
-    kept = [i for i, found in enumerate(tokens) if len(found)]
+    tokens, back = encode_and_decode(codec, coordinates, observed)
+    kept = [i for i, codes in enumerate(tokens) if len(codes)]
     if not kept:
         return {}
     wanted = coordinates if true is None else true
@@ -248,27 +254,27 @@ def measure(
         state: [row for i, row in zip(kept, medians, strict=True) if healthy[i] is state] for state in (True, False)
     }
     by_group = {name: mean(medians, columns) for name, columns in GROUPS.items()}
-    of_code = counts([tokens[i] for i in kept], codec.codes)
+    code_counts = counts([tokens[i] for i in kept], codec.codes)
     seconds = sum(len(back[i]) for i in kept) / CANONICAL_RATE_HZ
     return {
         "median_deg": mean(medians),
         "p95_deg": mean([error.p95 for error in errors]),
         "speed_error": float(np.mean(speeds)) if speeds else float("nan"),
-        "code_usage": float((of_code > 0).mean()),
+        "code_usage": float((code_counts > 0).mean()),
         "tokens": sum(len(tokens[i]) for i in kept),
         "healthy_median_deg": mean(by_health[True]),
         "impaired_median_deg": mean(by_health[False]),
         "by_group_deg": {name: value for name, value in by_group.items() if np.isfinite(value)},
         "codes": codec.codes,
-        "codes_used": int((of_code[0] > 0).sum()),
-        "perplexity": perplexity(of_code[0]),
+        "codes_used": int((code_counts[0] > 0).sum()),
+        "perplexity": perplexity(code_counts[0]),
         "tokens_per_second": sum(len(tokens[i]) for i in kept) / seconds,
-        **({} if true is None else {"input_median_deg": _own(wanted, coordinates, observed, kept)}),
+        **({} if true is None else {"input_median_deg": _input_error(wanted, coordinates, observed, kept)}),
     }
 
 
-def _own(
+def _input_error(
     true: Sequence[np.ndarray], shown: Sequence[np.ndarray], observed: Sequence[np.ndarray], kept: Sequence[int]
 ) -> float:
-    """Error in degrees of what the codec is shown."""
+    """Mean of median angle errors of the codec's input, in degrees."""
     return mean([angles(true[i], shown[i], observed[i]).median for i in kept])
