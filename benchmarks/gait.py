@@ -64,11 +64,11 @@ def _fill_gaps(positions: np.ndarray) -> np.ndarray:
 
 
 def from_fit(markers: Markers) -> tuple[Contacts, float]:
-    """Contacts from the coordinates of inverse kinematics, over the frames that can be used, and when those begin."""
-    found = inverse.fit(markers)
-    prepared = preprocess.prepare([found.trajectory])[0]
-    contacts = gait.detect_contacts(preprocess.at_own_rate(found.trajectory, prepared))
-    return contacts, (found.first_frame + prepared.used.start) / markers.rate_hz
+    """Contacts from the coordinates of inverse kinematics over the usable frames, and the start of these frames."""
+    fit = inverse.fit(markers)
+    prepared = preprocess.prepare([fit.trajectory])[0]
+    contacts = gait.detect_contacts(preprocess.at_own_rate(fit.trajectory, prepared))
+    return contacts, (fit.first_frame + prepared.used.start) / markers.rate_hz
 
 
 def _event_errors(labelled: Contacts, detected: Contacts, begin: float) -> Iterator[float]:
@@ -243,10 +243,10 @@ def profiles(data: Path) -> dict[str, Figure]:
     figures = {}
     for name in PROFILED:
         recorded = formats.read(data / name)
-        found = indices.profile(preprocess.at_own_rate(recorded, preprocess.prepare([recorded])[0]))
-        for side, leg in (("right", found.right), ("left", found.left)):
+        profile = indices.profile(preprocess.at_own_rate(recorded, preprocess.prepare([recorded])[0]))
+        for side, leg in (("right", profile.right), ("left", profile.left)):
             if leg is not None:
-                note = f"{leg.strides} strides; GDI from it {leg.gdi_from_gps:.0f}; at v/sqrt(gL) {found.speed:.2f}"
+                note = f"{leg.strides} strides; GDI from it {leg.gdi_from_gps:.0f}; at v/sqrt(gL) {profile.speed:.2f}"
                 figures[f"{Path(name).stem}: Gait Profile Score, {side}"] = Figure(leg.gps, "degrees", note=note)
     return figures
 

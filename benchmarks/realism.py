@@ -254,13 +254,13 @@ def answers(workdir: Path | None, data: Path) -> Figures:
     answerer = asking.load(workdir)
 
     def ask(trajectory: Trajectory, question: str) -> str | float | None:
-        """None if the model refuses: the file lacks what the question needs."""
+        """The model's answer; None if it refuses because the file lacks what the question needs."""
         wanted = [understand(QUESTIONS[question].templates[0])]
         try:
-            found = asking.answer(answerer, trajectory, wanted)
+            reply = asking.answer(answerer, trajectory, wanted)
         except InputError:
             return None
-        return found.answers[0]["answer"] if found.answers else None
+        return reply.answers[0]["answer"] if reply.answers else None
 
     right, asked, refused = 0, 0, 0
     errors: dict[str, list[float]] = {"walking_speed": [], "cadence": []}

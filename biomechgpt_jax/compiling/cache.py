@@ -1,17 +1,17 @@
-"""Compiled programs kept on disk: what one process has compiled, the next one loads."""
+"""The persistent compilation cache: programs that one process has compiled are loaded by the next one."""
 
 import os
 from pathlib import Path
 
 
 def keep(run: Path | None = None) -> None:
-    """Name the directory of compiled programs to jax, which reads it when it is imported: call this before.
+    """Set jax's cache directory through the environment; must be called before jax is imported, which reads it then.
 
-    What the environment already names goes first. Without a directory that can be written, nothing is kept.
+    A directory that the environment already names takes precedence. Without a writable directory nothing is cached.
 
     Args:
-        run: working directory of the run that the programs belong to; where it is None or cannot be written, they lie
-            in the user's own cache.
+        run: working directory of the run to which the programs belong; if it is None or cannot be written, the user's
+            own cache is used.
     """
     places = [personal()] if run is None else [run / "compiled", personal()]
     chosen = next((place for place in places if place is not None and _writable(place)), None)
@@ -21,15 +21,15 @@ def keep(run: Path | None = None) -> None:
 
 
 def personal() -> Path | None:
-    """The user's own directory: $XDG_CACHE_HOME/biomechgpt/compiled, by default below ~/.cache; None without a home."""
+    """The user's own cache, $XDG_CACHE_HOME/biomechgpt/compiled, by default below ~/.cache; None without a home."""
     try:
-        above = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        parent = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
         return None
-    return above / "biomechgpt" / "compiled"
+    return parent / "biomechgpt" / "compiled"
 
 
 def _writable(directory: Path) -> bool:
-    """Whether a directory can be written, or made."""
+    """Whether a directory can be written or created."""
     nearest = next(place for place in (directory, *directory.absolute().parents) if place.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)

@@ -31,7 +31,7 @@ def canonical(path: str | Path) -> Trajectory:
     """Read a motion file as every model sees it: 40 coordinates at 30 Hz, gaps filled or trimmed.
 
     Raises:
-        InputError: as `read`, or too little of the movement is usable.
+        InputError: as in `read`, or too little of the movement is usable.
     """
     from biomechgpt_jax.biomechanics import preprocess
 

@@ -111,7 +111,7 @@ def test_row_six_asks_a_model_about_real_files(monkeypatch: pytest.MonkeyPatch) 
 
     def answer(answerer: str, trajectory: Trajectory, wanted: list[Understood]) -> Answers:
         assert answerer == "model of run" and trajectory.rate_hz == 30
-        (name,) = (one.question.name for one in wanted)
+        (name,) = (understood.question.name for understood in wanted)
         if name == "cadence":
             raise InputError("refused")
         return Answers([{"answer": "walking" if name == "activity" else 1.2}])

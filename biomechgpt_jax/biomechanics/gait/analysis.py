@@ -40,8 +40,8 @@ _MIDDLE = 0.9
 # A person whose feet are lifted and set down without moving further than this does not walk.
 _SHORTEST_M = 0.1
 
-_PELVIS_TURNS = ("pelvis_tilt", "pelvis_list", "pelvis_rotation")
-_PELVIS = [INDEX[name] for name in _PELVIS_TURNS]
+_PELVIS_ROTATIONS = ("pelvis_tilt", "pelvis_list", "pelvis_rotation")
+_PELVIS = [INDEX[name] for name in _PELVIS_ROTATIONS]
 _PATH = [INDEX[name] for name in HORIZONTAL_ROOT]
 # Coordinates that must be observed to detect steps.
 _LEGS = tuple(f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
@@ -93,7 +93,7 @@ def analyse(
         InputError: the path of the pelvis or a leg joint is not recorded, so resting feet cannot be detected; or one of
             them is missing in some frames.
     """
-    trajectory.require_complete((*_STEPPING, *_PELVIS_TURNS))
+    trajectory.require_complete((*_STEPPING, *_PELVIS_ROTATIONS))
     missing = [name for name in _STEPPING if not trajectory.observed[INDEX[name]]]
     if contacts is None and missing:
         raise InputError(

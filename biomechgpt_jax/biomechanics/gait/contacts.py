@@ -122,7 +122,7 @@ def without_flicker(down: np.ndarray, shortest: int) -> np.ndarray:
 
 def _height_and_speed(point: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Height of a point of the foot above its local floor (m) and its speed (m/s), each f[T]."""
-    from scipy.ndimage import gaussian_filter1d, percentile_filter  # slow to import, and many who import this walk not
+    from scipy.ndimage import gaussian_filter1d, percentile_filter  # slow to import, and not needed by most importers
 
     smooth = gaussian_filter1d(point, SMOOTHING_S * rate_hz, axis=0, mode="nearest")
     speed = np.linalg.norm(np.gradient(smooth, axis=0) * rate_hz, axis=1)
