@@ -70,20 +70,12 @@ def limits(rate_hz: Rate) -> Rate:
     return namespace.maximum(_SPEEDS / rate_hz[..., None], _NOISE)
 
 
-def are_sound(values_BTC: np.ndarray, count_B: np.ndarray, rate_B: np.ndarray, observed_BC: np.ndarray) -> bool:
-    """Whether no recording of a padded group has a gap, a jump or an angle to unwrap.
-
-    Args:
-        values_BTC: f32[B, T, C].
-        count_B, rate_B: i32[B] frames that are not padding, f32[B] frames per second.
-        observed_BC: bool[B, C]; other coordinates are ignored.
-    """
-    live_BT = np.arange(1, values_BTC.shape[1]) < count_B[:, None]
+def is_sound(values_TC: np.ndarray, rate_hz: float, observed_C: np.ndarray) -> bool:
+    """Whether the observed coordinates of a recording have no gap, no jump and no angle to unwrap."""
     with np.errstate(invalid="ignore"):  # of an infinite value less another; NaN is not sound
-        change_BTC = np.abs(np.diff(values_BTC, axis=1))
-    largest_BC = np.minimum(limits(rate_B), np.float32(np.pi))
-    sound_BTC = (change_BTC <= largest_BC[:, None]) | ~live_BT[..., None] | ~observed_BC[:, None]
-    return bool(sound_BTC.all())
+        change_TC = np.abs(np.diff(values_TC[:, observed_C].astype(np.float32, copy=False), axis=0))
+    largest_C = np.minimum(limits(np.asarray(rate_hz, np.float32)), np.float32(np.pi))
+    return bool((change_TC <= largest_C[observed_C]).all())
 
 
 def jumps(values_TC: jax.Array, rate_hz: jax.Array) -> jax.Array:

@@ -136,9 +136,9 @@ def prepare(trajectories: Sequence[Trajectory], sharding: jax.sharding.NamedShar
     for shape, indices in sorted(members.items()):
         for begin in range(0, len(indices), rows):
             part = indices[begin : begin + rows]
-            group = _group([trajectories[i] for i in part], rows, shape)
             # Dispatched asynchronously: the next group is padded while the devices compute.
-            pending.append((part, _fused(*_mend_group(group, sharding), shape)))
+            mended, body = _mend_group([trajectories[i] for i in part], rows, shape, sharding)
+            pending.append((part, _fused(mended, body, shape)))
     results: dict[int, Prepared] = {}
     for part, found in pending:
         host = jax.device_get(found)
@@ -152,7 +152,7 @@ def at_own_rate(trajectory: Trajectory, prepared: Prepared) -> Trajectory:
 
     Gait events are detected in it.
     """
-    mended, _ = _mend_group(_group([trajectory], 1, _shape(trajectory)))
+    mended, _ = _mend_group([trajectory], 1, _shape(trajectory))
     coordinates = np.asarray(mended.values_BTC)[0, prepared.used]
     coordinates = treadmill.overground(coordinates, prepared.belt_m_s, trajectory.rate_hz)
     observed = prepared.trajectory.observed
@@ -180,7 +180,7 @@ def _group(trajectories: Sequence[Trajectory], rows: int, shape: _Shape) -> _Gro
     reach = filtering.kernel_reach(shape.fastest)
     kernel_BK = np.zeros((rows, 2 * reach + 1 if shape.fastest else 0), np.float32)
     for row, trajectory in enumerate(trajectories):
-        values_BTC[row, : trajectory.frames] = trajectory.coordinates
+        values_BTC[row, : trajectory.frames] = np.where(trajectory.observed, trajectory.coordinates, 0.0)
         count_B[row], rate_B[row] = trajectory.frames, trajectory.rate_hz
         observed_BC[row] = trajectory.observed
         if np.isfinite(trajectory.metadata.height_m):
@@ -190,12 +190,18 @@ def _group(trajectories: Sequence[Trajectory], rows: int, shape: _Shape) -> _Gro
     return _Group(values_BTC, count_B, observed_BC, _Body(rate_B, height_B, kernel_BK))
 
 
-def _mend_group(group: _Group, sharding: jax.sharding.NamedSharding | None = None) -> tuple[_Mended, _Body]:
-    """The group without gaps, sharded over the devices."""
-    if gaps.are_sound(group.values_BTC, group.count_B, group.body.rate_B, group.observed_BC):
+def _mend_group(
+    trajectories: Sequence[Trajectory],
+    rows: int,
+    shape: _Shape,
+    sharding: jax.sharding.NamedSharding | None = None,
+) -> tuple[_Mended, _Body]:
+    """A padded group without gaps, sharded over the devices."""
+    group = _group(trajectories, rows, shape)
+    if all(gaps.is_sound(one.coordinates, one.rate_hz, one.observed) for one in trajectories):
         none_BC = np.zeros_like(group.observed_BC)
         mended = _Mended(
-            values_BTC=np.where(group.observed_BC[:, None], group.values_BTC, np.float32(0)),
+            values_BTC=group.values_BTC,
             observed_BC=group.observed_BC,
             first_B=np.zeros_like(group.count_B),
             used_B=group.count_B,

@@ -51,10 +51,10 @@ def test_a_recording_with_nothing_to_mend_is_what_mending_leaves_of_it() -> None
     trial = _lively(200, 100.0, 0)
     trial.observed[KNEE] = False
     trial.coordinates[50, KNEE] = np.nan
-    group = preprocess._group([trial], 1, preprocess._shape(trial))
-    assert gaps.are_sound(group.values_BTC, group.count_B, group.body.rate_B, group.observed_BC)
-    untouched, _ = preprocess._mend_group(group)
-    for name, value in preprocess._mend_all(group)._asdict().items():
+    assert gaps.is_sound(trial.coordinates, trial.rate_hz, trial.observed)
+    untouched, _ = preprocess._mend_group([trial], 1, preprocess._shape(trial))
+    mended = preprocess._mend_all(preprocess._group([trial], 1, preprocess._shape(trial)))
+    for name, value in mended._asdict().items():
         value = np.asarray(value)[:, : trial.frames] if name == "values_BTC" else value
         wanted = getattr(untouched, name)[:, : trial.frames] if name == "values_BTC" else getattr(untouched, name)
         np.testing.assert_array_equal(value, wanted, name)
@@ -69,9 +69,8 @@ def test_what_is_to_be_mended_is_noticed_before_anything_is_compiled(fault: str)
         trial.coordinates[120:, KNEE] += 0.9
     else:
         trial.coordinates[-1 if fault == "end" else 120, INDEX["wrist_dev_l"]] = np.nan
-    group = preprocess._group([trial], 1, preprocess._shape(trial))
-    assert not gaps.are_sound(group.values_BTC, group.count_B, group.body.rate_B, group.observed_BC)
-    assert gaps.are_sound(group.values_BTC, group.count_B - 80, group.body.rate_B, group.observed_BC)
+    assert not gaps.is_sound(trial.coordinates, trial.rate_hz, trial.observed)
+    assert gaps.is_sound(trial.coordinates[:120], trial.rate_hz, trial.observed)
 
 
 @pytest.mark.parametrize("frames", [2, 3, 5, 14])
@@ -198,7 +197,7 @@ for one, other in zip(apart, preprocess.prepare(trials), strict=True):
     np.testing.assert_allclose(one.trajectory.coordinates, other.trajectory.coordinates, atol=1e-6)
     np.testing.assert_allclose(one.features, other.features, atol=1e-4)
 shape = preprocess._shape(trials[0])
-found = preprocess._fused(*preprocess._mend_group(preprocess._group(trials[:8], 8, shape), sharding), shape)
+found = preprocess._fused(*preprocess._mend_group(trials[:8], 8, shape, sharding), shape)
 assert len({str(shard.index) for shard in found.coordinates_BMC.addressable_shards}) == 4, "not computed in parts"
 """
 
