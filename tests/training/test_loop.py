@@ -156,17 +156,19 @@ def test_a_resume_with_another_tokenizer_or_other_data_is_refused(toy, undisturb
 
 
 def test_full_disk_ends_a_run_on_one_line(toy, disk) -> None:
-    """Everything of the run lies on a disk that holds one checkpoint; with more space it goes on."""
+    """Everything of the run lies on a disk that holds a checkpoint or two; with more space it goes on from the last."""
     disk.remount("size=500k")
     with pytest.raises(RunError, match="No space left on device") as ended:
         run(toy, disk.path)
     assert "\n" not in str(ended.value)
-    assert [path.name for path in manifest.steps(disk.path / "checkpoints")] == ["step_00000004"]
-    manifest.verify(disk.path / "checkpoints" / "step_00000004")
+    saved = manifest.steps(disk.path / "checkpoints")  # how many fit depends on how Orbax groups its small files
+    assert saved
+    for step in saved:
+        manifest.verify(step)
     disk.remount("size=9m")
     reached: list[int] = []
     run(toy, disk.path, progress=lambda step, _: reached.append(step))
-    assert reached[0] == 5
+    assert reached[0] == 1 + max(int(step.name.removeprefix("step_")) for step in saved)
 
 
 def test_logging_and_checkpoint_policy_may_change(toy, undisturbed) -> None:
