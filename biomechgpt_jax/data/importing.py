@@ -86,7 +86,7 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
         given = known.get(outcome.file, Labels()).questions
         use.add(outcome.file, given, _can_be_asked(outcome.trial), partial(_why_not_asked, outcome))
     facts = store.metadata(out)
-    for line in (*use.lines(), *splits.warnings(facts)):
+    for line in (*(f"labels    {line}" for line in use.lines()), *splits.warnings(facts)):
         print(line, file=sys.stderr, flush=True)
     return {"files": files, "labels": use.report(), "dataset": facts}
 

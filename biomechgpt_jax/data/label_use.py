@@ -56,8 +56,8 @@ class LabelUse:
         """One line for each file and reason, files that lost all of their labels first."""
         ordered = sorted(self.lost, key=lambda entry: not entry["none_asked"])
         lines = [
-            f"labels     {entry['file']}: {'none' if entry['none_asked'] else 'not all'} became questions; "
-            f"{', '.join(entry['questions'])}: {entry['reason']}"
+            f"{entry['file']}: {'no label' if entry['none_asked'] else 'not every label'} became a question "
+            f"({', '.join(entry['questions'])}): {entry['reason']}"
             for entry in ordered[:MOST_LINES]
         ]
-        return lines + ([f"labels     and {len(ordered) - MOST_LINES} more"] if len(ordered) > MOST_LINES else [])
+        return lines + ([f"and {len(ordered) - MOST_LINES} more"] if len(ordered) > MOST_LINES else [])

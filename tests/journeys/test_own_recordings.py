@@ -43,7 +43,7 @@ def test_every_label_becomes_a_question_and_a_file_that_loses_its_own_is_named(m
     assert f"{packed} of {packed} labels became questions" in mine.ran.stderr
     assert f"{counts['test']} of {counts['test']} labels became questions" in mine.ran.stderr
     (line,) = [line for line in mine.imported.stderr.splitlines() if line.startswith("labels")]
-    assert f"{mine.broken}: none became questions; {', '.join(LABELS)}: " in line
+    assert f"{mine.broken}: no label became a question ({', '.join(LABELS)}): " in line
 
 
 def test_answers_are_held_against_the_labels_that_were_given(mine) -> None:

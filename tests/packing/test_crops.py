@@ -154,7 +154,7 @@ def test_a_test_longer_than_the_longest_crop_is_not_asked_and_says_why() -> None
     crops.count_labels(use, trial, {"activity", "diagnosis", "assistive_device", "falls_history"}, CFG)
     assert (use.given, use.asked) == (5, 4)
     (line,) = use.lines()
-    assert "not all became questions; tug_time: it lasts 40.0 s and the longest crop 32.0 s" in line
+    assert "not every label became a question (tug_time): it lasts 40.0 s and the longest crop 32.0 s" in line
 
 
 def test_a_file_shorter_than_a_token_answers_no_question() -> None:
@@ -165,4 +165,4 @@ def test_a_file_shorter_than_a_token_answers_no_question() -> None:
     use = LabelUse()
     crops.count_labels(use, trial, (), cfg)
     (line,) = use.lines()
-    assert line.startswith("labels     t001: none became questions") and "less than one motion token" in line
+    assert line.startswith("t001: no label became a question (activity, ") and "less than one motion token" in line

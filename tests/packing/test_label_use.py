@@ -78,7 +78,7 @@ def test_every_label_of_fourteen_files_becomes_a_question(tmp_path: Path, make, 
     assert report["labels"] == {"given": 5 * (14 - held_out), "asked": 5 * (14 - held_out), "lost": []}
     assert judged.report() == {"given": 5 * held_out, "asked": 5 * held_out, "lost": []}
     assert judged.words() == f"{5 * held_out} of {5 * held_out} labels became questions"
-    assert "became questions" not in capsys.readouterr().err
+    assert "became a question" not in capsys.readouterr().err
     assert store.metadata(tmp_path / "rows")["labels"] == report["labels"]
 
 
@@ -98,11 +98,11 @@ def test_an_import_names_the_files_whose_labels_are_lost(tmp_path: Path, capsys)
     assert (said["labels"]["given"], said["labels"]["asked"]) == (5, 1)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("labels")]
     assert len(lines) == 3
-    assert "broken.mot: none became questions; diagnosis, tug_time: " in lines[0]
+    assert "broken.mot: no label became a question (diagnosis, tug_time): " in lines[0]
     assert lines[1].endswith(
-        "rootless.mot: none became questions; ten_metre_walk_time: pelvis_tx or pelvis_tz is not recorded"
+        "rootless.mot: no label became a question (ten_metre_walk_time): pelvis_tx or pelvis_tz is not recorded"
     )
-    assert "long.mot: not all became questions; tug_time: it lasts 40.0 s" in lines[2]
+    assert "long.mot: not every label became a question (tug_time): it lasts 40.0 s" in lines[2]
 
 
 def test_an_older_dataset_of_recordings_keeps_its_labels(tmp_path: Path, monkeypatch) -> None:
