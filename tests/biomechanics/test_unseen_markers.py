@@ -129,8 +129,8 @@ def test_markers_that_flicker_cost_no_frame(whole: Trajectory) -> None:
     [
         (("RHEE",), set()),  # one point of the foot and the ankle's marker still show both angles
         (("RTIB", "RANK", "RHEE", "RTOE"), {"knee_angle_r", "ankle_angle_r", "subtalar_angle_r"}),
-        (("LWRA",), {"pro_sup_l"}),
-        (("LWRA", "LWRB", "LFRM"), {"elbow_flex_l", "pro_sup_l", "arm_rot_l"}),
+        (("LWRA",), set()),  # the other marker of the wrist, forearm and hand still show its turn
+        (("LWRA", "LWRB", "LFRM"), {"elbow_flex_l", "pro_sup_l"}),  # LUPA and LELB show the upper arm's turn
         (("T10", "STRN"), set()),
     ],
 )
