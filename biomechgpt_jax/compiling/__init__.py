@@ -1,1 +1,1 @@
-"""Ahead-of-time compilation for absent accelerators: memory, collectives and roofline."""
+"""Ahead-of-time compilation for absent accelerators: memory, collectives, roofline; the cache of programs on disk."""
