@@ -208,7 +208,7 @@ def test_verbs_and_exit_codes(mine, biomechgpt) -> None:
 def test_example_from_python(mine, example) -> None:
     said = example("from_python.py", mine.file, "--workdir", mine.workdir).splitlines()
     assert "155 frames of 33 observed coordinates" in said[0] and "tokens of 1 codes" in said[1]
-    assert len(said) == 5 and all("(probability 0." in line for line in said[2:])
+    assert len(said) == 5 and all("(probability " in line for line in said[2:])
 
 
 def test_example_own_recordings(mine, example) -> None:
