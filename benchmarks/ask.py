@@ -39,7 +39,8 @@ TEN = (
     "What is this person doing?",
     "Which assistive device is used?",
 )
-SECOND_S, FIRST_S, TEN_S = 4.0, 12.0, 6.0
+SECOND_S, FIRST_S, TEN_S = 4.0, 12.0, 6.0  # bars
+LONGEST_S = 300
 ROWS = ("ask", "ten", "inspect", "phases")
 
 
@@ -65,7 +66,12 @@ def run(command: Sequence[str], cache: Path) -> Run:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, check=False)
+    try:
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, env=environment, timeout=LONGEST_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"no end after {LONGEST_S} s") from error
     wall_s, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise Failed(next(reversed(done.stderr.strip().splitlines()), f"code {done.returncode}"))

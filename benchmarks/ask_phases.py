@@ -16,18 +16,19 @@ from collections.abc import Callable
 from typing import Any
 
 BEGUN = time.perf_counter()
-# What a verb imports once it knows where compiled programs lie.
-MODULES = {"ask": "stages.ask", "inspect": "reports.recording"}
-# Time that one of these functions spends in another counts for the outer one.
-PHASES = {
+# Functions by module and name. Time that one of them spends in another counts for the outer one.
+READING = {
     "formats:read": "reading and preprocessing",
     "biomechanics.preprocess:prepare": "reading and preprocessing",
-    "tokenizer.vocabulary:load": "loading the model",
-    "tasks.trained:load_params": "loading the model",
-    "codec.codec:Codec.encode": "encoding",
-    "answering.predict:answers": "answering",
-    "biomechanics.gait:analyse": "gait",
-    "biomechanics.gait.indices:profile": "gait",
+}
+PHASES = {
+    "ask": READING
+    | {
+        "stages.ask:load": "loading the model",
+        "codec.codec:Codec.encode": "encoding",
+        "answering.predict:answers": "answering",
+    },
+    "inspect": READING | {"biomechanics.gait:analyse": "gait", "biomechanics.gait.indices:profile": "gait"},
 }
 COMPILATION = {
     "jaxpr_trace_duration": "tracing",
@@ -58,13 +59,11 @@ def timed(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
 
 def watch(verb: str) -> None:
     """Import what the verb needs, and time its phases from now on."""
-    importlib.import_module(f"biomechgpt_jax.{MODULES[verb]}")
+    owners = {name: importlib.import_module(f"biomechgpt_jax.{name.partition(':')[0]}") for name in PHASES[verb]}
     spent["imports"] = time.perf_counter() - BEGUN
-    for name, phase in PHASES.items():
-        module, _, path = name.partition(":")
-        owner: Any = sys.modules.get(f"biomechgpt_jax.{module}")
-        if owner is None:
-            continue
+    for name, phase in PHASES[verb].items():
+        owner: Any = owners[name]
+        path = name.partition(":")[2]
         *classes, attribute = path.split(".")
         for part in classes:
             owner = getattr(owner, part)
