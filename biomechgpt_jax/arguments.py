@@ -53,6 +53,8 @@ def parse(given: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     given = list(given)
     end = given.index("--") if given[:1] == ["simulate"] and "--" in given else len(given)
     words, overrides = split(given[:end])
+    if words[:1] == ["ask"]:
+        words = _questions_first(words)
     return _parser().parse_args(words, argparse.Namespace(beam=given[end + 1 :])), overrides
 
 
@@ -68,6 +70,17 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
         # An override may take several values, so only its ending tells a configuration file from one more value.
         (ours if word.endswith(".py") or ".py:" in word else taken).append(word)
     return ours, overrides
+
+
+def _questions_first(words: list[str]) -> list[str]:
+    """The words of `ask` with its options last: argparse takes no further question after an option."""
+    positional, options = words[:1], words[:0]
+    rest = iter(words[1:])
+    for word in rest:
+        (options if word.startswith("-") else positional).append(word)
+        if word in ("--workdir", "--csv"):
+            options += [value for value in [next(rest, None)] if value is not None]
+    return positional + options
 
 
 def beam_options(options: argparse.Namespace) -> list[str]:

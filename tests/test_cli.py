@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from biomechgpt_jax import arguments, cli
-from biomechgpt_jax.errors import RunError
+from biomechgpt_jax.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,6 +110,26 @@ def test_words_after_a_verb_are_told_apart() -> None:
         ["--train.steps", "5", "--tokenizer.levels", "8x5", "5x8"],
     )
     assert arguments.split(["ask", "a.mot", "Why?"]) == (["ask", "a.mot", "Why?"], [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a.mot", "Cadence?", "Gait speed?", "--workdir", "w", "--json"],
+        ["a.mot", "--workdir", "w", "Cadence?", "--json", "Gait speed?"],
+        ["--json", "--workdir", "w", "a.mot", "Cadence?", "Gait speed?"],
+        ["a.mot", "--workdir=w", "Cadence?", "Gait speed?", "--json"],
+    ],
+)
+def test_questions_and_options_of_ask_may_stand_in_any_order(words: list[str]) -> None:
+    options, _ = arguments.parse(["ask", *words])
+    assert (options.file, options.question) == ("a.mot", ["Cadence?", "Gait speed?"])
+    assert (options.workdir, options.json) == ("w", True)
+
+
+def test_an_option_of_ask_without_its_value_is_refused() -> None:
+    with pytest.raises(InputError, match="--workdir"):
+        arguments.parse(["ask", "a.mot", "Cadence?", "--workdir"])
 
 
 TINY = """
