@@ -23,7 +23,7 @@ from biomechgpt_jax.model.attention.cached import OwnCache, PrefixCache
 
 
 class Weights(NamedTuple):
-    """Weights of the decoder, laid out for decoding; the embedding is not converted."""
+    """Weights of the decoder, laid out for decoding; the embedding is not converted, and holds what may follow."""
 
     layers: tuple[block.Weights, ...]
     final_norm: block.Weights
@@ -53,7 +53,7 @@ def prepare(params: decoder.Params, cfg: config.Model, ids: int | None = None) -
             jax.tree_util.tree_map_with_path(functools.partial(of_layer, index=i), layers) for i in range(cfg.layers)
         ),
         params["final_norm"],
-        params["embedding"],
+        decoder.embeddings(params, ids),
         decoder.head(params, ids).astype(dtype),
     )
 
@@ -136,7 +136,7 @@ def advance(
         for window in cfg.windows
     ]
     rotations = rope.tables(positions_BT, cfg)
-    x_BTD = decoder.embed(weights.embedding_VD, tokens_BT, cfg)
+    x_BTD = decoder.embed({"embedding": weights.embedding_VD}, tokens_BT, cfg)
     grown = []
     for layer, kind, before, so_far in zip(weights.layers, cfg.kinds, prefix.layers, own, strict=True):
         attend = functools.partial(

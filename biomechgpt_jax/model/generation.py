@@ -88,7 +88,7 @@ def generate(
         InputError: an empty question, ids outside the vocabulary, or a constraint whose longest answer is longer than
             `settings.max_new`.
     """
-    vocabulary = params["embedding"].shape[0]
+    vocabulary = decoder.vocabulary_size(params)
     check(requests, settings, vocabulary)
     weights = decoding.prepare(params, cfg, settings.ids)
     answers: list[list[Answer]] = [[] for _ in requests]

@@ -13,6 +13,7 @@ from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.data import movements, store
 from biomechgpt_jax.data.label_use import LabelUse
+from biomechgpt_jax.data.loader import CODE_VECTORS
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.packing import crops
 from biomechgpt_jax.packing.rows import Branch, Item, array_names, assign_rows, lay_out_row, make_branch
@@ -230,5 +231,6 @@ def pack(
             array: ((length,), np.float32 if array == "loss_weights" else np.int32)
             for array in array_names(1 if text_only else vocabulary.layers)
         }
-        store.write(target, name, features, rows[text_only], facts)
+        beside = {} if text_only else {CODE_VECTORS: codec.code_vectors()}
+        store.write(target, name, features, rows[text_only], facts, beside)
     return report

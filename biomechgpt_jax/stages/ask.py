@@ -26,6 +26,7 @@ from biomechgpt_jax.questions.understanding import Understood, understand
 from biomechgpt_jax.reports import answers as rendering
 from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import NOTHING
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
@@ -103,7 +104,9 @@ def load(workdir: Path) -> Answerer:
     """
     work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
-    params = trained.load_params(work.checkpoints, cfg.model, IdSpace.of(words))
+    params = trained.load_params(
+        work.checkpoints, cfg.model, IdSpace.of(words), frozen=NOTHING.with_code_vectors(codec.code_vectors())
+    )
     model = predict.LanguageModel(params, cfg.model, words, batch_size=1, one_shape=True)
     rate = config.CANONICAL_RATE_HZ
     return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)

@@ -29,6 +29,7 @@ from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.reports.sections import Material
 from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import NOTHING, Frozen
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.training.metrics import read as read_log
 from biomechgpt_jax.workdir import STAGES, TEXT_ONLY, Workdir
@@ -260,16 +261,16 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
 def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[str, Any]:
     codec, words = vocabulary.load(work.tokenizer)
 
-    def model(checkpoints: Path) -> predict.LanguageModel:
+    def model(checkpoints: Path, frozen: Frozen) -> predict.LanguageModel:
         return predict.LanguageModel(
-            trained.load_params(checkpoints, cfg.model, IdSpace.of(words)),
+            trained.load_params(checkpoints, cfg.model, IdSpace.of(words), frozen=frozen),
             *(cfg.model, words, cfg.evaluation.batch_size),
         )
 
     inputs = Inputs(
         trials={split: list(movements.read(work.movements, split)) for split in splits.SPLITS},
-        model=model(work.checkpoints),
-        text_only=model(work.checkpoints_text_only),
+        model=model(work.checkpoints, NOTHING.with_code_vectors(codec.code_vectors())),
+        text_only=model(work.checkpoints_text_only, NOTHING),
         codec=codec,
         logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
         wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
