@@ -144,8 +144,9 @@ class Motion(nn.Module):
         layers, _, size = self.vectors
         axes = ("code_layers", "codes", "code_size")
         self.param("vectors", with_axes(nn.initializers.zeros_init(), axes), self.vectors, jnp.float32)
-        # The codes of a token are summed to the size of a text's embedding.
-        init = with_axes(scaled_normal(layers * size * self.cfg.model_size), ("code_layers", "code_size", "embed"))
+        # The vectors of a token's codes have a length of 1 together: its embedding is as large as that of a text, and
+        # the optimizer's steps are to its weights what they are to others.
+        init = with_axes(scaled_normal(self.cfg.model_size), ("code_layers", "code_size", "embed"))
         self.param("kernel", init, (layers, size, self.cfg.model_size), jnp.float32)
 
 

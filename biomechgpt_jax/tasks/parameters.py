@@ -37,15 +37,16 @@ class Frozen:
     def with_code_vectors(self, vectors_QNC: np.ndarray | None) -> "Frozen":
         """Also freeze the vectors of motion codes (`MotionCodec.code_vectors`), of which their embeddings are a map.
 
-        Each dimension is centred over the codes of a layer and has unit variance over all layers, so that what moves
-        little counts as much as what moves far.
+        Each dimension is centred over the codes of a layer and has the same variance over all layers, so that what
+        moves little counts as much as what moves far; the squared lengths of a token's vectors add up to 1 on average.
         """
         if vectors_QNC is None:
             return self
         vectors_QNC = np.asarray(vectors_QNC, np.float32)
         vectors_QNC = vectors_QNC - vectors_QNC.mean(axis=1, keepdims=True)
-        spread_C = np.sqrt(np.square(vectors_QNC).mean(axis=(0, 1)))
-        return self._with(Frozen.of({"motion": {"vectors": vectors_QNC / (spread_C + 1e-6)}}))
+        vectors_QNC = vectors_QNC / (np.sqrt(np.square(vectors_QNC).mean(axis=(0, 1))) + 1e-6)
+        length = np.sqrt(np.square(vectors_QNC).sum(axis=2).mean(axis=1).sum())
+        return self._with(Frozen.of({"motion": {"vectors": vectors_QNC / length}}))
 
     def _with(self, other: "Frozen") -> "Frozen":
         def load(shardings: Params) -> Params:
