@@ -28,12 +28,11 @@ from biomechgpt_jax.model import decoder, decoding
 from biomechgpt_jax.model.attention import packed
 from biomechgpt_jax.model.attention.cached import OwnCache
 from biomechgpt_jax.model.requests import Group, Layout, Request, Settings, check, groups, lay_out
-from biomechgpt_jax.model.trees import Tree
+from biomechgpt_jax.model.trees import Forest, Tree, before, plant
 
 THRESHOLD = 0.002  # prefixes below this probability are not continued
 NODES = 4  # of a pass for each question of a trunk, on average: a question needs some ten in two to four passes
 FEWEST_NODES = 16  # of a pass
-CHOICES = 64  # the number of tokens that may be chosen is rounded up to a multiple of this
 
 
 class Distribution(NamedTuple):
@@ -78,11 +77,12 @@ def distributions(
     vocabulary = params["embedding"].shape[0]
     check(requests, settings, vocabulary)
     _check_trees(requests, trees, settings, vocabulary)
-    weights = decoding.prepare(params, cfg, settings.ids)
+    weights, forest = decoding.prepare(params, cfg, settings.ids), plant(trees)
     found: list[list[Distribution]] = [[] for _ in requests]
     for group in groups(requests, settings):
         members = [requests[index] for index in group.members]
-        walk = _Walk(group, lay_out(members, group, settings.bucket), [trees[index] for index in group.members])
+        allowed = [trees[index] for index in group.members]
+        walk = _Walk(group, lay_out(members, group, settings.bucket), allowed, forest)
         walk.run(params, weights, cfg, threshold)
         for row, index in enumerate(group.members):
             first = row * group.questions
@@ -112,11 +112,11 @@ class _Items(NamedTuple):
     `path` holds the columns of the tokens that lead to each node, of which there are `depth`.
     """
 
-    node: np.ndarray  # i64[I], among the nodes of all trees
+    node: np.ndarray  # i64[I], in the forest
     question: np.ndarray  # i64[I], among the B of the batch
     probability: np.ndarray  # f64[I]
     depth: np.ndarray  # i64[I]
-    path: np.ndarray  # i32[I, longest]
+    path: np.ndarray  # i32[I, longest], -1 behind the depth
 
     def chosen(self, mask: np.ndarray) -> "_Items":
         return _Items(*(values[mask] for values in self))
@@ -125,48 +125,44 @@ class _Items(NamedTuple):
 class _Walk:
     """The walk through the trees of one batch: all its questions side by side, as arrays of nodes."""
 
-    def __init__(self, group: Group, layout: Layout, trees: Sequence[Sequence[Tree]]):
-        self.group, self.layout = group, layout
-        distinct = {id(tree): tree for allowed in trees for tree in allowed}
-        firsts = dict(zip(distinct, _before([len(tree.choice) for tree in distinct.values()]), strict=True))
-        edges = dict(zip(distinct, _before([len(tree.tokens) for tree in distinct.values()]), strict=True))
-        join = lambda name: np.concatenate([getattr(tree, name) for tree in distinct.values()]).astype(int)  # noqa: E731
-        shifts = np.repeat(list(firsts.values()), [len(tree.choice) for tree in distinct.values()])
-        edge_shifts = np.repeat(list(edges.values()), [len(tree.choice) for tree in distinct.values()])
-        self.child, self.edge = join("child") + shifts, join("edge") + edge_shifts
-        self.children, self.length, self.low, self.high = map(join, ("children", "length", "low", "high"))
-        self.tokens, self.longest = join("tokens"), max(tree.longest for tree in distinct.values())
-        choices, self.choice = np.unique(join("choice"), return_inverse=True)  # -1 of the roots is never chosen
-        self.ids_U = np.zeros(-(-len(choices) // CHOICES) * CHOICES, np.int32)
-        self.ids_U[: len(choices)] = np.maximum(choices, 0)
-
+    def __init__(self, group: Group, layout: Layout, trees: Sequence[Sequence[Tree]], forest: Forest):
+        self.group, self.layout, self.forest = group, layout, forest
         # The answers of all questions lie one after another, each with a spare place where the last range ends.
         count = group.rows * group.questions
-        self.trees: list[Tree | None] = [None] * count
-        for row, allowed in enumerate(trees):
-            self.trees[row * group.questions : row * group.questions + len(allowed)] = allowed
-        self.base = np.array(_before([len(tree.order) + 1 if tree else 1 for tree in self.trees]))
-        self.steps = np.zeros(self.base[-1] + (len(self.trees[-1].order) + 1 if self.trees[-1] else 1))
+        self.trees: dict[int, Tree] = {
+            row * group.questions + number: tree
+            for row, allowed in enumerate(trees)
+            for number, tree in enumerate(allowed)
+        }
+        places = [len(self.trees[index].order) + 1 if index in self.trees else 0 for index in range(count)]
+        self.base, self.steps = before(places), np.zeros(sum(places))
         self.spread, self.computed = np.zeros(count), np.zeros(count, int)
-        questions = np.flatnonzero([tree is not None for tree in self.trees])
         self.roots = _Items(
-            np.array([firsts[id(self.trees[question])] for question in questions], int),
-            questions,
-            np.ones(len(questions)),
-            np.zeros(len(questions), int),
-            np.full((len(questions), self.longest), -1, np.int32),
+            np.array([forest.roots[id(tree)] for tree in self.trees.values()], int),
+            np.array(list(self.trees), int),
+            np.ones(len(self.trees)),
+            np.zeros(len(self.trees), int),
+            np.full((len(self.trees), forest.longest), -1, np.int32),
         )
 
     def run(self, params: decoder.Params, weights: decoding.Weights, cfg: config.Model, threshold: float) -> None:
         """Walk all trees to their ends."""
         group, layout = self.group, self.layout
-        nodes = max(NODES * group.questions, FEWEST_NODES, self.longest)
+        nodes = max(NODES * group.questions, FEWEST_NODES, self.forest.longest)
         column, room = 0, 4 * nodes
         prefix, logits_BU, own = _begin(
-            params, weights, layout.batch, layout.columns_RS, layout.last_B, layout.starts_RP, self.ids_U, cfg, room
+            params,
+            weights,
+            layout.batch,
+            layout.columns_RS,
+            layout.last_B,
+            layout.starts_RP,
+            self.forest.ids_U,
+            cfg,
+            room,
         )
         positions_RN = np.zeros((group.rows, room), np.int32)
-        at_once = self.length[self.roots.node] == 0
+        at_once = self.forest.length[self.roots.node] == 0
         waiting = _joined(
             self.roots.chosen(~at_once),
             self.expand(self.roots.chosen(at_once), np.asarray(logits_BU)[self.roots.question[at_once]], threshold),
@@ -176,29 +172,28 @@ class _Walk:
                 own, room = _widened(own), 2 * room
                 positions_RN = np.pad(positions_RN, ((0, 0), (0, room // 2)))
             slot = self.slots(waiting)
-            fed = slot + self.length[waiting.node] <= nodes
+            fed = slot + self.forest.length[waiting.node] <= nodes
             items, slot = waiting.chosen(fed), slot[fed]
             batch, grown = self.lay_out_nodes(items, slot, nodes, column, positions_RN)
-            logits_RTU, own = _grow(weights, prefix, own, batch, np.int32(column), self.ids_U, cfg)
-            rows, last = grown.question // group.questions, slot + self.length[grown.node] - 1
+            logits_RTU, own = _grow(weights, prefix, own, batch, np.int32(column), self.forest.ids_U, cfg)
+            rows, last = grown.question // group.questions, slot + self.forest.length[grown.node] - 1
             waiting = _joined(waiting.chosen(~fed), self.expand(grown, np.asarray(logits_RTU)[rows, last], threshold))
             column += nodes
 
     def slots(self, items: _Items) -> np.ndarray:
         """Where the tokens of each item begin among the new ones of its trunk, if all were computed now."""
-        rows, lengths = items.question // self.group.questions, self.length[items.node]
+        rows, lengths = items.question // self.group.questions, self.forest.length[items.node]
         order = np.argsort(rows, kind="stable")
-        before = np.cumsum(lengths[order]) - lengths[order]
-        first_of_row = np.searchsorted(rows[order], rows[order])
+        begins, first_of_row = before(lengths[order]), np.searchsorted(rows[order], rows[order])
         slot = np.empty(len(rows), int)
-        slot[order] = before - before[first_of_row] if len(rows) else before
+        slot[order] = begins - begins[first_of_row]
         return slot
 
     def lay_out_nodes(
         self, items: _Items, slot: np.ndarray, nodes: int, column: int, positions_RN: np.ndarray
     ) -> tuple[decoding.Nodes, _Items]:
         """The arrays of a pass over these items, and the items with the columns of their tokens in their paths."""
-        rows_R, length = self.group.rows, self.length[items.node]
+        rows_R, length = self.group.rows, self.forest.length[items.node]
         tokens_RT, branches_RT, segments_RT, positions_RT = np.zeros((4, rows_R, nodes), np.int32)
         follows_RTN = np.zeros((rows_R, nodes, positions_RN.shape[1]), bool)
         row_of, prompt_of = np.divmod(items.question, self.group.questions)
@@ -207,7 +202,7 @@ class _Walk:
             here = index[length > step]
             row, at = row_of[here], slot[here] + step
             path[here, items.depth[here] + step] = column + at
-            tokens_RT[row, at] = self.tokens[self.edge[items.node[here]] + step]
+            tokens_RT[row, at] = self.forest.tokens[self.forest.edge[items.node[here]] + step]
             branches_RT[row, at], segments_RT[row, at] = prompt_of[here] + 1, 1
             positions_RT[row, at] = self.layout.starts_RP[row, prompt_of[here]] + items.depth[here] + step
             which, place = np.nonzero(path[here] >= 0)
@@ -222,45 +217,39 @@ class _Walk:
 
     def expand(self, items: _Items, logits_IU: np.ndarray, threshold: float) -> _Items:
         """Share each item's probability out to its children; return those that the model has to see in their turn."""
-        children = self.children[items.node]
+        children = self.forest.children[items.node]
         whole = children == 0  # a question with a single answer
         self.settle(items.chosen(whole), items.probability[whole])
         items, logits_IU, children = items.chosen(~whole), logits_IU[~whole], children[~whole]
         if len(children) == 0:
             return items
-        begins = np.array(_before(children.tolist()))
+        begins = before(children)
         parent = np.repeat(np.arange(len(children)), children)
-        node = self.child[items.node][parent] + np.arange(len(parent)) - begins[parent]
-        scores = logits_IU[parent, self.choice[node]].astype(np.float64)
+        node = self.forest.child[items.node][parent] + np.arange(len(parent)) - begins[parent]
+        scores = logits_IU[parent, self.forest.choice[node]].astype(np.float64)
         scores = np.exp(scores - np.maximum.reduceat(scores, begins)[parent])
         share = items.probability[parent] * scores / np.add.reduceat(scores, begins)[parent]
         born = _Items(node, items.question[parent], share, items.depth[parent], items.path[parent])
-        ended = (self.children[node] == 0) | (share < threshold)
+        ended = (self.forest.children[node] == 0) | (share < threshold)
         self.settle(born.chosen(ended), share[ended])
         return born.chosen(~ended)
 
     def settle(self, items: _Items, share: np.ndarray) -> None:
         """Spread the probability of each item evenly over the answers that begin with it."""
-        low, high = self.base[items.question] + self.low[items.node], self.base[items.question] + self.high[items.node]
+        base = self.base[items.question]
+        low, high = base + self.forest.low[items.node], base + self.forest.high[items.node]
         np.add.at(self.steps, low, share / (high - low))
         np.add.at(self.steps, high, -share / (high - low))
         np.add.at(self.spread, items.question, np.where(high - low > 1, share, 0.0))
 
     def result(self, question: int) -> Distribution:
         """What was found out about one question."""
-        tree = self.trees[question]
-        assert tree is not None
-        base = self.base[question]
+        tree, base = self.trees[question], self.base[question]
         probabilities = np.zeros(len(tree.order))
         probabilities[tree.order] = np.maximum(np.cumsum(self.steps[base : base + len(tree.order)]), 0.0)
         return Distribution(
             probabilities / probabilities.sum(), float(self.spread[question]), int(self.computed[question])
         )
-
-
-def _before(counts: Sequence[int]) -> list[int]:
-    """The sum of the counts before each."""
-    return [0, *np.cumsum(counts)[:-1].tolist()]
 
 
 def _joined(first: _Items, second: _Items) -> _Items:

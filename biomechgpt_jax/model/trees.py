@@ -3,15 +3,18 @@
 A node is a prefix of answers after which several tokens may follow, or a whole answer. Tokens that must follow (the
 decimal point after "1", the unit after the last digit) lie on the edges between nodes and are no choices.
 
-Shapes: N nodes, A answers, M tokens on all edges.
+Shapes: N nodes, A answers, M tokens on all edges, U tokens that may be chosen anywhere.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from biomechgpt_jax.errors import InputError
+
+CHOICES = 64  # the number of tokens that may be chosen is rounded up to a multiple of this: few sizes compile
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +23,7 @@ class Tree:
 
     Attributes:
         choice: i32[N], the token by which each node is chosen at its parent; the root has none.
-        edge: i32[N], where the tokens of each node's edge begin in `tokens`: the chosen one and those that must follow
+        edge: i64[N], where the tokens of each node's edge begin in `tokens`: the chosen one and those that must follow
             up to the next choice. The root's are those that begin every answer. A whole answer needs none.
         length: i32[N], number of these tokens.
         child: i32[N], each node's first child.
@@ -64,8 +67,8 @@ def tree_of(answers: Sequence[Sequence[int]], end_id: int) -> Tree:
     for row, number in enumerate(order):
         sorted_AL[row, : len(answers[number]) + 1] = (*answers[number], end_id)
     # Answers that share a prefix lie side by side: a node is a range of rows whose first tokens are the same.
-    ranges, depths, childs, edges = [(0, len(answers))], [0], [], []
-    choices = [-1]
+    ranges, depths, choices = [(0, len(answers))], [0], [-1]  # of every node
+    edges, firsts = [], []
     for node, (low, high) in enumerate(ranges):  # grows while it is read
         begin = end = depths[node]
         if high - low > 1:
@@ -74,7 +77,7 @@ def tree_of(answers: Sequence[Sequence[int]], end_id: int) -> Tree:
                 raise InputError(f"answers: answer {order[low]} is given twice")
             end = begin + int(differing[0])
         edges.append(sorted_AL[low, begin:end])
-        childs.append(len(ranges))
+        firsts.append(len(ranges))
         if high - low == 1:
             continue
         column = sorted_AL[low:high, end]
@@ -83,13 +86,13 @@ def tree_of(answers: Sequence[Sequence[int]], end_id: int) -> Tree:
             ranges.append((first, last))
             depths.append(end)
             choices.append(int(sorted_AL[first, end]))
-    lengths = np.array([len(edge) for edge in edges], np.int32)
-    child = np.array([*childs, len(ranges)], np.int32)
+    lengths = [len(edge) for edge in edges]
+    child = np.array([*firsts, len(ranges)], np.int32)
     low, high = np.array(ranges, np.int32).T
     return Tree(
         choice=np.array(choices, np.int32),
-        edge=np.cumsum(lengths, dtype=np.int32) - lengths,
-        length=lengths,
+        edge=before(lengths),
+        length=np.array(lengths, np.int32),
         child=child[:-1],
         children=np.diff(child),
         low=low,
@@ -98,3 +101,56 @@ def tree_of(answers: Sequence[Sequence[int]], end_id: int) -> Tree:
         tokens=np.concatenate(edges).astype(np.int32),
         longest=longest,
     )
+
+
+class Forest(NamedTuple):
+    """The nodes of distinct trees, one tree after another; the fields are those of `Tree`.
+
+    `low` and `high` count the answers of a node's own tree, `choice` is an index into `ids_U`, and `roots` holds the
+    root of each tree by its identity.
+    """
+
+    choice: np.ndarray
+    edge: np.ndarray
+    length: np.ndarray
+    child: np.ndarray
+    children: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    tokens: np.ndarray
+    ids_U: np.ndarray
+    roots: dict[int, int]
+    longest: int
+
+
+def plant(trees: Sequence[Sequence[Tree]]) -> Forest:
+    """The forest of all these trees; U is rounded up to a multiple of `CHOICES`."""
+    distinct = list({id(tree): tree for allowed in trees for tree in allowed}.values())
+    nodes = [len(tree.choice) for tree in distinct]
+    first_node, first_token = before(nodes), before([len(tree.tokens) for tree in distinct])
+
+    def join(name: str, shifts: np.ndarray | None = None) -> np.ndarray:
+        joined = np.concatenate([np.zeros(0, int), *(getattr(tree, name) for tree in distinct)])
+        return joined if shifts is None else joined + np.repeat(shifts, nodes)
+
+    choices, choice = np.unique(join("choice"), return_inverse=True)
+    ids_U = np.zeros(-(-len(choices) // CHOICES) * CHOICES, np.int32)
+    ids_U[: len(choices)] = np.maximum(choices, 0)  # the roots' -1 is nobody's choice
+    return Forest(
+        choice=choice,
+        edge=join("edge", first_token),
+        length=join("length"),
+        child=join("child", first_node),
+        children=join("children"),
+        low=join("low"),
+        high=join("high"),
+        tokens=join("tokens"),
+        ids_U=ids_U,
+        roots={id(tree): int(first) for tree, first in zip(distinct, first_node, strict=True)},
+        longest=max((tree.longest for tree in distinct), default=0),
+    )
+
+
+def before(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The sum of the counts before each."""
+    return np.cumsum(counts, dtype=int) - np.asarray(counts, int)
