@@ -164,6 +164,7 @@ def _add_ask(verbs: Any) -> None:
     ask.add_argument("--csv", metavar="OUT", help="write a table with a row for each file")
     ask.add_argument("--workdir", default="runs/quickstart", help="a finished run (%(default)s)")
     ask.add_argument("--json", action="store_true", help="print the answers as JSON on standard output")
+    ask.add_argument("--greedy", action="store_true", help="decode numbers greedily: faster, and without intervals")
 
 
 def _add_inspect(verbs: Any) -> None:

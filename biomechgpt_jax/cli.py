@@ -144,7 +144,7 @@ def _ask(options: argparse.Namespace) -> int:
         cache.keep(workdir)
     from biomechgpt_jax.stages import ask
 
-    return ask.run(Path(options.file), options.question, table, workdir, options.json)
+    return ask.run(Path(options.file), options.question, table, workdir, options.json, options.greedy)
 
 
 def _doctor(options: argparse.Namespace) -> int:

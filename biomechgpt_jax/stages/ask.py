@@ -48,7 +48,9 @@ class Answerer:
     longest_s: float
 
 
-def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_json: bool) -> int:
+def run(
+    path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_json: bool, greedy: bool = False
+) -> int:
     """Answer questions about a motion file or a folder, print the answers, and return the exit code.
 
     Args:
@@ -56,6 +58,7 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
         table: where a CSV of the answers goes, if anywhere.
         as_json: print one JSON object. One question about a file is its own object; several are under "answers", and
             those that the movement cannot show under "left_out"; a folder has both for each file under "files".
+        greedy: as in `load`.
 
     Raises:
         InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file can be answered.
@@ -65,9 +68,9 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
     names = list(dict.fromkeys(understand(text).question.name for text in texts)) or list(QUESTIONS)
     if path.is_dir():
         with Progress("ask") as progress:
-            files = ask_folder(workdir, path, texts, progress.update)
+            files = ask_folder(workdir, path, texts, progress.update, greedy)
     else:
-        files = [FileAnswers(path.name, ask(workdir, path, texts))]
+        files = [FileAnswers(path.name, ask(workdir, path, texts, greedy))]
     if table is not None:
         rendering.write_table(table, files, names)
     answered = [file for file in files if file.found.answers]
@@ -96,8 +99,11 @@ def _as_json(path: Path, files: Sequence[FileAnswers], texts: Sequence[str]) -> 
     return files[0].found.as_json()
 
 
-def load(workdir: Path) -> Answerer:
+def load(workdir: Path, greedy: bool = False) -> Answerer:
     """Load the newest model of a run.
+
+    Args:
+        greedy: numbers are decoded greedily, which is faster; they have no intervals then.
 
     Raises:
         InputError: the working directory holds no trained model.
@@ -107,7 +113,9 @@ def load(workdir: Path) -> Answerer:
     params = trained.load_params(
         work.checkpoints, cfg.model, IdSpace.of(words), frozen=NOTHING.with_code_vectors(codec.code_vectors())
     )
-    model = predict.LanguageModel(params, cfg.model, words, batch_size=1, one_shape=True)
+    model = predict.LanguageModel(
+        params, cfg.model, words, batch_size=1, one_shape=True, numbers="greedy" if greedy else "distribution"
+    )
     rate = config.CANONICAL_RATE_HZ
     return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)
 
@@ -162,7 +170,7 @@ def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
     return Answers(kept, {name: left_out[name] for name in QUESTIONS if name in left_out})
 
 
-def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
+def ask(workdir: Path, file: Path, texts: Sequence[str], greedy: bool = False) -> Answers:
     """Answer questions about a motion file; without texts, every question that it supports.
 
     Raises:
@@ -171,7 +179,7 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
     """
     wanted = [understand(text) for text in texts]
     trajectory = formats.canonical(file)
-    answerer = load(workdir)
+    answerer = load(workdir, greedy)
     if not wanted:
         return answer_all(answerer, trajectory)
     found = answer(answerer, trajectory, wanted)
@@ -180,7 +188,9 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
     return found
 
 
-def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Report) -> list[FileAnswers]:
+def ask_folder(
+    workdir: Path, directory: Path, texts: Sequence[str], report: Report, greedy: bool = False
+) -> list[FileAnswers]:
     """Answer the same questions about every motion file below a directory; without texts, all that each file supports.
 
     Args:
@@ -195,7 +205,7 @@ def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Rep
     """
     wanted = [understand(text) for text in texts]
     files = files_in(directory)
-    answerer = load(workdir)
+    answerer = load(workdir, greedy)
     entries = []
     for number, file in enumerate(files):
         name = file.relative_to(directory).as_posix()

@@ -265,6 +265,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[st
         return predict.LanguageModel(
             trained.load_params(checkpoints, cfg.model, IdSpace.of(words), frozen=frozen),
             *(cfg.model, words, cfg.evaluation.batch_size),
+            numbers=cfg.evaluation.numbers,
         )
 
     inputs = Inputs(
