@@ -1,7 +1,9 @@
 """Control baselines: how well questions can be answered without understanding the movement.
 
 Each control is fitted on TRAIN participants and answers the same questions about the same test crops as the model, from
-the same noisy coordinates. Gradient boosting is scikit-learn's histogram method (Friedman 2001; Ke et
+the same noisy coordinates. All but one are weak on purpose: a question that they answer needs no understanding. The
+strong one is `features`, gradient boosting of plain features of the movement: what it reads and the model does not is
+lost between the movement and the answer. Gradient boosting is scikit-learn's histogram method (Friedman 2001; Ke et
 al. 2017).
 """
 
@@ -13,13 +15,15 @@ import numpy as np
 from biomechgpt_jax.answering.asked import Asked, prediction
 from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.biomechanics.skeleton import INDEX
+from biomechgpt_jax.evaluation import plain_features
 
-CONTROLS = ("constant", "label_prior", "speed_only", "length_only", "mean_pose", "mean_pose_tree")
+CONTROLS = ("constant", "label_prior", "speed_only", "length_only", "mean_pose", "mean_pose_tree", "features")
 # The tree answers a single question: do the postures of the cohort give diagnoses away?
 TREE_QUESTION = "diagnosis"
 
-_ROUNDS = 60
-_LEAVES = 8
+# Gradient boosting of the few figures of a weak control, and of the many plain features, chosen on development people.
+_WEAK = {"max_iter": 60, "max_leaf_nodes": 8}
+_STRONG = {"max_iter": 100, "max_leaf_nodes": 15}
 _SMOOTH_S = 0.5  # moving-average window applied to the root path before its length is measured
 _MINIMUM_TO_FIT = 20
 
@@ -51,8 +55,8 @@ def mean_pose(coordinates: np.ndarray, observed: np.ndarray, rate_hz: float) -> 
     return np.where(observed, coordinates.mean(axis=0, dtype=np.float64), np.nan)
 
 
-Features = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
-_FEATURES: dict[str, Features] = {
+_PerCrop = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+_FEW: dict[str, _PerCrop] = {
     "speed_only": speed,
     "length_only": length,
     "mean_pose": mean_pose,
@@ -60,12 +64,15 @@ _FEATURES: dict[str, Features] = {
 }
 
 
-def _describe(features: Features, rows: Sequence[Asked], known: dict[int, np.ndarray]) -> np.ndarray:
-    """Features f64[N, F], computed once per crop."""
-    for row in rows:
-        if id(row.coordinates) not in known:
-            known[id(row.coordinates)] = features(row.coordinates, row.observed, row.rate_hz)
-    return np.stack([known[id(row.coordinates)] for row in rows])
+def _describe(name: str, rows: Sequence[Asked], known: dict[int, np.ndarray]) -> None:
+    """Add to `known` what a control sees of every crop, f64[F], by the identity of its array."""
+    crop_of = {id(row.coordinates): row for row in rows}
+    crops = list(crop_of.values())
+    if name == "features":
+        described = plain_features.describe([c.coordinates for c in crops], [c.observed for c in crops])
+        known |= dict(zip(crop_of, described, strict=True))
+    elif name in _FEW:
+        known |= {i: _FEW[name](c.coordinates, c.observed, c.rate_hz) for i, c in crop_of.items()}
 
 
 def _label_shares(labels: Sequence[Any]) -> tuple[list[str], np.ndarray]:
@@ -111,12 +118,12 @@ def _fit_and_answer(
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.tree import DecisionTreeClassifier
 
-    x_train, x_test = _describe(_FEATURES[name], train, known), _describe(_FEATURES[name], test, known)
+    x_train, x_test = (np.stack([known[id(row.coordinates)] for row in rows]) for rows in (train, test))
     seen = np.isfinite(x_train).any(axis=0)  # gradient boosting accepts missing values, but not in a whole column
     if len(train) < _MINIMUM_TO_FIT or len({row.truth for row in train}) < 2 or not seen.any():
         return _answer_constant(train, test)
     x_train, x_test = x_train[:, seen], x_test[:, seen]
-    settings = {"max_iter": _ROUNDS, "max_leaf_nodes": _LEAVES, "early_stopping": False, "random_state": seed}
+    settings = {**(_STRONG if name == "features" else _WEAK), "early_stopping": False, "random_state": seed}
     if test[0].kind == "number":
         regressor = HistGradientBoostingRegressor(**settings)
         regressor.fit(x_train, [float(row.truth) for row in train])
@@ -144,6 +151,7 @@ def answers(name: str, train: Sequence[Asked], test: Sequence[Asked], seed: int)
 
     generator = np.random.default_rng([seed, CONTROLS.index(name)])
     known: dict[int, np.ndarray] = {}
+    _describe(name, [*train, *test], known)
     by_index: dict[int, Prediction] = {}
     for question in dict.fromkeys(row.question for row in test):
         if name == "mean_pose_tree" and question != TREE_QUESTION:

@@ -238,17 +238,22 @@ def summarise(predictions: Sequence[Prediction], resamples: int, seed: int) -> d
     return families
 
 
+def pair(first: Sequence[Prediction], second: Sequence[Prediction]) -> tuple[list[Prediction], list[Prediction]]:
+    """The rows of one question that both answered, in the same order; an answer that is no number counts as none."""
+    theirs = {key(row): row for row in second if row["kind"] == "closed" or parsed([row])}
+    mine = [row for row in first if key(row) in theirs and (row["kind"] == "closed" or parsed([row]))]
+    return mine, [theirs[key(row)] for row in mine]
+
+
 def compare(
     first: Sequence[Prediction], second: Sequence[Prediction], name: str, resamples: int, seed: int
 ) -> Estimate:
     """Paired difference `first - second` of a metric of one question, over the rows that both answered."""
-    theirs = {key(row): row for row in second if row["kind"] == "closed" or parsed([row])}
-    mine = [row for row in first if key(row) in theirs and (row["kind"] == "closed" or parsed([row]))]
+    mine, theirs = pair(first, second)
     if not mine:
         return Estimate(float("nan"), None)
-    paired = [theirs[key(row)] for row in mine]
     first_metric, participants = build(mine, name)
-    second_metric, _ = build(paired, name)
+    second_metric, _ = build(theirs, name)
     return bootstrap.estimate(bootstrap.difference(first_metric, second_metric), participants, resamples, seed)
 
 

@@ -51,6 +51,7 @@ SOURCES = {
     "length_only": "Length only",
     "mean_pose": "Mean pose",
     "mean_pose_tree": "Mean-pose tree",
+    "features": "Plain features",
 }
 _MISSING = "–"
 

@@ -109,7 +109,7 @@ def report_codec(
     work = Workdir(workdir)
     codec, _ = vocabulary.load(work.tokenizer)
     trials = (
-        _read_other_people(people, work.movements) if people else list(movements.read(work.movements, "validation"))
+        read_other_people(people, work.movements) if people else list(movements.read(work.movements, "validation"))
     )
     with Progress("codec report", show) as progress:
         figures = codec_report.write(
@@ -125,7 +125,7 @@ def report_codec(
     return figures
 
 
-def _read_other_people(people: Path, known: Path) -> list[Trial]:
+def read_other_people(people: Path, known: Path) -> list[Trial]:
     """All trials of a dataset that shares no participant with the training split of another one.
 
     Raises:
