@@ -82,7 +82,7 @@ _LACKED: tuple[tuple[float, tuple[str, ...]], ...] = (
 _NO_TRUNK = 0.4
 _ANGLES_AND_HEIGHT = slice(INDEX["pelvis_ty"], COORDINATE_COUNT)
 _TILT, _LIST, _ROTATION = (INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation"))
-_PELVIS = [_TILT, _LIST, _ROTATION]
+_PELVIS = np.array([_TILT, _LIST, _ROTATION])
 _LIMITS = limits()
 
 

@@ -15,7 +15,9 @@ from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
+from biomechgpt_jax.data import normals
 from biomechgpt_jax.data.importing import files_in
+from biomechgpt_jax.data.normals import Normals
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import to_json
 from biomechgpt_jax.packing import crops
@@ -47,7 +49,9 @@ class Answerer:
     longest_s: float
 
 
-def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_json: bool) -> int:
+def run(
+    path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_json: bool, normals_in: Path | None = None
+) -> int:
     """Answer questions about a motion file or a folder, print the answers, and return the exit code.
 
     Args:
@@ -55,18 +59,23 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
         table: where a CSV of the answers goes, if anywhere.
         as_json: print one JSON object. One question about a file is its own object; several are under "answers", and
             those that the movement cannot show under "left_out"; a folder has both for each file under "files".
+        normals_in: a folder of the same laboratory's healthy recordings, by which its offsets are taken out first.
 
     Raises:
         InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file can be answered.
     """
     if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
         raise InputError(f"--csv {table}: give the path of a file, in a folder that exists and can be written")
+    own = None
+    if normals_in is not None:
+        own = normals.of_folder(normals_in, Workdir(workdir).movements)
+        print(own.words(), file=sys.stderr, flush=True)
     names = list(dict.fromkeys(understand(text).question.name for text in texts)) or list(QUESTIONS)
     if path.is_dir():
         with Progress("ask") as progress:
-            files = ask_folder(workdir, path, texts, progress.update)
+            files = ask_folder(workdir, path, texts, progress.update, own)
     else:
-        files = [FileAnswers(path.name, ask(workdir, path, texts))]
+        files = [FileAnswers(path.name, ask(workdir, path, texts, own))]
     if table is not None:
         rendering.write_table(table, files, names)
     answered = [file for file in files if file.found.answers]
@@ -159,8 +168,11 @@ def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
     return Answers(kept, {name: left_out[name] for name in QUESTIONS if name in left_out})
 
 
-def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
+def ask(workdir: Path, file: Path, texts: Sequence[str], own: Normals | None = None) -> Answers:
     """Answer questions about a motion file; without texts, every question that it supports.
+
+    Args:
+        own: the laboratory's normals, whose offsets are taken out first.
 
     Raises:
         InputError: the file cannot be read or shows nothing of what is asked, a question is not understood, or nothing
@@ -168,6 +180,7 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
     """
     wanted = [understand(text) for text in texts]
     trajectory = formats.canonical(file)
+    trajectory = own.take_out(trajectory) if own else trajectory
     answerer = load(workdir)
     if not wanted:
         return answer_all(answerer, trajectory)
@@ -177,11 +190,14 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
     return found
 
 
-def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Report) -> list[FileAnswers]:
+def ask_folder(
+    workdir: Path, directory: Path, texts: Sequence[str], report: Report, own: Normals | None = None
+) -> list[FileAnswers]:
     """Answer the same questions about every motion file below a directory; without texts, all that each file supports.
 
     Args:
         report: called before each file with (files done, number of files, name of the next file).
+        own: the laboratory's normals, whose offsets are taken out first.
 
     Returns:
         One entry per file, in name order. The entry of a file that cannot be read or answered holds the reason.
@@ -199,6 +215,7 @@ def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Rep
         report(number, len(files), name)
         try:
             trajectory = _read_any(file)
+            trajectory = own.take_out(trajectory) if own else trajectory
             found = answer(answerer, trajectory, wanted) if wanted else answer_all(answerer, trajectory)
             entries.append(FileAnswers(name, found))
         except InputError as error:
