@@ -20,6 +20,7 @@ from biomechgpt_jax.biomechanics.skeleton import (
 )
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.data.label_use import LabelUse
+from biomechgpt_jax.packing import strangers
 from biomechgpt_jax.questions.truth import labels, truths, unanswerable
 
 # Number of tokens of a row that the trunk leaves free for questions.
@@ -167,7 +168,8 @@ def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, inf
     # Nothing is drawn where there are no systems, so that rows packed without them stay as they are.
     if not cfg.pack.systems or rng.random() >= cfg.pack.systems:
         return Crop(start, end, mirrored, observed)
-    return Crop(start, end, mirrored, observed & ~systems.draw_lacking(rng), systems.draw(rng))
+    activity = trial.trajectory.metadata.activity
+    return Crop(start, end, mirrored, observed & ~systems.draw_lacking(rng), strangers.draw_system(activity, rng))
 
 
 def _around_defining(
