@@ -3,8 +3,8 @@
     python benchmarks/real.py --workdir RUN [--labels ../shared/data/LABELS.csv] [--cache DIR] [--each] [--json]
 
 The table names files beside it with their person, activity, whether the person is impaired (empty: acted or unknown),
-and the walking speed where it is known. Activities that the run was not trained on are not counted. Whatever is fitted to
-these people is fitted without the person who is asked about:
+and the walking speed where it is known. Activities that the run was not trained on are not counted. Whatever is fitted
+to these people is fitted without the person who is asked about:
 
 - `normals` takes out the offsets that the OTHER healthy people's walks show against the healthy people of the run
   (`data.normals`): as if all their laboratories were one, because no laboratory here has recordings of several people

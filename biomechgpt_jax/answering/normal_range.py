@@ -1,7 +1,7 @@
 """Where healthy lies for a laboratory: the threshold of the impairment question by its own healthy recordings.
 
-Healthy strangers' recordings differ from those a model was trained on in more than constant offsets, and the model takes
-some of that for impairment. Its logits of healthy people recorded in the same way say how much.
+Healthy strangers' recordings differ from those a model was trained on in more than constant offsets, and the model
+takes some of that for impairment. Its logits of healthy people recorded in the same way say how much.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +33,15 @@ def threshold(logits: Sequence[Sequence[float]]) -> float:
     squares = ((people - people.mean()) ** 2).sum() + _PRIOR_PEOPLE * _PRIOR_SD**2
     spread = np.sqrt(squares / (count - 1 + _PRIOR_PEOPLE))
     return max(0.0, float(count / (count + _PRIOR_PEOPLE) * (people.mean() + _ABOVE * spread)))
+
+
+def words(threshold: float, people: int) -> str:
+    """What a threshold means, on one line."""
+    chance = 1 / (1 + np.exp(-threshold))
+    return (
+        f"impairment: counted from a probability of {chance:.2f}, which one in {1 / FALSE_ALARMS:.0f} healthy people "
+        f"recorded like these {people} would reach"
+    )
 
 
 def shift(options: Mapping[str, float], threshold: float) -> dict[str, float]:

@@ -55,11 +55,13 @@ class Normals:
     Attributes:
         offset: f32[40] radians, what the system adds; 0 where it is unknown.
         people, recordings: how many it was estimated from.
+        trials: the recordings themselves, as the system measured them.
     """
 
     offset: np.ndarray
     people: int
     recordings: int
+    trials: tuple[Trial, ...] = ()
 
     @property
     def correction(self) -> System:
@@ -143,7 +145,7 @@ def estimate(recordings: Sequence[Trial], known: dict[str, Reference]) -> Normal
         noise = between_people[block] / np.sqrt(np.outer(effective, effective))
         median = np.nanmedian(differences[:, seen], axis=0)
         offset[seen] = between_systems @ np.linalg.solve(between_systems + noise, median)
-    return Normals(offset, len(by_person), len(recordings))
+    return Normals(offset, len(by_person), len(recordings), tuple(recordings))
 
 
 def of_folder(directory: Path, movements_dir: Path, workers: int = 1) -> Normals:

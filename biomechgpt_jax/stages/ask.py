@@ -1,5 +1,6 @@
 """Answer questions about a motion file or a folder of them with a trained model."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +12,9 @@ import numpy as np
 
 from biomechgpt_jax import config, formats
 from biomechgpt_jax import workdir as workdirs
-from biomechgpt_jax.answering import predict
+from biomechgpt_jax.answering import normal_range, predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
+from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
 from biomechgpt_jax.data import normals
@@ -42,11 +44,13 @@ class Answerer:
         model: the language model.
         encode: encoder of the motion codec, from coordinates and their observed masks to motion codes.
         longest_s: duration of the longest movement that the model sees at once.
+        threshold: logit from which impairment is counted (`answering.normal_range`).
     """
 
     model: predict.LanguageModel
     encode: Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]]
     longest_s: float
+    threshold: float = 0.0
 
 
 def run(
@@ -59,7 +63,8 @@ def run(
         table: where a CSV of the answers goes, if anywhere.
         as_json: print one JSON object. One question about a file is its own object; several are under "answers", and
             those that the movement cannot show under "left_out"; a folder has both for each file under "files".
-        normals_in: a folder of the same laboratory's healthy recordings, by which its offsets are taken out first.
+        normals_in: a folder of the same laboratory's healthy recordings, by which its offsets are taken out first and
+            from whose answers impairment is counted.
 
     Raises:
         InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file can be answered.
@@ -118,6 +123,17 @@ def load(workdir: Path) -> Answerer:
     return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)
 
 
+def calibrate(answerer: Answerer, own: Normals) -> Answerer:
+    """Count impairment from where a laboratory's own healthy people lie; says so on standard error."""
+    by_person: dict[str, list[float]] = {}
+    for trial in own.trials:
+        found = answer(answerer, own.take_out(trial.trajectory), [_ask_canonically("impairment")])
+        by_person.setdefault(trial.participant, []).append(normal_range.logit(found.answers[0]["options"]))
+    threshold = normal_range.threshold(list(by_person.values()))
+    print(normal_range.words(threshold, own.people), file=sys.stderr, flush=True)
+    return dataclasses.replace(answerer, threshold=threshold)
+
+
 def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understood]) -> Answers:
     """Answer questions about a movement, except those that it cannot show.
 
@@ -140,6 +156,7 @@ def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understo
         QUESTIONS,
         answerer.longest_s,
     )
+    predictions = [_count_from(answerer.threshold, one) for one in predictions]
     activity = next((one for one in predictions if one["question"] == "activity"), None)
     answers = [
         describe(question, prediction, _caution(question.question.name, activity))
@@ -172,7 +189,7 @@ def ask(workdir: Path, file: Path, texts: Sequence[str], own: Normals | None = N
     """Answer questions about a motion file; without texts, every question that it supports.
 
     Args:
-        own: the laboratory's normals, whose offsets are taken out first.
+        own: the laboratory's normals (see `run`).
 
     Raises:
         InputError: the file cannot be read or shows nothing of what is asked, a question is not understood, or nothing
@@ -182,6 +199,8 @@ def ask(workdir: Path, file: Path, texts: Sequence[str], own: Normals | None = N
     trajectory = formats.canonical(file)
     trajectory = own.take_out(trajectory) if own else trajectory
     answerer = load(workdir)
+    if own and _asks_impairment(wanted):
+        answerer = calibrate(answerer, own)
     if not wanted:
         return answer_all(answerer, trajectory)
     found = answer(answerer, trajectory, wanted)
@@ -197,7 +216,7 @@ def ask_folder(
 
     Args:
         report: called before each file with (files done, number of files, name of the next file).
-        own: the laboratory's normals, whose offsets are taken out first.
+        own: the laboratory's normals (see `run`).
 
     Returns:
         One entry per file, in name order. The entry of a file that cannot be read or answered holds the reason.
@@ -209,6 +228,8 @@ def ask_folder(
     wanted = [understand(text) for text in texts]
     files = files_in(directory)
     answerer = load(workdir)
+    if own and _asks_impairment(wanted):
+        answerer = calibrate(answerer, own)
     entries = []
     for number, file in enumerate(files):
         name = file.relative_to(directory).as_posix()
@@ -226,6 +247,20 @@ def ask_folder(
 def _ask_canonically(name: str) -> Understood:
     """Ask a question in its canonical words."""
     return understand(QUESTIONS[name].templates[0])
+
+
+def _asks_impairment(wanted: Sequence[Understood]) -> bool:
+    """Whether impairment is asked; without questions all are."""
+    return not wanted or any(one.question.name == "impairment" for one in wanted)
+
+
+def _count_from(threshold: float, one: Prediction) -> Prediction:
+    """A prediction of impairment counted from a threshold; any other as it is."""
+    if not threshold or one["question"] != "impairment":
+        return one
+    options = normal_range.shift(one["options"], threshold)
+    best = max(options, key=lambda option: options[option])
+    return {**one, "answer": best, "probability": options[best], "options": options}
 
 
 def _caution(name: str, activity: Mapping[str, Any] | None) -> str:
