@@ -34,8 +34,9 @@ def simulate(cohort: config.Cohort, progress: Callable[[int, float], None] | Non
     """Trials of a cohort, participant by participant, in an order and with values fixed by the seed.
 
     Each participant performs the protocol, or an own part of it (`cohort.activities_per_person`), once; further rounds
-    follow, activity by activity, until the participant's own movement lasts `share_s(cohort)`. How much a participant performs is therefore a pure function of
-    the cohort's configuration and the participant's index, and a longer cohort contains the trials of a shorter one.
+    follow, activity by activity, until the participant's own movement lasts `share_s(cohort)`. How much a participant
+    performs is therefore a pure function of the cohort's configuration and the participant's index, and a longer cohort
+    contains the trials of a shorter one.
 
     Args:
         progress: called with the number of trials and the hours simulated so far.

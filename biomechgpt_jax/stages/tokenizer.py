@@ -108,9 +108,7 @@ def report_codec(
     """
     work = Workdir(workdir)
     codec, _ = vocabulary.load(work.tokenizer)
-    trials = (
-        read_other_people(people, work.movements) if people else list(movements.read(work.movements, "validation"))
-    )
+    trials = read_other_people(people, work.movements) if people else list(movements.read(work.movements, "validation"))
     with Progress("codec report", show) as progress:
         figures = codec_report.write(
             work.tokenizer,

@@ -14,6 +14,7 @@ from biomechgpt_jax import cli, formats
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import prediction
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES
+from biomechgpt_jax.data import normals
 from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.stages import ask
 
@@ -384,3 +385,18 @@ def test_recordings_of_a_laboratory_are_asked_like_any_other(said, tmp_path, cap
     assert code == 0 and out.startswith("1 of 1 files answered")
     assert row["walking_speed (m/s)"] == "1.2" and row["impairment"] == "no" and row["error"] == ""
     assert "are walked" in row["notes"], "a walk of two metres shows no time for ten"
+
+
+def test_impairment_is_counted_from_a_laboratorys_healthy_people(said, walk, tmp_path, capsys, monkeypatch) -> None:
+    """The stand-in takes everybody for impaired; six healthy people recorded alike say that this means nothing."""
+    said["impairment"] = "yes"
+    reference = normals.Reference(np.zeros(40), 0.01 * np.eye(40), 50)
+    monkeypatch.setattr(normals, "references", lambda _: {"walking": reference})
+    for number in range(6):
+        (tmp_path / f"healthy/p{number}").mkdir(parents=True)
+        write_walk(tmp_path / f"healthy/p{number}/walk.mot")
+    assert run(capsys, walk, "Impaired?")[1].startswith("Impaired? yes")
+    assert cli.main(["ask", str(walk), "Impaired?", "--normals", str(tmp_path / "healthy")]) == 0
+    answered, (first, second) = (text.splitlines() for text in capsys.readouterr())
+    assert answered[0].startswith("Impaired? no") and first.startswith("normals: 6 people, 6 recordings; taken out")
+    assert second.startswith("impairment: counted from a probability of 0.8")
