@@ -74,7 +74,7 @@ def distributions(
         InputError: an empty question, ids outside the vocabulary, a number of trees that is not that of the questions,
             or an answer longer than `settings.max_new`.
     """
-    vocabulary = params["embedding"].shape[0]
+    vocabulary = decoder.vocabulary_size(params)
     check(requests, settings, vocabulary)
     _check_trees(requests, trees, settings, vocabulary)
     weights, forest = decoding.prepare(params, cfg, settings.ids), plant(trees)
