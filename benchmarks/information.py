@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from figures import Figure, parser, publish
 
@@ -31,13 +30,11 @@ from biomechgpt_jax.answering.predictions import Prediction, by_question
 from biomechgpt_jax.biomechanics import features as features_lib
 from biomechgpt_jax.biomechanics import trajectory as trajectories
 from biomechgpt_jax.biomechanics.features import FEATURES
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.biomechanics.trajectory import Trial
-from biomechgpt_jax.codec import backends
+from biomechgpt_jax.codec import backends, batching
 from biomechgpt_jax.data import movements
-from biomechgpt_jax.evaluation import baselines, metrics, summary
-from biomechgpt_jax.evaluation.codec import reconstruction
-from biomechgpt_jax.stages import evaluate, tokenizer
+from biomechgpt_jax.evaluation import baselines, comparison, controls, metrics
+from biomechgpt_jax.stages import evaluate
 from biomechgpt_jax.workdir import Workdir
 
 # Question or family of the summary, metric, unit, name of the column.
@@ -70,14 +67,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 GROUPS = {name: np.array([f.startswith(prefixes) for f in FEATURES]) for name, prefixes in _GROUPS.items()}
 # Hz; the mean over the crop is a band of its own.
 BANDS = {"offsets": (-1.0, 0.0), "below 1 Hz": (0.0, 1.0), "1 to 4 Hz": (1.0, 4.0), "above 4 Hz": (4.0, 1e3)}
-_BATCH, _LENGTHS = 32, 128
 
 Crops = dict[int, np.ndarray]  # coordinates f32[T, 40] by the identity of the array that questions share
-
-
-def replaced(asked: Sequence[Asked], crops: Crops) -> list[Asked]:
-    """The same questions about other coordinates of the same crops."""
-    return [dataclasses.replace(item, coordinates=crops[id(item.coordinates)]) for item in asked]
 
 
 def clean(trials: Sequence[Trial]) -> list[Trial]:
@@ -88,52 +79,21 @@ def clean(trials: Sequence[Trial]) -> list[Trial]:
     ]
 
 
-def reconstruct(codec: backends.MotionCodec, asked: Sequence[Asked]) -> Crops:
-    """What the codec gives back of each crop."""
-    of = {id(item.coordinates): item for item in asked}
-    _, back = reconstruction.encode_and_decode(
-        codec, [item.coordinates for item in of.values()], [item.observed for item in of.values()]
-    )
-    return {
-        key: np.where(item.observed, movement, item.coordinates[: len(movement)])
-        for (key, item), movement in zip(of.items(), back, strict=True)
-    }
-
-
-@jax.jit
-def _features(q_BTC: jax.Array, lengths_B: jax.Array) -> jax.Array:
-    return features_lib.features(q_BTC, length=lengths_B)
-
-
-@jax.jit
-def _coordinates(f_BTC: jax.Array, start_B3: jax.Array) -> jax.Array:
-    return features_lib.coordinates_from_features(f_BTC, start_B3)
-
-
 Share = Callable[[np.ndarray], np.ndarray]
 
 
 def mix(asked: Sequence[Asked], back: Crops, share: Share) -> Crops:
     """The movement plus a share of what the codec changes: `share` takes and gives a difference of features [T, 40]."""
     of = {id(item.coordinates): item for item in asked}
-    order = sorted(of, key=lambda key: len(back[key]))
-    mixed: Crops = {}
-    for first in range(0, len(order), _BATCH):
-        keys = order[first : first + _BATCH]
-        lengths = [len(back[key]) for key in keys] + [1] * (_BATCH - len(keys))
-        shape = (_BATCH, -(-max(lengths) // _LENGTHS) * _LENGTHS, COORDINATE_COUNT)
-        own, other, start = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros((_BATCH, 3), np.float32)
-        for row, (key, frames) in enumerate(zip(keys, lengths, strict=False)):
-            item = of[key]
-            own[row, :frames] = np.where(item.observed, item.coordinates[:frames], 0.0)
-            other[row, :frames] = np.where(item.observed, back[key], 0.0)
-            start[row] = np.asarray(features_lib.start_pose(own[row, :1]))
-        f_own, f_other = (np.array(_features(q, np.asarray(lengths, np.int32))) for q in (own, other))
-        for row, frames in enumerate(lengths):
-            f_own[row, :frames] += share(f_other[row, :frames] - f_own[row, :frames])
-        made = np.asarray(_coordinates(f_own, start))
-        mixed |= {key: made[row, : lengths[row]] for row, key in enumerate(keys)}
-    return mixed
+    own = [item.coordinates[: len(back[key])] for key, item in of.items()]
+    observed = [item.observed for item in of.values()]
+    f_own, f_back = batching.features_of(own, observed), batching.features_of([back[key] for key in of], observed)
+    mixed = [f + share(g - f) for f, g in zip(f_own, f_back, strict=True)]
+    starts = [
+        np.asarray(features_lib.start_pose(np.where(mask, movement[:1], 0.0)))
+        for movement, mask in zip(own, observed, strict=True)
+    ]
+    return dict(zip(of, batching.movements_of(mixed, starts), strict=True))
 
 
 def _band(low: float, high: float) -> Share:
@@ -164,7 +124,7 @@ def figures(predictions: Sequence[Prediction], wanted: Sequence[str] = ()) -> di
         value = metrics.measure(asked[question], metric, 0, 0).value if question in asked else None
         found[title] = Figure(value, unit, better="below" if metric == "mae" else "above")
     for name in ("scores", "gait"):
-        found[f"{name} mean r"] = Figure(summary.measure(predictions, name, 0, 0).value, better="above")
+        found[f"{name} mean r"] = Figure(comparison.measure(predictions, name, 0, 0).value, better="above")
     return found
 
 
@@ -185,7 +145,7 @@ def main() -> None:
     cfg = dataclasses.replace(cfg, tokenizer=codec.config)
     people = {
         "train": list(movements.read(work.movements, "train")),
-        "judged": tokenizer.read_other_people(options.people, work.movements),
+        "judged": movements.read_other_people(options.people, work.movements),
     }
     wanted = {question for question, *_ in COLUMNS}
 
@@ -206,10 +166,12 @@ def main() -> None:
     asked = {part: ask(trials) for part, trials in people.items()}
     read("the movement without noise", lambda part: ask(clean(people[part])))
     read("the movement", lambda part: asked[part])
-    back = {part: reconstruct(codec, rows) for part, rows in asked.items()}
-    read("the reconstruction", lambda part: replaced(asked[part], back[part]))
+    back = {part: controls.reconstruct(codec, rows) for part, rows in asked.items()}
+    read("the reconstruction", lambda part: controls.replace_movements(asked[part], back[part]))
     for name, share in _shares(options.groups, options.bands):
-        read(name, lambda part, share=share: replaced(asked[part], mix(asked[part], back[part], share)))
+        read(
+            name, lambda part, share=share: controls.replace_movements(asked[part], mix(asked[part], back[part], share))
+        )
     if options.json:
         publish("information", {f"{row}: {c}": f for row, cells in table.items() for c, f in cells.items()}, True)
     else:

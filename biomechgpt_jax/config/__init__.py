@@ -38,6 +38,7 @@ class Evaluation:
     batch_size: int = 32
     bootstrap: int = 1000  # resamples of participants behind each 95 % interval
     stick_figures: int = 4  # trials drawn in the report
+    encoder_steps: int = 400  # training steps of the convolutional control; 0: without it
     bars: Literal["none", "quickstart"] = "none"  # figures that the answers are expected to reach
     seed: int = 0
 
