@@ -137,7 +137,9 @@ def _print_evaluation(options: argparse.Namespace, found: Mapping[str, Any], dir
         return
     from biomechgpt_jax.reports.tables import print_closing
 
-    print_closing(found, Path(options.workdir), directory)
+    workdir = Path(options.workdir)
+    people = getattr(options, "people", None)
+    print_closing(found, workdir, directory, Path(people) if people else workdir / "movements")
 
 
 def _compile(options: argparse.Namespace, changes: Sequence[str]) -> int:

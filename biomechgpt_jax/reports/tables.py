@@ -61,15 +61,16 @@ def results_table(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def print_closing(results: Mapping[str, Any], workdir: Path, directory: Path) -> None:
+def print_closing(results: Mapping[str, Any], workdir: Path, directory: Path, dataset: Path) -> None:
     """Print the closing output of a run: the table, the kind of data, and what to try next.
 
     Args:
         results: content of metrics.json.
-        workdir: working directory of the run, with its movements.
+        workdir: working directory of the run.
         directory: where the evaluation lies.
+        dataset: the movements that hold the people it asks about.
     """
-    origin = from_facts("", "", store.metadata(workdir / "movements"))
+    origin = from_facts("", "", store.metadata(dataset))
     what = "Synthetic cohort" if origin.synthetic else f"Figures of {origin.recordings}"
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(results_table(results))
