@@ -103,7 +103,7 @@ class Ours:
     def __init__(self, experiment: config.Experiment, words: Any, steps: int) -> None:
         self.model, self._ids = experiment.model, words.motion_offset
         self._mesh = meshes.make(config.Mesh(), jax.devices()[:1])
-        parameters = Parameters(experiment.model, words.size)
+        parameters = Parameters(experiment.model, IdSpace.of(words))
         self._state = language.init_state(jax.random.key(0), experiment, parameters, self._mesh)
         self._step = language.make_step(experiment, IdSpace.of(words), self._mesh, steps)
         self.params = jax.device_get(self._state["params"])

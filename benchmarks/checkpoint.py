@@ -70,7 +70,7 @@ def saving(size: str, directory: Path) -> dict[str, Figure]:
     batch = {name: np.stack([row(i)[name] for i in range(BATCH)]) for name in row(0)}
     ids = IdSpace(**IDS)
     step = language.make_step(asked, ids, mesh, 100)
-    state = language.init_state(jax.random.key(0), asked, Parameters(asked.model, ids.size), mesh)
+    state = language.init_state(jax.random.key(0), asked, Parameters(asked.model, ids), mesh)
     size_gb = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 1e9
     checkpoints = checkpoint.Checkpoints(directory, {}, 1)
 

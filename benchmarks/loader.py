@@ -93,7 +93,7 @@ def consumed(size: str, directory: Path, ids: IdSpace, repeats: int) -> float:
     """Tokens per second of the training step on 8 rows of 512."""
     experiment: config.Experiment = overrides.load(f"{_SIZES}:{size}")
     mesh = meshes.make(config.Mesh(), jax.devices()[:1])
-    parameters = Parameters(experiment.model, ids.size)
+    parameters = Parameters(experiment.model, ids)
     state = language.init_state(jax.random.key(0), experiment, parameters, mesh)
     step = language.make_step(experiment, ids, mesh, 1000)
     batch = loader.open_loader(directory, "train", BATCH, 0).device_batch(0)

@@ -81,7 +81,7 @@ class Ours:
         self._mesh = meshes.make(config.Mesh(), jax.devices()[:1])
         ids = IdSpace(IDS, softmax_ids)
         self._step = language.make_step(experiment, ids, self._mesh, 1000)
-        self._state = language.init_state(jax.random.key(0), experiment, Parameters(experiment.model, IDS), self._mesh)
+        self._state = language.init_state(jax.random.key(0), experiment, Parameters(experiment.model, ids), self._mesh)
         self._batch = jax.device_put(rows)
         self.params = jax.tree.map(lambda leaf: np.array(leaf, copy=True), self._state["params"])
         self.flops = 0.0

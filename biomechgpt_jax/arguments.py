@@ -22,7 +22,7 @@ _EPILOG = """examples:
   biomechgpt run configs/quickstart.py --workdir runs/quickstart
   biomechgpt run configs/quickstart.py --workdir runs/small --train.steps 100
   biomechgpt ask walking.mot "How fast is this person walking?" --workdir runs/quickstart
-  biomechgpt ask recordings --all --csv answers.csv
+  biomechgpt ask recordings --all --csv answers.csv --normals recordings/healthy
   biomechgpt inspect walking.mot --plot walking.png
   biomechgpt import recordings --out runs/mine/movements --labels labels.csv
   biomechgpt compile configs/sizes.py:8b --topology v5p:4x4x4
@@ -78,7 +78,7 @@ def _questions_first(words: list[str]) -> list[str]:
     rest = iter(words[1:])
     for word in rest:
         (options if word.startswith("-") else positional).append(word)
-        if word in ("--workdir", "--csv"):
+        if word in ("--workdir", "--csv", "--normals"):
             options += [value for value in [next(rest, None)] if value is not None]
     return positional + options
 
@@ -170,7 +170,9 @@ def _add_ask(verbs: Any) -> None:
     )
     ask.add_argument("--csv", metavar="OUT", help="write a table with a row for each file")
     ask.add_argument("--workdir", default="runs/quickstart", help="a finished run (%(default)s)")
+    _add_normals(ask)
     ask.add_argument("--json", action="store_true", help="print the answers as JSON on standard output")
+    ask.add_argument("--greedy", action="store_true", help="decode numbers greedily: faster, and without intervals")
 
 
 def _add_inspect(verbs: Any) -> None:
@@ -179,6 +181,8 @@ def _add_inspect(verbs: Any) -> None:
     inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
     inspect.add_argument("--activity", default="", help='what was performed, such as "timed up and go": scores it')
     inspect.add_argument("--json", action="store_true")
+    _add_normals(inspect)
+    _add_reference(inspect)
 
 
 def _add_import(verbs: Any) -> None:
@@ -194,6 +198,25 @@ def _add_import(verbs: Any) -> None:
     import_.add_argument("--labels", help="CSV with the column `file` and any of participant, activity, diagnosis, ...")
     import_.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="files read at once (%(default)s)")
     import_.add_argument("--json", action="store_true")
+    _add_normals(import_)
+    _add_reference(import_)
+
+
+def _add_normals(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--normals",
+        metavar="DIR",
+        help="a folder of the same laboratory's healthy recordings, of level walking unless labels.csv in it says "
+        "otherwise: the constant offsets of its joint angles are estimated from them and taken out",
+    )
+
+
+def _add_reference(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--workdir",
+        default="runs/quickstart",
+        help="the run with whose healthy people --normals compares (%(default)s)",
+    )
 
 
 def _add_compile(verbs: Any) -> None:

@@ -21,6 +21,7 @@ from biomechgpt_jax.parallel import distributed
 
 if TYPE_CHECKING:
     from biomechgpt_jax.config import Experiment
+    from biomechgpt_jax.data.normals import Normals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,7 +167,8 @@ def _ask(options: argparse.Namespace) -> int:
         cache.keep(workdir)
     from biomechgpt_jax.stages import ask
 
-    return ask.run(Path(options.file), options.question, table, workdir, options.json)
+    normals = _path(options.normals)
+    return ask.run(Path(options.file), options.question, table, workdir, options.json, options.greedy, normals)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -189,7 +191,8 @@ def _inspect(options: argparse.Namespace) -> int:
     cache.keep()
     from biomechgpt_jax.stages import inspect
 
-    inspect.run(Path(options.file), options.activity, Path(options.plot) if options.plot else None, options.json)
+    own = _normals(options)
+    inspect.run(Path(options.file), options.activity, _path(options.plot), options.json, own)
     return 0
 
 
@@ -199,13 +202,31 @@ def _import(options: argparse.Namespace) -> int:
 
     if options.workers < 1:
         raise InputError(f"--workers {options.workers}: give at least 1")
-    labels = Path(options.labels) if options.labels else None
-    said = importing.import_folder(Path(options.directory), Path(options.out), labels, options.workers)
+    own, labels = _normals(options), _path(options.labels)
+    correction, facts = (own.correction, {"normals": own.facts()}) if own else (None, {})
+    directory, out = Path(options.directory), Path(options.out)
+    said = importing.import_folder(directory, out, labels, options.workers, correction, facts)
     if options.json:
         print(to_json(said))
     else:
-        print(importing.summary(said, Path(options.out)))
+        print(importing.summary(said, out))
     return 0
+
+
+def _path(given: str | None) -> Path | None:
+    return Path(given) if given else None
+
+
+def _normals(options: argparse.Namespace) -> "Normals | None":
+    """The laboratory's system as its own healthy recordings show it, and a line about it on standard error."""
+    if not options.normals:
+        return None
+    from biomechgpt_jax.data import normals
+    from biomechgpt_jax.workdir import Workdir
+
+    own = normals.of_folder(Path(options.normals), Workdir(Path(options.workdir)).movements)
+    print(own.words(), file=sys.stderr, flush=True)
+    return own
 
 
 def entry() -> None:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from biomechgpt_jax.answering.numbers import QUANTILES, Distribution, probability_between
 from biomechgpt_jax.answering.predictions import Prediction
+from biomechgpt_jax.questions.bands import BANDS
 from biomechgpt_jax.questions.understanding import Understood
 
 
@@ -42,7 +44,9 @@ def describe(asked: Understood, prediction: Prediction, caution: str) -> dict[st
         "probability" (of the option among all, or of the decoded number) and "unit"; "name" of the question, "asked"
         (the user's words), "understood" (the question in short), "polarity" of the words (see `Understood`),
         "answer_as_asked" (to the user's words), "explanation" (in plain words where the polarity is not "same"), "text"
-        (the answer with its unit), "caution", and "options" with their probabilities for a closed question.
+        (the answer with its unit), "caution", and "options" with their probabilities for a closed question. A number
+        with a distribution is its median, and has "interval" (the central 90 %), "quantiles" (a list of [share,
+        number]) and "bands" (those of `questions.bands`, with their probabilities).
     """
     question, answer = asked.question, prediction["answer"]
     described: dict[str, Any] = {
@@ -59,4 +63,23 @@ def describe(asked: Understood, prediction: Prediction, caution: str) -> dict[st
         "text": "" if answer is None else question.answer_text(answer),
         "caution": caution,
     }
-    return described | ({"options": prediction["options"]} if "options" in prediction else {})
+    if "options" in prediction:
+        described["options"] = prediction["options"]
+    if "distribution" in prediction:
+        described["interval"] = prediction["interval"]
+        described["quantiles"] = [list(pair) for pair in zip(QUANTILES, prediction["quantiles"], strict=True)]
+        described["bands"] = _bands(question.name, prediction["distribution"])
+    return described
+
+
+def _bands(name: str, distribution: Distribution) -> list[dict[str, Any]]:
+    """The probability of each band of a question that has a clinical meaning."""
+    return [
+        {
+            "band": band.words,
+            "probability": probability_between(distribution, band.low, band.high),
+            "meaning": band.meaning,
+            "source": band.source,
+        }
+        for band in BANDS.get(name, ())
+    ]

@@ -1,22 +1,23 @@
 """The language model's answers.
 
 Closed questions: every option is a branch of the movement's trunk, and the answer is the option with the
-largest log-likelihood, its end token included. Numbers: greedy decoding with a KV cache of the movement's
-trunk for all its questions, among the numbers that the question allows. The text-only model answers the same way
-without a trunk.
+largest log-likelihood, its end token included. Numbers: the median of the distribution over all numbers that the
+question allows, or the number that greedy decoding writes. All questions share the cached trunk of their movement. The
+text-only model answers the same way without a trunk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from biomechgpt_jax import config
+from biomechgpt_jax.answering import numbers as distributed
 from biomechgpt_jax.answering.asked import Asked, prediction
 from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import constraints, generation
+from biomechgpt_jax.model import constraints, distributions, generation, trees
 from biomechgpt_jax.model.requests import Request, Settings
 from biomechgpt_jax.packing.rows import Branch, Item, assign_rows, lay_out_row, make_branch
 from biomechgpt_jax.questions.question import Question
@@ -41,6 +42,8 @@ class LanguageModel:
         batch_size: rows scored, and numbers decoded, together.
         one_shape: whatever is asked is padded to `ONE_SHAPE`, so that it runs programs that were compiled for another
             question: for processes that answer a few and would compile for longer than they compute.
+        numbers: whether a number is the median of its distribution, or what greedy decoding writes, which is faster and
+            has no interval.
     """
 
     params: Any
@@ -48,6 +51,7 @@ class LanguageModel:
     vocabulary: Vocabulary
     batch_size: int = 32
     one_shape: bool = False
+    numbers: Literal["distribution", "greedy"] = "distribution"
 
 
 @dataclass(frozen=True)
@@ -169,37 +173,73 @@ def _numbers(
         trunks.setdefault(what, prompt.trunk(vocabulary, codes[index] if codes is not None else None))
         places = asked_of.setdefault(what, {})
         wanted.append((what, places.setdefault((item.question, item.phrasing), len(places))))
-    # Only the numbers that the question allows can be decoded, written as the model was trained on them.
-    allowed = {
-        name: constraints.one_of([vocabulary.encode_text(text) for text in questions[name].answers()], vocabulary.end)
-        for name in sorted({item.question for _, item in asked})
-    }
-    requests = [
-        Request(
-            trunks[what],
-            [prompt.question(vocabulary, phrasing) for _, phrasing in places],
-            [allowed[name] for name, _ in places],
-        )
+    names = sorted({item.question for _, item in asked})
+    # Only the numbers that the question allows can be answered, written as the model was trained on them.
+    texts = {name: [vocabulary.encode_text(text) for text in questions[name].answers()] for name in names}
+    prompts = [
+        Request(trunks[what], [prompt.question(vocabulary, phrasing) for _, phrasing in places])
         for what, places in asked_of.items()
     ]
     settings = Settings(
-        max_new=max(LONGEST_ANSWER, *(automaton.longest for automaton in allowed.values())),
+        max_new=max(LONGEST_ANSWER, *(len(text) + 1 for allowed in texts.values() for text in allowed)),
         end_id=vocabulary.end,
         ids=vocabulary.motion_offset,
         batch_size=model.batch_size,
         **(ONE_SHAPE if model.one_shape else {"bucket": ROUNDING}),
     )
-    decoded = generation.generate(model.params, model.cfg, requests, settings)
-    answers = dict(zip(asked_of, decoded, strict=True))
-    found = {}
-    for (index, item), (what, place) in zip(asked, wanted, strict=True):
-        tokens, logprobs = answers[what][place]
-        text = vocabulary.decode_text(tokens)
-        value = questions[item.question].parse(text)
-        answer = float(value) if isinstance(value, (int, float)) else None
-        found[index] = prediction(item, answer, float(np.exp(np.sum(logprobs, dtype=np.float64))))
-        found[index]["text"] = text
-    return found
+    names_of = [[name for name, _ in places] for places in asked_of.values()]
+    answer = _decode if model.numbers == "greedy" else _weigh
+    answered = dict(zip(asked_of, answer(model, _Put(prompts, names_of, texts, settings), questions), strict=True))
+    return {
+        index: _with(prediction(item, None, None), answered[what][place])
+        for (index, item), (what, place) in zip(asked, wanted, strict=True)
+    }
+
+
+class _Put(NamedTuple):
+    """Questions about numbers as they are put to the model."""
+
+    prompts: list[Request]
+    names: list[list[str]]  # of the questions of each request
+    texts: dict[str, list[list[int]]]  # ids of the numbers that each question allows, by its name
+    settings: Settings
+
+
+def _with(one: Prediction, answer: Mapping[str, Any]) -> Prediction:
+    return {**one, **answer}  # type: ignore[typeddict-item]
+
+
+def _decode(model: LanguageModel, put: _Put, questions: Mapping[str, Question]) -> list[list[Mapping[str, Any]]]:
+    """The number that greedy decoding writes, for each question of each request."""
+    allowed = {name: constraints.one_of(ids, put.settings.end_id) for name, ids in put.texts.items()}
+    requests = [
+        replace(request, answers=[allowed[name] for name in names])
+        for request, names in zip(put.prompts, put.names, strict=True)
+    ]
+
+    def describe(name: str, answer: generation.Answer) -> Mapping[str, Any]:
+        text = model.vocabulary.decode_text(answer.tokens)
+        value = questions[name].parse(text)
+        number = float(value) if isinstance(value, (int, float)) else None
+        probability = float(np.exp(np.sum(answer.logprobs, dtype=np.float64)))
+        return {"answer": number, "probability": probability, "text": text}
+
+    decoded = generation.generate(model.params, model.cfg, requests, put.settings)
+    return [list(map(describe, names, answers)) for names, answers in zip(put.names, decoded, strict=True)]
+
+
+def _weigh(model: LanguageModel, put: _Put, questions: Mapping[str, Question]) -> list[list[Mapping[str, Any]]]:
+    """The distribution over all numbers, summarised, for each question of each request."""
+    allowed = {name: trees.tree_of(ids, put.settings.end_id) for name, ids in put.texts.items()}
+    values = {name: np.array([questions[name].parse(text) for text in questions[name].answers()]) for name in allowed}
+
+    def describe(name: str, one: distributions.Distribution) -> Mapping[str, Any]:
+        distribution = distributed.Distribution(values[name], one.probabilities)
+        return distributed.summarise(distribution, questions[name].decimals, questions[name].unit)
+
+    of_request = [[allowed[name] for name in names] for names in put.names]
+    weighed = distributions.distributions(model.params, model.cfg, put.prompts, of_request, put.settings)
+    return [list(map(describe, names, ones)) for names, ones in zip(put.names, weighed, strict=True)]
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -231,8 +271,9 @@ def answers(
 
 
 def combine(parts: Sequence[Prediction]) -> Prediction:
-    """One answer from answers about windows of one movement: mean probabilities, or the median number.
+    """One answer from answers about windows of one movement: of mean probabilities, or the median number.
 
+    Numbers with distributions are the median of their mixture, with its interval.
     This is right for what every window shows (who moves, how they walk), not for the time of a test (see `ask`).
     """
     if len(parts) == 1:
@@ -241,6 +282,9 @@ def combine(parts: Sequence[Prediction]) -> Prediction:
         options = {name: float(np.mean([part["options"][name] for part in parts])) for name in parts[0]["options"]}
         best = max(options, key=lambda name: options[name])
         return {**parts[0], "answer": best, "probability": options[best], "options": options}
+    if all("distribution" in part for part in parts):
+        whole = distributed.mixture([part["distribution"] for part in parts])
+        return _with(parts[0], distributed.summarise(whole, parts[0]["decimals"], parts[0]["unit"]))
     usable = [part for part in parts if part["answer"] is not None]
     ordered = sorted(usable, key=lambda part: float(part["answer"]))  # type: ignore[arg-type]
     return ordered[(len(ordered) - 1) // 2] if ordered else parts[0]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from biomechgpt_jax.answering.numbers import Distribution
 from biomechgpt_jax.files import to_json, write_text
 
 
@@ -11,7 +12,8 @@ class Prediction(TypedDict):
     """One answer to one question about one crop of a trial.
 
     `truth` and `answer` are an option (closed questions) or a number in `unit`; an `answer` of None could not
-    be parsed. `options` holds the probability of every option of a closed question.
+    be parsed. `options` holds the probability of every option of a closed question. A number with a distribution is
+    its median; `probability` is that of exactly this number.
     """
 
     trial: str
@@ -28,6 +30,10 @@ class Prediction(TypedDict):
     start_s: float  # where the crop starts in its trial
     seconds: float  # how long the crop lasts
     text: NotRequired[str]  # the answer as the language model wrote it
+    interval: NotRequired[list[float]]  # the central 90 % of a number: the first and the last number in it
+    quantiles: NotRequired[list[float]]  # of a number, at `numbers.QUANTILES`
+    decimals: NotRequired[int]  # with which the question writes its numbers
+    distribution: NotRequired[Distribution]  # of a number; it is not written to disk
 
 
 # Families of several questions; the others are one question, known here by the name of the family.
@@ -55,9 +61,12 @@ def by_question(predictions: Iterable[Prediction]) -> dict[str, list[Prediction]
 
 
 def write_predictions(path: Path, by_source: Mapping[str, Sequence[Prediction]]) -> None:
-    """Write predictions.jsonl: one JSON object a line, with who answered under "source"."""
+    """Write predictions.jsonl: one JSON object a line, with who answered under "source".
+
+    Of the distribution of a number it holds the interval and the quantiles.
+    """
     lines = (
-        to_json({"source": source, **prediction})
+        to_json({"source": source} | {name: value for name, value in prediction.items() if name != "distribution"})
         for source, predictions in by_source.items()
         for prediction in predictions
     )

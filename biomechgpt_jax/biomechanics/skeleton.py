@@ -70,7 +70,8 @@ _LIMITS_DEG: dict[str, _Range] = {
 }
 
 
-def _base(name: str) -> str:
+def without_side(name: str) -> str:
+    """The name of a coordinate without its side: "knee_angle" of "knee_angle_r"."""
     return name[:-2] if name.endswith(("_r", "_l")) else name
 
 
@@ -78,8 +79,8 @@ def limits() -> np.ndarray:
     """Lower and upper limit of each coordinate, f32[40, 2] radians; infinite where there is none."""
     table = np.full((COORDINATE_COUNT, 2), (-np.inf, np.inf), np.float32)
     for index, name in enumerate(COORDINATES):
-        if _base(name) in _LIMITS_DEG:
-            limit = _LIMITS_DEG[_base(name)]
+        if without_side(name) in _LIMITS_DEG:
+            limit = _LIMITS_DEG[without_side(name)]
             table[index] = np.radians([limit.low, limit.high])
     return table
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from biomechgpt_jax import config
-from biomechgpt_jax.codec import dct, stored
+from biomechgpt_jax.codec import codes, dct, stored
 from biomechgpt_jax.codec.codec import Codec
 
 
@@ -42,3 +42,8 @@ def load(directory: Path | str) -> MotionCodec:
         cfg, arrays = stored.read(directory)
         back_end = dct.DctCodec if cfg.quantizer == "dct" else Codec
         return back_end.from_arrays(cfg, arrays)
+
+
+def vector_size(cfg: config.Tokenizer) -> int:
+    """Size of a code's vector in `code_vectors`, which the configuration alone decides."""
+    return dct.VECTOR_SIZE if cfg.quantizer == "dct" else codes.vector_size(cfg)

@@ -174,15 +174,19 @@ def draw_kept_layers(cfg: config.Tokenizer, batch_size: int, key: jax.Array) -> 
 
 
 def describe(cfg: config.Tokenizer, vectors: np.ndarray | None) -> np.ndarray:
-    """A vector f32[Q, N, D] of each code; similar codes are near each other. Embeddings are initialised from it."""
+    """A vector f32[Q, N, D] of each code; similar codes of a layer are near each other. Embeddings are a map of it."""
     if vectors is not None:
         return np.asarray(vectors)
-    parts = [quantizers.fsq_description(levels) for levels in cfg.grid]
-    ends = np.cumsum([part.shape[1] for part in parts])
-    apart = np.zeros((cfg.layers, cfg.codes, ends[-1]), np.float32)
-    for layer, (part, end) in enumerate(zip(parts, ends, strict=True)):
-        apart[layer, :, end - part.shape[1] : end] = part
-    return apart
+    described = np.zeros((cfg.layers, cfg.codes, vector_size(cfg)), np.float32)
+    for layer, levels in enumerate(cfg.grid):
+        own = quantizers.fsq_description(levels)
+        described[layer, :, : own.shape[1]] = own
+    return described
+
+
+def vector_size(cfg: config.Tokenizer) -> int:
+    """Size D of the vectors of `describe`."""
+    return max(sum(levels) - len(levels) for levels in cfg.grid) if cfg.quantizer == "fsq" else cfg.code_size
 
 
 def _split_layers(cfg: config.Tokenizer, z: jax.Array) -> list[tuple[jax.Array, tuple[int, ...]]]:

@@ -24,6 +24,8 @@ from biomechgpt_jax.codec.loss import units
 from biomechgpt_jax.codec.scaling import fit_scaling
 from biomechgpt_jax.errors import InputError
 
+# Size of the vector that describes a code.
+VECTOR_SIZE = 2 * symbols.COUNT
 # Added before values are rounded down: less than a half, because a smaller step at the same rate is worth more.
 _ROUND_UP = 0.35
 # Errors of a mean speed or turning rate accumulate along the path, so their steps are smaller by this factor.
@@ -119,14 +121,12 @@ class DctCodec:
         For each symbol it holds how often the symbol occurs in the code, once with every place counting the same (on a
         log scale) and once with earlier places counting more.
         """
-        vectors_ND = np.zeros((self.codes, 2 * symbols.COUNT), np.float32)
+        vectors_ND = np.zeros((self.codes, VECTOR_SIZE), np.float32)
         for code, own in enumerate(self._pairs.expansions):
             np.add.at(vectors_ND[code], own, 1.0)
             np.add.at(vectors_ND[code], symbols.COUNT + own, 0.5 ** np.arange(len(own)))
         vectors_ND[:, : symbols.COUNT] = np.log1p(vectors_ND[:, : symbols.COUNT])
-        apart = np.zeros((self.layers, self.codes, self.layers, vectors_ND.shape[1]), np.float32)
-        apart[np.arange(self.layers), :, np.arange(self.layers)] = vectors_ND
-        return apart.reshape(self.layers, self.codes, -1)
+        return np.broadcast_to(vectors_ND, (self.layers, *vectors_ND.shape))
 
     def save(self, directory: Path | str) -> None:
         """Write `codec.npz` and `codec.json`; the second, written last, holds the digest of the first."""

@@ -12,7 +12,7 @@ from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Score, Trajectory, Trial
 from biomechgpt_jax.cohort import artefacts
-from biomechgpt_jax.cohort.activities.protocol import WITH_DEVICE, select
+from biomechgpt_jax.cohort.activities.protocol import WITH_DEVICE, Build, select
 from biomechgpt_jax.cohort.etiologies.impairments import style_of
 from biomechgpt_jax.cohort.footing import schedule
 from biomechgpt_jax.cohort.footing.anchoring import anchor
@@ -33,9 +33,10 @@ Performed = tuple[Participant, Trial]
 def simulate(cohort: config.Cohort, progress: Callable[[int, float], None] | None = None) -> Iterator[Trial]:
     """Trials of a cohort, participant by participant, in an order and with values fixed by the seed.
 
-    Each participant performs the whole protocol once; further rounds follow, activity by activity, until the
-    participant's own movement lasts `share_s(cohort)`. How much a participant performs is therefore a pure function of
-    the cohort's configuration and the participant's index, and a longer cohort contains the trials of a shorter one.
+    Each participant performs the protocol, or an own part of it (`cohort.activities_per_person`), once; further rounds
+    follow, activity by activity, until the participant's own movement lasts `share_s(cohort)`. How much a participant
+    performs is therefore a pure function of the cohort's configuration and the participant's index, and a longer cohort
+    contains the trials of a shorter one.
 
     Args:
         progress: called with the number of trials and the hours simulated so far.
@@ -160,7 +161,7 @@ def _perform(
         left_s = math.inf if remaining_s is None else remaining_s[index]
         person = participants.draw(index, cohort.seed, cohort.etiologies)
         plain, with_device = style_of(person, np.random.default_rng([cohort.seed, index, 1]))
-        for name, build in select(cohort.activities):
+        for name, build in _activities(cohort, index):
             rng = np.random.default_rng([cohort.seed, index, 2 + round_, zlib.crc32(name.encode())])
             style = with_device if name in WITH_DEVICE else plain
             performance = build(person, style, rng)
@@ -175,6 +176,16 @@ def _perform(
         (person, _trial(person, f"{person.participant}_{name}_{round_}", performance, cohort, rng))
         for person, name, performance, rng in performed
     ]
+
+
+def _activities(cohort: config.Cohort, index: int) -> Sequence[tuple[str, Build]]:
+    """The activities of one participant, in the order of the protocol."""
+    protocol = select(cohort.activities)
+    count = cohort.activities_per_person or len(protocol)
+    if count >= len(protocol):
+        return protocol
+    drawn = np.random.default_rng([cohort.seed, index, zlib.crc32(b"activities")]).permutation(len(protocol))[:count]
+    return [protocol[number] for number in sorted(drawn)]
 
 
 def _trial(

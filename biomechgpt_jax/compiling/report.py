@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from biomechgpt_jax import config
+from biomechgpt_jax.codec import backends
 from biomechgpt_jax.compiling import ahead_of_time, collectives, hlo, roofline, traffic
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
@@ -26,7 +27,7 @@ from biomechgpt_jax.parallel import mesh as mesh_lib
 from biomechgpt_jax.tasks import language
 from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tasks.objective import Objective
-from biomechgpt_jax.tasks.parameters import Parameters
+from biomechgpt_jax.tasks.parameters import Frozen, Parameters
 from biomechgpt_jax.tokenizer.vocabulary import Layout
 
 LARGEST = 8  # number of memory terms that are listed
@@ -126,14 +127,17 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     codec = experiment.tokenizer
     layout = Layout(codec.text_pieces, codec.codes, codec.layers)
     ids = IdSpace(layout.size, layout.motion_offset, layout.codes)
-    state = language.abstract_state(experiment, Parameters(model, ids.size), mesh)
+    vectors = jax.ShapeDtypeStruct((codec.layers, codec.codes, backends.vector_size(codec)), jnp.float32)
+    frozen = Frozen({"motion": {"vectors": vectors}})
+    parameters = Parameters(model, ids, frozen)
+    state, held = language.abstract_state(experiment, parameters, mesh), parameters.abstract_frozen(mesh)
     batch = abstract_batch(experiment, mesh)
 
     started = time.monotonic()
-    step = language.make_step(experiment, ids, mesh, experiment.train.steps)
-    lowered, dtype = _lower(step, state, batch, experiment, mesh)
+    step = language.make_step(experiment, ids, mesh, experiment.train.steps, frozen=frozen)
+    lowered, dtype = _lower(step, state, held, batch, experiment, mesh)
     chip = chips.of(devices[0].device_kind)
-    text, memory = _compile(lowered, chip.memory if chip else None, _state_terms(state, batch))
+    text, memory = _compile(lowered, chip.memory if chip else None, _state_terms(state, held, batch))
     compile_s = time.monotonic() - started
 
     in_slice = ahead_of_time.slices_by_device(devices, slices)
@@ -178,12 +182,12 @@ class _Program(NamedTuple):
 
 
 def _lower(
-    step: Any, state: Any, batch: Any, experiment: config.Experiment, mesh: jax.sharding.Mesh
+    step: Any, state: Any, frozen: Any, batch: Any, experiment: config.Experiment, mesh: jax.sharding.Mesh
 ) -> tuple[jax.stages.Lowered, str]:
     """Lower the step for the compiler; returns it with the name of its compute dtype."""
     try:
         with jax.set_mesh(mesh):
-            return step.lower(state, {}, batch), jnp.dtype(decoder.compute_dtype(experiment.model)).name
+            return step.lower(state, frozen, batch), jnp.dtype(decoder.compute_dtype(experiment.model)).name
     except RuntimeError as error:
         if "cuDNN not found" not in str(error):
             raise
@@ -246,7 +250,7 @@ def _assumed_trips(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> hl
     return lambda name: blocks if "attention" in name else chunks
 
 
-def _state_terms(state: Any, batch: Any) -> list[tuple[str, int]]:
+def _state_terms(state: Any, frozen: Any, batch: Any) -> list[tuple[str, int]]:
     """(description, bytes on one device) of the arguments, the largest first."""
 
     def size(tree: Any) -> int:
@@ -255,7 +259,8 @@ def _state_terms(state: Any, batch: Any) -> list[tuple[str, int]]:
         )
 
     names = {"params": "parameters", "opt_state": "optimizer state"}
-    terms = [(names.get(name, name), size(entry)) for name, entry in state.items()] + [("batch", size(batch))]
+    terms = [(names.get(name, name), size(entry)) for name, entry in state.items()]
+    terms += [("frozen parameters", size(frozen)), ("batch", size(batch))]
     return sorted((term for term in terms if term[1]), key=lambda term: -term[1])
 
 

@@ -15,6 +15,7 @@ class Cohort:
     seed: int = 0
     noise: Literal["none", "markerless"] = "markerless"
     activities: tuple[str, ...] = ()  # keys of the protocol to perform; empty: the whole protocol
+    activities_per_person: int = 0  # how many of them each person performs, drawn at random; 0: all
     etiologies: tuple[str, ...] = ()  # beside healthy; empty: all
     # Sizes of markerless noise (see cohort/artefacts.py)
     joint_error_deg: float = 2.9  # root mean square, offset, drift and jitter together
@@ -25,6 +26,10 @@ class Cohort:
 
     def __post_init__(self) -> None:
         require(self.participants >= 1, f"cohort.participants is {self.participants}; give at least 1")
+        require(
+            self.activities_per_person >= 0,
+            f"cohort.activities_per_person is {self.activities_per_person}; give 0 or more",
+        )
         require(self.hours > 0, f"cohort.hours is {self.hours}; give a positive number")
         for name in ("joint_error_deg", "pelvis_drift_m", "dropouts_per_minute"):
             require(getattr(self, name) >= 0, f"cohort.{name} is {getattr(self, name)}; give 0 or more")

@@ -106,9 +106,13 @@ class Pack:
     longest_crop_s: float = 32.0
     mirror_probability: float = 0.5
     mask_probability: float = 0.5  # probability that a crop hides coordinates real files lack
+    systems: float = 0.0  # share of training crops seen through a random measurement system (packing/strangers.py)
+    children: float = 0.0  # share of training crops of walking, standing and squatting performed by a child's body
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, share in (("systems", self.systems), ("children", self.children)):
+            require(0 <= share <= 1, f"pack.{name} is {share}; give a share of 0 to 1")
         require(self.row_length >= 64, f"pack.row_length is {self.row_length}; give at least 64")
         require(
             0 < self.shortest_crop_s <= self.longest_crop_s,

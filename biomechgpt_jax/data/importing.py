@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.systems import System
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Contacts, Metadata, Score, Trial
 from biomechgpt_jax.config import Pack
 from biomechgpt_jax.data import movements, splits, store
@@ -48,12 +49,21 @@ class Outcome:
         return f"read      {self.file}: {trajectory.seconds:.1f} s, {seen}" + (f" ({flags})" if flags else "")
 
 
-def import_folder(directory: Path, out: Path, labels: Path | None, workers: int) -> dict[str, Any]:
+def import_folder(
+    directory: Path,
+    out: Path,
+    labels: Path | None,
+    workers: int,
+    correction: System | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Read a folder of motion files into a `movements` dataset; each file's outcome goes to standard error.
 
     Args:
         out: destination of the dataset. As `movements` of a working directory it replaces a simulated cohort.
         labels: CSV of `data.labels`, or None.
+        correction: applied to each recording before anything is measured in it, as `data.normals` estimates it.
+        facts: added to the metadata of the dataset.
 
     Returns:
         {"files": [{"file", "read", "reason", "flags"}], "labels": report of `LabelUse`: what the labels can answer,
@@ -66,12 +76,12 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
         raise InputError(f"--out {out} exists and is not a dataset; give a path that is free")
     known = read_labels(labels) if labels else {}
     outcomes = read_folder(
-        directory, known, workers, lambda outcome: print(outcome.line(), file=sys.stderr, flush=True)
+        directory, known, workers, lambda outcome: print(outcome.line(), file=sys.stderr, flush=True), correction
     )
     trials = [outcome.trial for outcome in outcomes if outcome.trial is not None]
     if not trials:
         raise InputError(f"{directory}: none of its {len(outcomes)} motion files could be read; the reasons are above")
-    movements.write(trials, out, {"synthetic": False})
+    movements.write(trials, out, {"synthetic": False, **(facts or {})})
     files = [
         {
             "file": outcome.file,
@@ -85,10 +95,10 @@ def import_folder(directory: Path, out: Path, labels: Path | None, workers: int)
     for outcome in outcomes:
         given = known.get(outcome.file, Labels()).questions
         use.add(outcome.file, given, _can_be_asked(outcome.trial), partial(_why_not_asked, outcome))
-    facts = store.metadata(out)
-    for line in (*(f"labels    {line}" for line in use.lines()), *splits.warnings(facts)):
+    written = store.metadata(out)
+    for line in (*(f"labels    {line}" for line in use.lines()), *splits.warnings(written)):
         print(line, file=sys.stderr, flush=True)
-    return {"files": files, "labels": use.report(), "dataset": facts}
+    return {"files": files, "labels": use.report(), "dataset": written}
 
 
 def summary(imported: dict[str, Any], out: Path) -> str:
@@ -151,7 +161,11 @@ def files_in(directory: Path) -> list[Path]:
 
 
 def read_folder(
-    directory: Path, labels: Mapping[str, Labels], workers: int, report: Callable[[Outcome], None]
+    directory: Path,
+    labels: Mapping[str, Labels],
+    workers: int,
+    report: Callable[[Outcome], None],
+    correction: System | None = None,
 ) -> list[Outcome]:
     """Read every motion file below a directory; a bad one is reported and left out.
 
@@ -159,6 +173,7 @@ def read_folder(
         labels: the labels of each file, by its path within the directory (`data.labels.read`).
         workers: number of reader processes; with 1, this process reads.
         report: called with each outcome, in name order.
+        correction: applied to each recording as read.
 
     Returns:
         One outcome per file, in name order.
@@ -170,7 +185,7 @@ def read_folder(
         raise InputError(
             f"the labels name {unknown[0]}, which is not a motion file in {directory}; correct the path (column file)"
         )
-    jobs = [(directory, name, labels.get(name, Labels())) for name in names]
+    jobs = [(directory, name, labels.get(name, Labels()), correction) for name in names]
     outcomes = []
     for outcome in map(_read_one, jobs) if workers == 1 else _in_parallel(jobs, workers):
         report(outcome)
@@ -178,7 +193,7 @@ def read_folder(
     return outcomes
 
 
-_Job = tuple[Path, str, Labels]
+_Job = tuple[Path, str, Labels, System | None]
 
 
 def _in_parallel(jobs: Sequence[_Job], workers: int) -> Iterator[Outcome]:
@@ -208,20 +223,23 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _read_one(job: _Job) -> Outcome:
-    directory, name, labels = job
+    directory, name, labels, correction = job
     try:
-        return Outcome(name, _trial(directory, name, labels))
+        return Outcome(name, _trial(directory, name, labels, correction))
     except InputError as error:
         return Outcome(name, None, str(error).removeprefix(f"{directory / name}").lstrip(": "))
     except Exception as error:  # an unforeseen failure of a reader is reported and must not end the import
         return Outcome(name, None, f"reading failed: {type(error).__name__}: {error}")
 
 
-def _trial(directory: Path, name: str, labels: Labels) -> Trial:
+def _trial(directory: Path, name: str, labels: Labels, correction: System | None) -> Trial:
     from biomechgpt_jax import formats
     from biomechgpt_jax.biomechanics import gait, preprocess
 
     recorded = formats.read(directory / name)
+    if correction is not None:
+        moved = correction.apply(recorded.coordinates, recorded.observed)
+        recorded = dataclasses.replace(recorded, coordinates=moved)
     if recorded.seconds < SHORTEST_S:
         raise InputError(f"it lasts {recorded.seconds:.2f} s; at least {SHORTEST_S} s are needed")
     prepared = preprocess.prepare([recorded])[0]

@@ -20,6 +20,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.parallel.feed import from_rows, needed_rows
 
 KEYS = ("tokens", "positions", "segments", "branches", "loss_weights")
+CODE_VECTORS = "code_vectors"  # array beside the rows
 FAMILIES = "families"  # datasets of older versions lack this array
 _EDGE_BYTES = 1 << 16
 
@@ -73,6 +74,15 @@ def families(directory: str | Path) -> tuple[str, ...]:
     Empty for a dataset packed by a version that did not record the families of questions.
     """
     return tuple(store.metadata(Path(directory)).get(FAMILIES, ())) if store.is_dataset(Path(directory)) else ()
+
+
+def code_vectors(directory: str | Path) -> np.ndarray | None:
+    """The vectors f32[Q, N, C] of the motion codes of packed rows; None if they were not packed with them.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return store.array(Path(directory), CODE_VECTORS)
 
 
 def digest(directory: str | Path) -> str:

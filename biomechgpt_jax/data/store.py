@@ -55,6 +55,7 @@ def write(
     features: Mapping[str, tuple[tuple[int | None, ...], Any] | str],
     records: Mapping[str, Sequence[tuple[str, Record]] | Lazy],
     metadata: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray] | None = None,
 ) -> str:
     """Write a dataset atomically; an older one at the same place is replaced.
 
@@ -66,6 +67,7 @@ def write(
         features: (shape, dtype) of each array, or "text".
         records: by split, pairs (key, record) or `Lazy` records; the keys are unique.
         metadata: JSON-serializable facts stored beside the data.
+        arrays: what is stored beside the data as arrays, by name (`array`).
 
     Returns:
         Digest of the content: SHA-256 over splits, keys and digests of records in key order.
@@ -78,6 +80,8 @@ def write(
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints notices to standard output
             builder.download_and_prepare()
         digest = digest_of(entries)
+        for key, value in (arrays or {}).items():
+            np.save(Path(str(builder.data_dir)) / f"{key}.npy", value, allow_pickle=False)
         install(Path(str(builder.data_dir)), directory, {"digest": digest, **metadata})
     return digest
 
@@ -229,6 +233,19 @@ def metadata(directory: Path) -> dict[str, Any]:
         return json.loads((directory / _METADATA).read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{directory} is not a dataset written by this program; make it again with `run`") from error
+
+
+def array(directory: Path, name: str) -> np.ndarray | None:
+    """An array stored beside a dataset; None if there is none of this name.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = directory / f"{name}.npy"
+    try:
+        return np.load(path, allow_pickle=False) if path.is_file() else None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is damaged; make the dataset again with `run`") from error
 
 
 def is_dataset(directory: Path) -> bool:

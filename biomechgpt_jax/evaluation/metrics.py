@@ -154,6 +154,14 @@ def parsed(rows: Sequence[Prediction]) -> list[Prediction]:
     return [row for row in rows if isinstance(row["answer"], (int, float)) and np.isfinite(row["answer"])]
 
 
+def covered(rows: Sequence[Prediction]) -> np.ndarray:
+    """Whether the interval of each answer holds the true value, written with the question's decimals: bool[N]."""
+    written = [float(f"{float(row['truth']):.{row['decimals']}f}") for row in rows]
+    return np.array(
+        [row["interval"][0] <= truth <= row["interval"][1] for row, truth in zip(rows, written, strict=True)], bool
+    )
+
+
 def is_binary(rows: Sequence[Prediction]) -> bool:
     """Whether a closed question is answered yes or no."""
     return all(row["truth"] in _BINARY for row in rows)
@@ -162,7 +170,8 @@ def is_binary(rows: Sequence[Prediction]) -> bool:
 def build(rows: Sequence[Prediction], name: str) -> tuple[Metric, int]:
     """Build a metric of the predictions of one question: (the metric, its number of participants).
 
-    `name` is accuracy, macro_f1, auroc or `SENSITIVITY` (closed), mae or r (numbers, over the parsed answers).
+    `name` is accuracy, macro_f1, auroc or `SENSITIVITY` (closed), mae, r or coverage90 (numbers, over the parsed
+    answers).
     """
     if rows[0]["kind"] == "number":
         rows = parsed(rows)
@@ -172,6 +181,8 @@ def build(rows: Sequence[Prediction], name: str) -> tuple[Metric, int]:
     if name in ("mae", "r"):
         make = mean_absolute_error if name == "mae" else pearson
         return make(*numbers(rows), group, participants), participants
+    if name == "coverage90":
+        return accuracy(covered(rows), group, participants), participants
     truth = np.array([row["truth"] for row in rows], object)
     answer = np.array([row["answer"] for row in rows], object)
     if name == "accuracy":
@@ -215,7 +226,7 @@ def _number(rows: Sequence[Prediction], resamples: int, seed: int) -> dict[str, 
     error = measure(rows, "mae", resamples, seed)
     correlation = measure(rows, "r", resamples, seed)
     bias, low, high = limits_of_agreement(*numbers(usable)) if usable else (np.nan, np.nan, np.nan)
-    return {
+    summary = {
         "n": len(rows),
         "participants": _participants(rows)[1],
         "mae": error.value,
@@ -227,6 +238,11 @@ def _number(rows: Sequence[Prediction], resamples: int, seed: int) -> dict[str, 
         "limits_of_agreement": [low, high],
         "unparsed": len(rows) - len(usable),
     }
+    if usable and all("interval" in row for row in usable):
+        coverage = measure(rows, "coverage90", resamples, seed)
+        width = float(np.mean([row["interval"][1] - row["interval"][0] for row in usable]))
+        summary |= {"coverage90": coverage.value, "coverage90_ci95": coverage.interval, "width90": width}
+    return summary
 
 
 def summarise(predictions: Sequence[Prediction], resamples: int, seed: int) -> dict[str, Any]:
@@ -235,8 +251,9 @@ def summarise(predictions: Sequence[Prediction], resamples: int, seed: int) -> d
     A closed question has n, participants, accuracy, macro_f1, ci95 (of the accuracy), macro_f1_ci95, and for yes/no
     auroc and sensitivity_at_90_specificity, each with its interval. A number has n, participants, mae, r, unit, ci95
     (of the mae), r_ci95, bias, limits_of_agreement and unparsed (the count of answers that are not numbers; they enter
-    no other metric). An answer to a closed question that is not one of its options counts as wrong. Undefined values
-    are NaN here and null on disk.
+    no other metric). Where the answers have 90 % intervals it also has coverage90 (the share of intervals that hold the
+    true value), coverage90_ci95 and width90 (their mean width). An answer to a closed question that is not one of its
+    options counts as wrong. Undefined values are NaN here and null on disk.
     """
     families: dict[str, Any] = {}
     for question, rows in by_question(predictions).items():

@@ -41,6 +41,7 @@ _METRICS = {
     "sensitivity_at_90_specificity": "sensitivity at 90 % specificity",
     "mae": "mean absolute error",
     "r": "Pearson r",
+    "coverage90": "coverage of 90 % intervals",
 }
 SOURCES = {
     "model": "Model",
@@ -72,9 +73,12 @@ def metric_title(name: str, unit: str = "") -> str:
 
 def short_metric_title(name: str, unit: str = "") -> str:
     """The short display name of a metric, for a narrow column."""
-    short = {"mae": "MAE", "r": "r", "sensitivity_at_90_specificity": "sens. at 90 % spec."}.get(
-        name, metric_title(name)
-    )
+    short = {
+        "mae": "MAE",
+        "r": "r",
+        "sensitivity_at_90_specificity": "sens. at 90 % spec.",
+        "coverage90": "in 90 %",
+    }.get(name, metric_title(name))
     return f"{short} ({unit})" if unit and name == "mae" else short
 
 
@@ -122,3 +126,20 @@ def interval_text(interval: Sequence[float | None] | None, digits: int = 2) -> s
 def join(words: Sequence[str]) -> str:
     """Words as an enumeration: "a, b and c"."""
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def coverage_in_words(families: dict[str, Any]) -> list[str]:
+    """A paragraph on how often the 90 % intervals of numbers hold the true value; none where there are no intervals."""
+    shares = {
+        question_title(name).lower(): float(summary["coverage90"])
+        for name, summary in questions(families)
+        if summary.get("coverage90") is not None and np.isfinite(summary["coverage90"])
+    }
+    if not shares:
+        return []
+    ends = (min(shares, key=lambda name: shares[name]), max(shares, key=lambda name: shares[name]))
+    held = " to ".join(dict.fromkeys(f"{100 * shares[name]:.0f} % ({name})" for name in ends))
+    return [
+        "The thin vertical lines are the model's 90 % intervals, learned from its training cohort; nine of ten should "
+        f"reach the line of identity. By question, they hold {held} of the true values."
+    ]

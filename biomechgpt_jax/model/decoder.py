@@ -4,7 +4,12 @@ A batch is a dict of `tokens`, `positions`, `segments`, `branches`, i32[B, L] (a
 which the model does not read). If a motion token has several codes, `codes_1`, `codes_2` ... i32[B, L] hold the ids of
 the codes after the first, -1 where there is none; their embeddings are summed.
 
-Shapes: B batch, L length, D model, H query heads, G key-value heads, K head size, V vocabulary.
+Text has a table of embeddings. Motion codes lie above it: their embeddings are a learned linear map of the vectors that
+the codec gives them, so that similar codes are similar tokens, those that training never showed included. Where
+movement is generated, the same embeddings are their columns of the head.
+
+Shapes: B batch, L length, D model, H query heads, G key-value heads, K head size, V vocabulary, R rows of the table of
+embeddings, Q layers of motion codes, N codes of a layer, C size of a code's vector.
 """
 
 from collections.abc import Mapping
@@ -15,7 +20,6 @@ import jax
 import jax.numpy as jnp
 
 from biomechgpt_jax import config
-from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import block, parameters, rope
 from biomechgpt_jax.model.attention import packed
 from biomechgpt_jax.model.attention.blockwise import SAVED
@@ -23,6 +27,7 @@ from biomechgpt_jax.parallel import sharding
 
 Params = dict[str, Any]
 Batch = Mapping[str, jax.Array]
+MotionShape = tuple[int, int, int]  # Q, N, C
 ROW_KEYS = ("positions", "segments", "branches")
 REMAT_POLICIES = {  # what a layer keeps for its backward pass; the rest is computed again
     "dots": jax.checkpoint_policies.save_only_these_names(block.PROJECTION, SAVED),
@@ -47,52 +52,64 @@ def compute_dtype(cfg: config.Model) -> Any:
     return jnp.dtype(cfg.compute_dtype)
 
 
-def _boxed(key: jax.Array, cfg: config.Model, vocabulary_size: int) -> Any:
+def _boxed(key: jax.Array, cfg: config.Model, rows: int, motion: MotionShape | None) -> Any:
     """Parameters in boxes that carry their logical axis names."""
-    return parameters.Decoder(cfg, vocabulary_size).init(key)["params"]
+    return parameters.Decoder(cfg, rows, motion).init(key)["params"]
 
 
-def _abstract_boxed(cfg: config.Model, vocabulary_size: int) -> Any:
+def _abstract_boxed(cfg: config.Model, rows: int, motion: MotionShape | None) -> Any:
     # The key is created inside, where nothing is computed: the active mesh may be one of absent devices.
-    return jax.eval_shape(lambda: _boxed(jax.random.key(0), cfg, vocabulary_size))
+    return jax.eval_shape(lambda: _boxed(jax.random.key(0), cfg, rows, motion))
 
 
-def abstract(cfg: config.Model, vocabulary_size: int) -> Params:
-    """Nested dict of `jax.ShapeDtypeStruct`, without computing anything."""
-    return nn.meta.unbox(_abstract_boxed(cfg, vocabulary_size))
+def abstract(cfg: config.Model, rows: int, motion: MotionShape | None = None) -> Params:
+    """Nested dict of `jax.ShapeDtypeStruct`, without computing anything.
+
+    Args:
+        cfg: the model.
+        rows: of the table of embeddings: one for every id, or for those below the motion codes if these have vectors.
+        motion: shape (Q, N, C) of the vectors of the motion codes, whose ids start at `rows`.
+    """
+    return nn.meta.unbox(_abstract_boxed(cfg, rows, motion))
 
 
-def logical_axes(cfg: config.Model, vocabulary_size: int) -> Params:
+def logical_axes(cfg: config.Model, rows: int, motion: MotionShape | None = None) -> Params:
     """Nested dict like `abstract` whose leaves are tuples of logical axis names."""
 
     def names(box: Any) -> tuple[str | None, ...]:
         return tuple(box.names)
 
     is_box = lambda x: isinstance(x, parameters.Named)  # noqa: E731
-    return jax.tree.map(names, _abstract_boxed(cfg, vocabulary_size), is_leaf=is_box)
+    return jax.tree.map(names, _abstract_boxed(cfg, rows, motion), is_leaf=is_box)
 
 
-def param_shardings(mesh: jax.sharding.Mesh, cfg: config.Model, vocabulary_size: int) -> Params:
+def param_shardings(mesh: jax.sharding.Mesh, cfg: config.Model, rows: int, motion: MotionShape | None = None) -> Params:
     """Nested dict like `abstract` of NamedSharding.
 
     Raises:
         InputError: a size that the mesh does not divide (for example kv_heads by tensor).
     """
-    return sharding.tree_shardings(mesh, logical_axes(cfg, vocabulary_size), abstract(cfg, vocabulary_size))
+    return sharding.tree_shardings(mesh, logical_axes(cfg, rows, motion), abstract(cfg, rows, motion))
 
 
-def init(key: jax.Array, cfg: config.Model, vocabulary_size: int, mesh: jax.sharding.Mesh | None = None) -> Params:
-    """Fresh f32 parameters as a plain nested dict.
+def init(
+    key: jax.Array,
+    cfg: config.Model,
+    rows: int,
+    mesh: jax.sharding.Mesh | None = None,
+    motion: MotionShape | None = None,
+) -> Params:
+    """Fresh f32 parameters as a plain nested dict; the vectors of motion codes are 0, for the caller to set.
 
     With a mesh they are created sharded: no host ever holds the whole model, and the values do not depend on the mesh.
 
     Raises:
         InputError: a size that the mesh does not divide.
     """
-    shardings = None if mesh is None else param_shardings(mesh, cfg, vocabulary_size)
+    shardings = None if mesh is None else param_shardings(mesh, cfg, rows, motion)
 
     def make(key: jax.Array) -> Params:
-        return nn.meta.unbox(_boxed(key, cfg, vocabulary_size))
+        return nn.meta.unbox(_boxed(key, cfg, rows, motion))
 
     return jax.jit(make, out_shardings=shardings)(key)
 
@@ -125,30 +142,59 @@ def _run(params: Params, batch: Batch, cfg: config.Model, keep_cache: bool) -> t
 
     if cfg.remat != "none":
         layer = jax.checkpoint(layer, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
-    x_BLD = sharding.constrain(embed(params["embedding"], ids(batch), cfg), ("batch", "length", None))
+    x_BLD = sharding.constrain(embed(params, ids(batch), cfg), ("batch", "length", None))
     # Scanned: one compiled body whatever the depth. Layers of several kinds share it, and their kind is an input.
     kinds = jnp.asarray(cfg.kinds, jnp.int32) if len(cfg.windows) > 1 else None
     x_BLD, cache = jax.lax.scan(lambda x, inputs: layer(x, *inputs), x_BLD, (params["layers"]["block"], kinds))
     return block.rms_norm(x_BLD, params["final_norm"], cfg), cache
 
 
-def embed(embedding_VD: jax.Array, ids: jax.Array, cfg: config.Model) -> jax.Array:
+def embed(params: Params, ids: jax.Array, cfg: config.Model) -> jax.Array:
     """Embeddings [B, L, D] in the compute dtype.
 
     Args:
-        embedding_VD: the table, f32.
+        params: from `init`; "embedding" and "motion" are read.
         ids: i32[B, L], or i32[B, L, Q]: a token is the sum of the embeddings of its codes, -1 for none.
         cfg: the model.
     """
     dtype = compute_dtype(cfg)
     # Gathered over fsdp first, like any weight: looking up split rows would move the activations instead.
-    table_VD = sharding.constrain(embedding_VD, ("vocabulary", None))
-    if ids.ndim == 3:
-        each_BLQD = jnp.where((ids >= 0)[..., None], table_VD[jnp.maximum(ids, 0)], 0.0)
+    table_RD = sharding.constrain(params["embedding"], ("vocabulary", None))
+    ids_BLQ = ids if ids.ndim == 3 else ids[..., None]
+    if "motion" in params:
+        first_BL = ids_BLQ[..., 0]
+        is_motion_BL1 = (first_BL >= len(table_RD))[..., None]
+        text_BLD = table_RD[jnp.where(is_motion_BL1[..., 0], 0, first_BL)]
+        motion_BLD = _embed_motion(params["motion"], ids_BLQ - len(table_RD), dtype)
+        x_BLD = jnp.where(is_motion_BL1, motion_BLD, text_BLD.astype(dtype))
+    elif ids.ndim == 3:
+        each_BLQD = jnp.where((ids_BLQ >= 0)[..., None], table_RD[jnp.maximum(ids_BLQ, 0)], 0.0)
         x_BLD = each_BLQD.sum(axis=2).astype(dtype)
     else:
-        x_BLD = table_VD[ids].astype(dtype)
+        x_BLD = table_RD[ids].astype(dtype)
     return x_BLD * jnp.asarray(cfg.model_size**0.5, dtype) if cfg.scale_embeddings else x_BLD
+
+
+def _embed_motion(motion: Params, codes_BLQ: jax.Array, dtype: Any) -> jax.Array:
+    """Embeddings [B, L, D] of motion codes, numbered on from layer to layer; below 0 there is none."""
+    vectors_QNC = motion["vectors"]
+    layers, codes, _ = vectors_QNC.shape
+    if codes_BLQ.shape[-1] == layers:  # the usual case: the q-th code of a token is of the q-th layer
+        own_BLQ = codes_BLQ - codes * jnp.arange(layers)
+        present_BLQ = (own_BLQ >= 0) & (own_BLQ < codes)
+        vectors_BLQC = vectors_QNC[jnp.arange(layers), jnp.where(present_BLQ, own_BLQ, 0)]
+        vectors_BLQC = jnp.where(present_BLQ[..., None], vectors_BLQC, 0.0).astype(dtype)
+        kernel_QCD = sharding.constrain(motion["kernel"], (None, None, None))
+        return jnp.einsum("blqc,qcd->bld", vectors_BLQC, kernel_QCD.astype(dtype))
+    table_MD = motion_embeddings(motion).astype(dtype)
+    return jnp.where((codes_BLQ >= 0)[..., None], table_MD[jnp.maximum(codes_BLQ, 0)], 0.0).sum(axis=2)
+
+
+def motion_embeddings(motion: Params) -> jax.Array:
+    """The embedding of every motion code, f32[Q N, D], layer by layer."""
+    kernel_QCD = sharding.constrain(motion["kernel"], (None, None, None))
+    each_QND = jnp.einsum("qnc,qcd->qnd", motion["vectors"], kernel_QCD)
+    return each_QND.reshape(-1, each_QND.shape[-1])
 
 
 def ids(batch: Batch) -> jax.Array:
@@ -157,14 +203,33 @@ def ids(batch: Batch) -> jax.Array:
     return jnp.stack([batch[name] for name in ("tokens", *further)], axis=-1) if further else batch["tokens"]
 
 
+def vocabulary_size(params: Params) -> int:
+    """Number of ids that the parameters know."""
+    layers, codes, _ = params["motion"]["vectors"].shape if "motion" in params else (0, 0, 0)
+    return int(params["embedding"].shape[0] + layers * codes)
+
+
+def embeddings(params: Params, ids: int | None = None) -> jax.Array:
+    """The embedding f32[V, D] of every id, those of motion codes computed; of the first `ids`, as in `head`."""
+    table_RD = params["embedding"]
+    if "motion" in params and (ids is None or ids > len(table_RD)):
+        table_RD = jnp.concatenate([table_RD, motion_embeddings(params["motion"])])
+    return table_RD[:ids]
+
+
 def head(params: Params, ids: int | None = None) -> jax.Array:
-    """The output matrix f32[D, V]: the embedding's transpose if the two are tied.
+    """The output matrix f32[D, V]: the embeddings' transpose, for text only if the two are tied.
 
     Args:
         params: from `init`.
         ids: only this many first columns, for a softmax over them alone; None: all.
     """
-    return params["head"][:, :ids] if "head" in params else params["embedding"][:ids].T
+    if "head" not in params:
+        return embeddings(params, ids).T
+    head_DR = params["head"]
+    if "motion" in params and (ids is None or ids > head_DR.shape[1]):
+        head_DR = jnp.concatenate([head_DR, motion_embeddings(params["motion"]).T], axis=1)
+    return head_DR[:, :ids]
 
 
 def logits(hidden_D: jax.Array, head_DV: jax.Array, cfg: config.Model) -> jax.Array:
@@ -176,31 +241,3 @@ def logits(hidden_D: jax.Array, head_DV: jax.Array, cfg: config.Model) -> jax.Ar
 def apply(params: Params, batch: Batch, cfg: config.Model) -> jax.Array:
     """Logits f32[B, L, V]; logits[:, i] predict the token after index i."""
     return logits(hidden(params, batch, cfg), head(params), cfg)
-
-
-def with_motion_embeddings(params: Params, offset: int, code_vectors: jax.Array, key: jax.Array) -> Params:
-    """Parameters in which the embeddings of motion codes are a random projection of the codes' own vectors.
-
-    Codes of similar poses then start as similar tokens.
-
-    Args:
-        params: from `init`.
-        offset: id of motion code 0 (`Vocabulary.motion_offset`).
-        code_vectors: f32[Q, N, K], one smooth description per code of each layer (`Codec.code_vectors`).
-
-    Raises:
-        InputError: the codes do not fit into the vocabulary.
-    """
-    table_VD = jnp.asarray(params["embedding"])
-    vocabulary, size = table_VD.shape
-    vectors_NK = jnp.asarray(code_vectors, jnp.float32).reshape(-1, code_vectors.shape[-1])
-    codes, width = vectors_NK.shape
-    if offset < 0 or offset + codes > vocabulary:
-        raise InputError(
-            f"{codes} motion codes from id {offset} do not fit a vocabulary of {vocabulary}; "
-            f"build the model with the tokenizer's vocabulary size"
-        )
-    vectors_NK = (vectors_NK - vectors_NK.mean(0)) / (vectors_NK.std(0) + 1e-6)
-    rows_ND = vectors_NK @ jax.random.normal(key, (width, size))
-    rows_ND = rows_ND * (size**-0.5 / jnp.std(rows_ND))  # the scale of the other embeddings
-    return {**params, "embedding": table_VD.at[offset : offset + codes].set(rows_ND)}

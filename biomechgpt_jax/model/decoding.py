@@ -23,7 +23,7 @@ from biomechgpt_jax.model.attention.cached import OwnCache, PrefixCache
 
 
 class Weights(NamedTuple):
-    """Weights of the decoder, laid out for decoding; the embedding is not converted."""
+    """Weights of the decoder, laid out for decoding; the embedding is not converted, and holds what may follow."""
 
     layers: tuple[block.Weights, ...]
     final_norm: block.Weights
@@ -53,7 +53,7 @@ def prepare(params: decoder.Params, cfg: config.Model, ids: int | None = None) -
             jax.tree_util.tree_map_with_path(functools.partial(of_layer, index=i), layers) for i in range(cfg.layers)
         ),
         params["final_norm"],
-        params["embedding"],
+        decoder.embeddings(params, ids),
         decoder.head(params, ids).astype(dtype),
     )
 
@@ -91,14 +91,13 @@ def prefill(
     return Prefix(layers, rows, starts_RP), x_1WD[0, last_B]
 
 
-def empty(prefix: Prefix, room: int) -> tuple[OwnCache, ...]:
-    """Caches of every layer for so many new tokens of every answer."""
-    trunks, groups, _, size = prefix.layers[0].values.shape
-    lead = trunks * prefix.starts_RP.shape[1], groups
+def empty(prefix: Prefix, answers: int, room: int) -> tuple[OwnCache, ...]:
+    """Caches of every layer for so many new tokens of each of so many answers."""
+    _, groups, _, size = prefix.layers[0].values.shape
     return tuple(
         OwnCache(
-            jnp.zeros((*lead, size, room), layer.keys.dtype),
-            jnp.zeros((*lead, room, size), layer.values.dtype),
+            jnp.zeros((answers, groups, size, room), layer.keys.dtype),
+            jnp.zeros((answers, groups, room, size), layer.values.dtype),
         )
         for layer in prefix.layers
     )
@@ -128,15 +127,67 @@ def advance(
     positions_RM = rearrange(positions_BT, "(r p) t -> r (p t)", p=questions)
     branches_M = jnp.repeat(jnp.arange(1, questions + 1), length)
     queries = packed.Rows(positions_RM, jnp.ones_like(positions_RM), jnp.broadcast_to(branches_M, positions_RM.shape))
-    back_TN = offsets_T[:, None] - jnp.arange(own[0].keys.shape[3])
+    back_1TN = (offsets_T[:, None] - jnp.arange(own[0].keys.shape[3]))[None]
+    return _run(weights, cfg, prefix, own, tokens_BT, positions_BT, queries, back_1TN, back_1TN >= 0, column)
+
+
+class Nodes(NamedTuple):
+    """New tokens of a trunk that are nodes of trees: each follows some of the earlier ones, not all of them."""
+
+    tokens_RT: jax.Array
+    rows: packed.Rows  # i32[R, T]; branch p + 1 for an answer to prompt p, segment 0 for padding
+    positions_RN: jax.Array  # position of the token in each column, those of the new tokens included
+    follows_RTN: jax.Array  # bool; the columns of the tokens that lead to each node, itself included
+
+
+def advance_trees(
+    weights: Weights,
+    cfg: config.Model,
+    prefix: Prefix,
+    own: tuple[OwnCache, ...],
+    nodes: Nodes,
+    column: jax.Array | int,
+) -> tuple[jax.Array, tuple[OwnCache, ...]]:
+    """Hidden states after the final norm [R, T, D] of the next T nodes of every trunk, and the trunks' caches.
+
+    Many continuations of many prompts grow at once (tree attention: Miao et al. 2023, arXiv 2305.09781). A token is
+    computed once for all continuations that share it, and no keys or values are copied.
+
+    Args:
+        weights: from `prepare`.
+        cfg: the model.
+        prefix: from `prefill`.
+        own: one cache for all nodes of a trunk, which holds `column` of them so far.
+        nodes: the next ones.
+        column: how many nodes there are so far.
+    """
+    rows, seen_RTN = nodes.rows, nodes.follows_RTN
+    back_RTN = rows.positions[:, :, None] - nodes.positions_RN[:, None]
+    return _run(weights, cfg, prefix, own, nodes.tokens_RT, rows.positions, rows, back_RTN, seen_RTN, column)
+
+
+def _run(
+    weights: Weights,
+    cfg: config.Model,
+    prefix: Prefix,
+    own: tuple[OwnCache, ...],
+    tokens_BT: jax.Array,
+    positions_BT: jax.Array,
+    queries: packed.Rows,
+    back_BTN: jax.Array,
+    seen_BTN: jax.Array,
+    column: jax.Array | int,
+) -> tuple[jax.Array, tuple[OwnCache, ...]]:
+    """All layers over new tokens, which see the columns `seen_BTN` of their cache that lie `back_BTN` positions back.
+
+    `queries` are the same tokens, by trunk.
+    """
     biases = [
-        cached.bias(
-            packed.visible(queries, prefix.rows, window), (back_TN >= 0) & ((back_TN < window) if window else True)
-        )
+        cached.bias(packed.visible(queries, prefix.rows, window), seen_BTN & ((back_BTN < window) if window else True))
         for window in cfg.windows
     ]
     rotations = rope.tables(positions_BT, cfg)
-    x_BTD = decoder.embed(weights.embedding_VD, tokens_BT, cfg)
+    x_BTD = decoder.embed({"embedding": weights.embedding_VD}, tokens_BT, cfg)
     grown = []
     for layer, kind, before, so_far in zip(weights.layers, cfg.kinds, prefix.layers, own, strict=True):
         attend = functools.partial(

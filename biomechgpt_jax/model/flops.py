@@ -2,7 +2,8 @@
 
 A weight takes two operations per token forward and four backward, two each for the gradients of its input and of
 itself: 6 N T (Kaplan et al., Scaling laws for neural language models, 2020, appendix B). A frozen weight has no
-gradient of its own: 4 N T. N are the matrices of the layers; looking up an embedding is no product. Every softmax of
+gradient of its own: 4 N T. N are the matrices of the layers; looking up an embedding is no product, but the map from
+the vectors of motion codes is: 4 N for each motion token, because the vectors need no gradient. Every softmax of
 the objective multiplies the hidden states of its tokens by as many columns of D weights as it has ids; tokens without
 weight are not computed. Attention takes 12 H K operations for each visible pair of a query and a key in each layer,
 forward and backward together. Norms and activations are not counted, nor is recomputation by rematerialisation.
@@ -38,11 +39,13 @@ class Weights(NamedTuple):
         trained: number of trained weights in the matrices of the layers, those of adapters among them.
         frozen: number of frozen ones.
         head_trained: whether the head, or the embedding where the two are tied, is trained.
+        motion: weights of the map that gives motion codes their embeddings, where it is trained.
     """
 
     trained: int
     frozen: int = 0
     head_trained: bool = True
+    motion: int = 0
 
 
 def matrices(model: config.Model) -> int:
@@ -65,10 +68,18 @@ def weights(model: config.Model, trained: Mapping[str, Any]) -> Weights:
             size = math.prod(leaf.shape)
             own, adapters = (own + size, adapters) if path[-1].key == "kernel" else (own, adapters + size)
     head = "embedding" if model.tied_embeddings else "head"
-    return Weights(own + adapters, matrices(model) - own, head in trained)
+    motion = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(trained.get("motion", {})))
+    return Weights(own + adapters, matrices(model) - own, head in trained, motion)
 
 
-def training(model: config.Model, tokens: Any, softmaxes: Softmaxes, pairs: Any, weights: Weights | None = None) -> Any:
+def training(
+    model: config.Model,
+    tokens: Any,
+    softmaxes: Softmaxes,
+    pairs: Any,
+    weights: Weights | None = None,
+    motion_tokens: Any = 0.0,
+) -> Any:
     """Operations of the forward and the backward pass.
 
     Args:
@@ -77,10 +88,12 @@ def training(model: config.Model, tokens: Any, softmaxes: Softmaxes, pairs: Any,
         softmaxes: see `Softmaxes`.
         pairs: number of pairs of a query and a visible key, over all layers (`visible_pairs`).
         weights: what is trained; None if everything is.
+        motion_tokens: number of tokens whose embeddings are a map of vectors.
     """
-    trained, frozen, head_trained = weights or Weights(matrices(model))
+    trained, frozen, head_trained, motion = weights or Weights(matrices(model))
     # Counts in the billions are kept as floats: beside an array an integer would have 32 bits.
     products = (TRAINED * trained + FROZEN * frozen) * tokens
+    products += 4.0 * motion * motion_tokens
     for count, ids in softmaxes:
         products += (TRAINED if head_trained else FROZEN) * float(model.model_size * ids) * count
     return products + 12.0 * model.heads * model.head_size * pairs
@@ -108,5 +121,9 @@ def of_batch(
     """Operations of a step on a batch of packed rows; `softmaxes` and `weights` as in `training`."""
     pairs, softmaxes = visible_pairs(batch, model), list(softmaxes)
     tokens = jnp.count_nonzero(batch["segments"]).astype(jnp.float32)
-    needed = training(model, tokens, softmaxes, pairs, weights)
-    return Work(needed, training(model, float(batch["tokens"].size), softmaxes, pairs, weights))
+    in_trunks = jnp.count_nonzero((batch["segments"] != 0) & (batch["branches"] == 0)).astype(jnp.float32)
+    everything = float(batch["tokens"].size)
+    return Work(
+        training(model, tokens, softmaxes, pairs, weights, in_trunks),
+        training(model, everything, softmaxes, pairs, weights, everything),
+    )

@@ -88,7 +88,7 @@ def generate(
         InputError: an empty question, ids outside the vocabulary, or a constraint whose longest answer is longer than
             `settings.max_new`.
     """
-    vocabulary = params["embedding"].shape[0]
+    vocabulary = decoder.vocabulary_size(params)
     check(requests, settings, vocabulary)
     weights = decoding.prepare(params, cfg, settings.ids)
     answers: list[list[Answer]] = [[] for _ in requests]
@@ -176,7 +176,7 @@ def decode(
     rows = len(state_B)
     start = _State(
         step=jnp.zeros((), jnp.int32),
-        own=decoding.empty(prefix, max_new),
+        own=decoding.empty(prefix, rows, max_new),
         state_B=jnp.maximum(state_B, 0),
         done_B=state_B < 0,
         tokens_BN=jnp.full((rows, max_new), end_id, jnp.int32),

@@ -130,18 +130,44 @@ class Stack(nn.Module):
         stacked(self.cfg, name="block")(None)
 
 
-class Decoder(nn.Module):
-    """Embedding, head (unless it is the embedding's transpose), layers and final norm."""
+class Motion(nn.Module):
+    """Embeddings of motion codes: one linear map per layer of codes, from the codes' own vectors to the model.
+
+    The vectors are the codec's. They are declared here with the other parameters, and are never trained.
+    """
 
     cfg: config.Model
-    vocabulary_size: int
+    vectors: tuple[int, int, int]  # layers of codes Q, codes of a layer N, size of a code's vector K
+
+    @nn.compact
+    def __call__(self) -> None:
+        layers, _, size = self.vectors
+        axes = ("code_layers", "codes", "code_size")
+        self.param("vectors", with_axes(nn.initializers.zeros_init(), axes), self.vectors, jnp.float32)
+        # The vectors of a token's codes have a length of 1 together: its embedding is as large as that of a text, and
+        # the optimizer's steps are to its weights what they are to others.
+        init = with_axes(scaled_normal(self.cfg.model_size), ("code_layers", "code_size", "embed"))
+        self.param("kernel", init, (layers, size, self.cfg.model_size), jnp.float32)
+
+
+class Decoder(nn.Module):
+    """Embedding, head (unless it is the embedding's transpose), layers and final norm.
+
+    Without `motion` the embedding has a row for every id; with it for the ids below the motion codes alone.
+    """
+
+    cfg: config.Model
+    rows: int
+    motion: tuple[int, int, int] | None = None
 
     @nn.compact
     def __call__(self) -> None:
         cfg = self.cfg
-        size, init = (self.vocabulary_size, cfg.model_size), scaled_normal(cfg.model_size)
+        size, init = (self.rows, cfg.model_size), scaled_normal(cfg.model_size)
         self.param("embedding", with_axes(init, ("vocabulary", "embed")), size, jnp.float32)
         if not cfg.tied_embeddings:
             self.param("head", with_axes(init, ("embed", "vocabulary")), size[::-1], jnp.float32)
+        if self.motion is not None:
+            Motion(cfg, self.motion, name="motion")()
         Stack(cfg, name="layers")()
         Norm(cfg, cfg.model_size, name="final_norm")()

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from biomechgpt_jax import config
+from biomechgpt_jax.biomechanics import systems
 from biomechgpt_jax.biomechanics.skeleton import (
     COORDINATE_COUNT,
     COORDINATES,
@@ -19,6 +20,7 @@ from biomechgpt_jax.biomechanics.skeleton import (
 )
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.data.label_use import LabelUse
+from biomechgpt_jax.packing import strangers
 from biomechgpt_jax.questions.truth import labels, truths, unanswerable
 
 # Number of tokens of a row that the trunk leaves free for questions.
@@ -33,17 +35,20 @@ class Crop:
 
     Attributes:
         observed: bool[40], which coordinates are observed, after mirroring.
+        system: the measurement system that the movement is seen through, after mirroring; None for the trial's own.
     """
 
     start_frame: int
     end_frame: int
     mirrored: bool
     observed: np.ndarray
+    system: systems.System | None = None
 
     def coordinates(self, trial: Trial) -> np.ndarray:
         """The coordinates shown, f32[T, 40]."""
         shown = trial.trajectory.coordinates[self.start_frame : self.end_frame]
-        return mirror(shown) if self.mirrored else shown
+        shown = mirror(shown) if self.mirrored else shown
+        return shown if self.system is None else self.system.apply(shown, self.observed)
 
 
 def answerable(trial: Trial, crop: Crop, cfg: config.Experiment) -> dict[str, str | float]:
@@ -123,7 +128,7 @@ def evaluation(trial: Trial, cfg: config.Experiment) -> list[Crop]:
 
 
 def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, informative: bool = False) -> Crop:
-    """Draw a crop: log-uniform length, often around a whole timed test, randomly mirrored and masked.
+    """Draw a crop: log-uniform length, often around a whole timed test, randomly mirrored, masked and seen by a system.
 
     The crop is empty if the trial is shorter than a token.
 
@@ -159,7 +164,12 @@ def training(trial: Trial, cfg: config.Experiment, rng: np.random.Generator, inf
     mirrored = bool(rng.random() < cfg.pack.mirror_probability)
     observed = np.asarray(trial.trajectory.observed, bool)
     observed = observed[MIRROR_PERMUTATION] if mirrored else observed
-    return Crop(start, end, mirrored, observed & ~_draw_hidden(cfg, rng))
+    observed = observed & ~_draw_hidden(cfg, rng)
+    # Nothing is drawn where there are no systems, so that rows packed without them stay as they are.
+    if not cfg.pack.systems or rng.random() >= cfg.pack.systems:
+        return Crop(start, end, mirrored, observed)
+    activity = trial.trajectory.metadata.activity
+    return Crop(start, end, mirrored, observed & ~systems.draw_lacking(rng), strangers.draw_system(activity, rng))
 
 
 def _around_defining(

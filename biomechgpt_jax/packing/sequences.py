@@ -13,8 +13,9 @@ from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.data import movements, store
 from biomechgpt_jax.data.label_use import LabelUse
+from biomechgpt_jax.data.loader import CODE_VECTORS
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.packing import crops
+from biomechgpt_jax.packing import crops, strangers
 from biomechgpt_jax.packing.rows import Branch, Item, array_names, assign_rows, lay_out_row, make_branch
 from biomechgpt_jax.questions.registry import FAMILIES, QUESTIONS
 from biomechgpt_jax.questions.truth import labels
@@ -47,6 +48,9 @@ class _LabelledCrop:
 
 def _draw_crop(number: int, trial: Trial, cfg: config.Experiment, rng: np.random.Generator) -> _LabelledCrop | None:
     """Draw a training crop that answers at least one question; None only if no part of the trial answers any."""
+    # Nothing is drawn where there are no children, so that rows packed without them stay as they are.
+    if cfg.pack.children and strangers.can_be_of_a_child(trial) and rng.random() < cfg.pack.children:
+        trial = strangers.as_a_child(trial, rng)
     for informative in (False, True):
         crop = crops.training(trial, cfg, rng, informative)
         true = crops.answerable(trial, crop, cfg)
@@ -230,5 +234,6 @@ def pack(
             array: ((length,), np.float32 if array == "loss_weights" else np.int32)
             for array in array_names(1 if text_only else vocabulary.layers)
         }
-        store.write(target, name, features, rows[text_only], facts)
+        beside = {} if text_only else {CODE_VECTORS: codec.code_vectors()}
+        store.write(target, name, features, rows[text_only], facts, beside)
     return report

@@ -23,6 +23,9 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "head_size": (),
     "hidden": ("tensor",),
     "vocabulary": ("tensor",),
+    "code_layers": (),  # of motion codes, as are the next two
+    "codes": (),
+    "code_size": (),
     "layers": (),
     "norm": (),
     "channels": ("fsdp",),  # input or output channels of the codec's convolutions

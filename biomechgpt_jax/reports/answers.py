@@ -27,15 +27,25 @@ def lines(found: Answers, with_left_out: bool) -> list[str]:
     answer_width = max(map(len, texts)) if several else 0
     rows = []
     for one, text in zip(found.answers, texts, strict=True):
-        chance = f"(probability {one['probability']:.2f})" if one["probability"] is not None else ""
-        rows.append(f"{one['understood']:<{question_width}} {text:<{answer_width}}  {chance}".rstrip())
+        rows.append(f"{one['understood']:<{question_width}} {text:<{answer_width}}  {_certainty(one)}".rstrip())
         if one["explanation"]:
             rows.append(f'  "{one["asked"]}" {_explain(one)}')
+        for band in one.get("bands", ()):
+            rows.append(f"  {band['band']}: probability {band['probability']:.2f} ({band['meaning']})")
         if one["caution"]:
             rows.append(f"  {one['caution']}, which does not show this")
     for reason, names in _by_reason(found.left_out) if with_left_out else ():
         rows.append(f"left out: {', '.join(QUESTIONS[name].short.rstrip('?') for name in names)}: {reason}")
     return rows
+
+
+def _certainty(one: dict[str, Any]) -> str:
+    """How sure an answer is: the 90 % interval of a number with a distribution, the probability of any other answer."""
+    if "interval" in one:
+        decimals = QUESTIONS[one["name"]].decimals
+        low, high = (f"{end:.{decimals}f}" for end in one["interval"])
+        return f"(90 %: {low} to {high})"
+    return f"(probability {one['probability']:.2f})" if one["probability"] is not None else ""
 
 
 def _explain(one: dict[str, Any]) -> str:
@@ -48,12 +58,16 @@ def _explain(one: dict[str, Any]) -> str:
 def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) -> None:
     """Write a CSV with a row for each file: answers and their probabilities, notes on questions, and errors.
 
+    A number has two columns more, for the ends of its 90 % interval, empty where it has none.
+
     Args:
         path: destination of the CSV, which is written atomically.
         names: names of the questions that were asked; each gets its columns whether or not a file answers it.
     """
     columns = {name: f"{name} ({QUESTIONS[name].unit})" if QUESTIONS[name].unit else name for name in names}
-    header = ["file", *(part for name in names for part in (columns[name], f"{name} probability")), "notes", "error"]
+    ends = {name: [f"{name} low", f"{name} high"] * (QUESTIONS[name].kind == "number") for name in names}
+    of_questions = (part for name in names for part in (columns[name], f"{name} probability", *ends[name]))
+    header = ["file", *of_questions, "notes", "error"]
     text = io.StringIO()
     table = csv.DictWriter(text, header, restval="", lineterminator="\n")
     table.writeheader()
@@ -62,6 +76,8 @@ def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) 
         for one in file.found.answers:
             row[columns[one["name"]]] = "" if one["answer"] is None else one["answer"]
             row[f"{one['name']} probability"] = "" if one["probability"] is None else round(one["probability"], 4)
+            if "interval" in one:
+                row |= dict(zip(ends[one["name"]], one["interval"], strict=True))
         cautions = {one["name"]: one["caution"] for one in file.found.answers if one["caution"]}
         notes = _by_reason(file.found.left_out | cautions)
         row["notes"] = "; ".join(f"{', '.join(group)}: {reason}" for reason, group in notes)

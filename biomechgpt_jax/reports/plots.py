@@ -145,14 +145,21 @@ def _colours(rows: Sequence[Prediction], impaired: Mapping[str, bool]) -> list[s
 
 
 def scatter(rows: Sequence[Prediction], name: str, impaired: Mapping[str, bool]) -> str:
-    """Plot answered against true values with the line of identity; `impaired` colours participants."""
+    """Plot answered against true values, with their intervals where they have any, and the line of identity.
+
+    `impaired` colours participants.
+    """
     rows = metrics.parsed(rows)
     truth, answer = metrics.numbers(rows)
     figure, axes = _axes(_HALF)
     low, high = min(truth.min(), answer.min()), max(truth.max(), answer.max())
     margin = 0.06 * (high - low) or 0.5
     axes.plot([low - margin, high + margin], [low - margin, high + margin], color=MUTED, linewidth=0.9)
-    axes.scatter(truth, answer, s=13, c=_colours(rows, impaired), alpha=0.55, linewidths=0)
+    colours = _colours(rows, impaired)
+    for row, x, colour in zip(rows, truth, colours, strict=True):
+        if "interval" in row:
+            axes.plot([x, x], row["interval"], color=colour, alpha=0.25, linewidth=0.6)
+    axes.scatter(truth, answer, s=13, c=colours, alpha=0.55, linewidths=0)
     axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(low - margin, high + margin)
     axes.locator_params(nbins=5)

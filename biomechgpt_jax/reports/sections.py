@@ -144,7 +144,7 @@ def table(material: Material) -> str:
     )
     body = []
     for question, summary in naming.questions(_families(material, "model")):
-        shown = naming.headline(summary, question)
+        shown = (*naming.headline(summary, question), *(["coverage90"] if "coverage90" in summary else []))
         asked = f"{summary['n']} answers, {summary['participants']} people"
         if summary.get("unparsed"):
             asked += f", {summary['unparsed']} not parsed"
@@ -206,6 +206,9 @@ def _answer_row(row: Prediction) -> str:
         mark = f"<b>{naming.value_text(number, digits)} {escape(unit)}</b>" if number is not None else "not a number"
     probability = row["probability"]
     chance = f"{100 * probability:.0f} %" if probability is not None else ""
+    if "interval" in row:
+        ends = (naming.value_text(end, row["decimals"]) for end in row["interval"])
+        chance = f"90 %: {' to '.join(ends)}"
     asked = escape(row["phrasing"])
     return f"<tr><td>{asked}</td><td>{escape(truth)}</td><td>{mark}</td><td class=num>{chance}</td></tr>"
 
@@ -225,7 +228,7 @@ def clips(material: Material) -> str:
             f'aria-label="Time in the movement"><span class="time"></span></div>'
             f'<script type="application/json">{data}</script><table><thead><tr><th>Question</th><th>True</th>'
             f"<th>Answer</th><th "
-            f'class="num">Probability</th></tr></thead><tbody>{answers}</tbody></table></figure>'
+            f'class="num">Probability, or 90 % interval</th></tr></thead><tbody>{answers}</tbody></table></figure>'
         )
     return f'<div class="clips">{"".join(made)}</div>'
 
@@ -266,11 +269,12 @@ def agreement(material: Material) -> str:
             f'to {high}</figcaption><div class="two">{plots.scatter(rows, question, impaired)}'
             f"{plots.bland_altman(rows, question, impaired)}</div></figure>"
         )
+    words = "".join(f"<p>{escape(text)}</p>" for text in naming.coverage_in_words(_families(material, "model")))
     key = (
         '<div class="key"><span><i class="line" style="background:#0072b2"></i>healthy participants</span>'
         '<span><i class="line" style="background:#d55e00"></i>participants with an impairment</span></div>'
     )
-    return f'{key}<div class="pairs">{"".join(made)}</div>'
+    return f'{words}{key}<div class="pairs">{"".join(made)}</div>'
 
 
 def calibration(material: Material) -> str:

@@ -1,5 +1,6 @@
 """Answer questions about a motion file or a folder of them with a trained model."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,14 @@ import numpy as np
 
 from biomechgpt_jax import config, formats
 from biomechgpt_jax import workdir as workdirs
-from biomechgpt_jax.answering import predict
+from biomechgpt_jax.answering import normal_range, predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
+from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
+from biomechgpt_jax.data import normals
 from biomechgpt_jax.data.importing import files_in
+from biomechgpt_jax.data.normals import Normals
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import to_json
 from biomechgpt_jax.packing import crops
@@ -26,6 +30,7 @@ from biomechgpt_jax.questions.understanding import Understood, understand
 from biomechgpt_jax.reports import answers as rendering
 from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import NOTHING
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
@@ -40,14 +45,24 @@ class Answerer:
         model: the language model.
         encode: encoder of the motion codec, from coordinates and their observed masks to motion codes.
         longest_s: duration of the longest movement that the model sees at once.
+        threshold: logit from which impairment is counted (`answering.normal_range`).
     """
 
     model: predict.LanguageModel
     encode: Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]]
     longest_s: float
+    threshold: float = 0.0
 
 
-def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_json: bool) -> int:
+def run(
+    path: Path,
+    texts: Sequence[str],
+    table: Path | None,
+    workdir: Path,
+    as_json: bool,
+    greedy: bool = False,
+    normals_in: Path | None = None,
+) -> int:
     """Answer questions about a motion file or a folder, print the answers, and return the exit code.
 
     Args:
@@ -55,18 +70,25 @@ def run(path: Path, texts: Sequence[str], table: Path | None, workdir: Path, as_
         table: where a CSV of the answers goes, if anywhere.
         as_json: print one JSON object. One question about a file is its own object; several are under "answers", and
             those that the movement cannot show under "left_out"; a folder has both for each file under "files".
+        greedy: as in `load`.
+        normals_in: a folder of the same laboratory's healthy recordings, by which its offsets are taken out first and
+            from whose answers impairment is counted.
 
     Raises:
         InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file can be answered.
     """
     if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
         raise InputError(f"--csv {table}: give the path of a file, in a folder that exists and can be written")
+    own = None
+    if normals_in is not None:
+        own = normals.of_folder(normals_in, Workdir(workdir).movements)
+        print(own.words(), file=sys.stderr, flush=True)
     names = list(dict.fromkeys(understand(text).question.name for text in texts)) or list(QUESTIONS)
     if path.is_dir():
         with Progress("ask") as progress:
-            files = ask_folder(workdir, path, texts, progress.update)
+            files = ask_folder(workdir, path, texts, progress.update, greedy, own)
     else:
-        files = [FileAnswers(path.name, ask(workdir, path, texts))]
+        files = [FileAnswers(path.name, ask(workdir, path, texts, greedy, own))]
     if table is not None:
         rendering.write_table(table, files, names)
     answered = [file for file in files if file.found.answers]
@@ -95,18 +117,36 @@ def _as_json(path: Path, files: Sequence[FileAnswers], texts: Sequence[str]) -> 
     return files[0].found.as_json()
 
 
-def load(workdir: Path) -> Answerer:
+def load(workdir: Path, greedy: bool = False) -> Answerer:
     """Load the newest model of a run.
+
+    Args:
+        greedy: numbers are decoded greedily, which is faster; they have no intervals then.
 
     Raises:
         InputError: the working directory holds no trained model.
     """
     work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
-    params = trained.load_params(work.checkpoints, cfg.model, IdSpace.of(words))
-    model = predict.LanguageModel(params, cfg.model, words, batch_size=1, one_shape=True)
+    params = trained.load_params(
+        work.checkpoints, cfg.model, IdSpace.of(words), frozen=NOTHING.with_code_vectors(codec.code_vectors())
+    )
+    model = predict.LanguageModel(
+        params, cfg.model, words, batch_size=1, one_shape=True, numbers="greedy" if greedy else "distribution"
+    )
     rate = config.CANONICAL_RATE_HZ
     return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)
+
+
+def calibrate(answerer: Answerer, own: Normals) -> Answerer:
+    """Count impairment from where a laboratory's own healthy people lie; says so on standard error."""
+    by_person: dict[str, list[float]] = {}
+    for trial in own.trials:
+        found = answer(answerer, own.take_out(trial.trajectory), [_ask_canonically("impairment")])
+        by_person.setdefault(trial.participant, []).append(normal_range.logit(found.answers[0]["options"]))
+    threshold = normal_range.threshold(list(by_person.values()))
+    print(normal_range.words(threshold, own.people), file=sys.stderr, flush=True)
+    return dataclasses.replace(answerer, threshold=threshold)
 
 
 def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understood]) -> Answers:
@@ -131,6 +171,7 @@ def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understo
         QUESTIONS,
         answerer.longest_s,
     )
+    predictions = [_count_from(answerer.threshold, one) for one in predictions]
     activity = next((one for one in predictions if one["question"] == "activity"), None)
     answers = [
         describe(question, prediction, _caution(question.question.name, activity))
@@ -159,8 +200,11 @@ def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
     return Answers(kept, {name: left_out[name] for name in QUESTIONS if name in left_out})
 
 
-def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
+def ask(workdir: Path, file: Path, texts: Sequence[str], greedy: bool = False, own: Normals | None = None) -> Answers:
     """Answer questions about a motion file; without texts, every question that it supports.
+
+    Args:
+        own: the laboratory's normals (see `run`).
 
     Raises:
         InputError: the file cannot be read or shows nothing of what is asked, a question is not understood, or nothing
@@ -168,7 +212,10 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
     """
     wanted = [understand(text) for text in texts]
     trajectory = formats.canonical(file)
-    answerer = load(workdir)
+    trajectory = own.take_out(trajectory) if own else trajectory
+    answerer = load(workdir, greedy)
+    if own and _asks_impairment(wanted):
+        answerer = calibrate(answerer, own)
     if not wanted:
         return answer_all(answerer, trajectory)
     found = answer(answerer, trajectory, wanted)
@@ -177,11 +224,19 @@ def ask(workdir: Path, file: Path, texts: Sequence[str]) -> Answers:
     return found
 
 
-def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Report) -> list[FileAnswers]:
+def ask_folder(
+    workdir: Path,
+    directory: Path,
+    texts: Sequence[str],
+    report: Report,
+    greedy: bool = False,
+    own: Normals | None = None,
+) -> list[FileAnswers]:
     """Answer the same questions about every motion file below a directory; without texts, all that each file supports.
 
     Args:
         report: called before each file with (files done, number of files, name of the next file).
+        own: the laboratory's normals (see `run`).
 
     Returns:
         One entry per file, in name order. The entry of a file that cannot be read or answered holds the reason.
@@ -192,13 +247,16 @@ def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Rep
     """
     wanted = [understand(text) for text in texts]
     files = files_in(directory)
-    answerer = load(workdir)
+    answerer = load(workdir, greedy)
+    if own and _asks_impairment(wanted):
+        answerer = calibrate(answerer, own)
     entries = []
     for number, file in enumerate(files):
         name = file.relative_to(directory).as_posix()
         report(number, len(files), name)
         try:
             trajectory = _read_any(file)
+            trajectory = own.take_out(trajectory) if own else trajectory
             found = answer(answerer, trajectory, wanted) if wanted else answer_all(answerer, trajectory)
             entries.append(FileAnswers(name, found))
         except InputError as error:
@@ -209,6 +267,20 @@ def ask_folder(workdir: Path, directory: Path, texts: Sequence[str], report: Rep
 def _ask_canonically(name: str) -> Understood:
     """Ask a question in its canonical words."""
     return understand(QUESTIONS[name].templates[0])
+
+
+def _asks_impairment(wanted: Sequence[Understood]) -> bool:
+    """Whether impairment is asked; without questions all are."""
+    return not wanted or any(one.question.name == "impairment" for one in wanted)
+
+
+def _count_from(threshold: float, one: Prediction) -> Prediction:
+    """A prediction of impairment counted from a threshold; any other as it is."""
+    if not threshold or one["question"] != "impairment":
+        return one
+    options = normal_range.shift(one["options"], threshold)
+    best = max(options, key=lambda option: options[option])
+    return {**one, "answer": best, "probability": options[best], "options": options}
 
 
 def _caution(name: str, activity: Mapping[str, Any] | None) -> str:

@@ -1,15 +1,18 @@
 """What a motion file, a dataset or a directory of checkpoints holds, printed."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import to_json
 
+if TYPE_CHECKING:
+    from biomechgpt_jax.data.normals import Normals
+
 _WITH_UNITS = {"rate_hz": "rate (Hz)", "net_speed_m_s": "net speed (m/s)"}
 
 
-def run(path: Path, activity: str, plot: Path | None, as_json: bool) -> None:
+def run(path: Path, activity: str, plot: Path | None, as_json: bool, own: "Normals | None" = None) -> None:
     """Print what lies at `path`.
 
     Args:
@@ -17,6 +20,7 @@ def run(path: Path, activity: str, plot: Path | None, as_json: bool) -> None:
         activity: what was performed in a motion file, which is then scored; "" if that is not known.
         plot: where a picture of the movement goes, if anywhere.
         as_json: print one JSON object.
+        own: the laboratory's normals, whose offsets are taken out of a motion file.
 
     Raises:
         InputError: it cannot be read, there is no such activity, or `plot` is asked of something that is no movement.
@@ -33,16 +37,17 @@ def run(path: Path, activity: str, plot: Path | None, as_json: bool) -> None:
         _refuse_plot(plot, path, "a dataset")
         facts = store.metadata(path)
     else:
-        facts = _recording(path, activity, plot)
+        facts = _recording(path, activity, plot, own)
     print(to_json(facts) if as_json else "\n".join(_lines(facts)))
 
 
-def _recording(path: Path, activity: str, plot: Path | None) -> dict[str, Any]:
+def _recording(path: Path, activity: str, plot: Path | None, own: "Normals | None") -> dict[str, Any]:
     from biomechgpt_jax import formats
     from biomechgpt_jax.reports import recording
 
     trajectory = formats.read(path)
-    facts = recording.describe(trajectory, activity)
+    trajectory = own.take_out(trajectory) if own else trajectory
+    facts = recording.describe(trajectory, activity) | ({"normals": own.facts()} if own else {})
     if plot is not None:
         from biomechgpt_jax.reports import portrait
 

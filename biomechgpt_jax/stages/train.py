@@ -28,7 +28,7 @@ def _check_vocabulary(sequences: Path, digest: str) -> None:
 
 
 def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, Any]:
-    codec, words = vocabulary.load(work.tokenizer)
+    _, words = vocabulary.load(work.tokenizer)
     _check_vocabulary(work.sequences, words.digest)
     agreement.agree(
         "data",
@@ -38,16 +38,16 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
         distributed.current().barrier_timeout_s,
     )
     runs = (
-        (cfg.train.steps, work.sequences, work.checkpoints, work.metrics, codec.code_vectors(), "model"),
+        (cfg.train.steps, work.sequences, work.checkpoints, work.metrics, "model"),
         (
             *(cfg.text_only_steps, work.sequences_text_only, work.checkpoints_text_only, work.metrics_text_only),
-            *(None, "text-only control"),
+            "text-only control",
         ),
     )
-    for steps, rows, checkpoints, log, vectors, what in runs:
+    for steps, rows, checkpoints, log, what in runs:
         report = _reporter(progress, steps, what)
         part = cfg if rows == work.sequences else _with_twins(cfg)
-        language.train(part, rows, steps, Places(checkpoints, log), report, IdSpace.of(words), vectors)
+        language.train(part, rows, steps, Places(checkpoints, log), report, IdSpace.of(words))
     progress.done(f"{cfg.train.steps} steps, text-only control {cfg.text_only_steps} steps")
     return {"digest": workdirs.digest([cfg.train.steps, words.digest])}
 

@@ -14,7 +14,7 @@ class IdSpace:
 
     Attributes:
         size: number of ids V, unused ones included.
-        motion_offset: id of motion code 0, which is the number of text and special tokens.
+        motion_offset: id of motion code 0; text, special tokens and unused ids lie below it.
         codes: motion codes of a layer; 0 if there are none.
         digest: of the vocabulary.
     """

@@ -49,7 +49,8 @@ def train(
         places: where checkpoints and metrics.jsonl are written; by default nothing is.
         progress: called with (completed steps, the logged entry).
         ids: how the ids are divided; None: as the rows say.
-        code_vectors: f32[Q, N, K] that the embeddings of motion codes start from; None: random ones.
+        code_vectors: f32[Q, N, C], of which the embeddings of motion codes are a learned map; None: those that were
+            packed with the rows, and where there are none, codes have rows of the table of embeddings.
         frozen: parameters that are not trained.
 
     Returns:
@@ -82,8 +83,8 @@ class Language:
         self._experiment = experiment
         self._sequences = Path(sequences_dir)
         self._ids = IdSpace.of_rows(self._sequences) if ids is None else ids
-        self._vectors = code_vectors
-        self._parameters = Parameters(experiment.model, self._ids.size, frozen)
+        vectors = data.code_vectors(self._sequences) if code_vectors is None else code_vectors
+        self._parameters = Parameters(experiment.model, self._ids, frozen.with_code_vectors(vectors))
         self._families = data.families(self._sequences)
 
     def identity(self, steps: int) -> dict[str, Any]:
@@ -100,18 +101,8 @@ class Language:
         return abstract_state(self._experiment, self._parameters, mesh)
 
     def fresh_state(self, mesh: Mesh) -> State:
-        """Random parameters; the embeddings of motion codes from the codec's vectors, unless they are frozen."""
-        init_key, motion_key = jax.random.split(jax.random.key(self._experiment.train.seed))
-        state = init_state(init_key, self._experiment, self._parameters, mesh)
-        if self._vectors is not None and "embedding" in state["params"]:
-
-            def with_motion(params: decoder.Params, vectors: jax.Array) -> decoder.Params:
-                return decoder.with_motion_embeddings(params, self._ids.motion_offset, vectors, motion_key)
-
-            layout = self._parameters.shardings(mesh).trained
-            set_motion = jax.jit(with_motion, out_shardings=layout, donate_argnums=0)
-            state["params"] = set_motion(state["params"], np.asarray(self._vectors, np.float32))
-        return state
+        """Random parameters."""
+        return init_state(jax.random.key(self._experiment.train.seed), self._experiment, self._parameters, mesh)
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
         """The jitted step."""
@@ -202,7 +193,7 @@ def make_step(
     """
     train = experiment.train
     objective = Objective(train, experiment.model, ids, families)
-    parameters = Parameters(experiment.model, ids.size, frozen)
+    parameters = Parameters(experiment.model, ids, frozen)
     shardings = steps_lib.shardings_of(abstract_state(experiment, parameters, mesh))
     transform = _optimizer(experiment, parameters)
     learning_rate = optimizer.schedule(experiment.optimizer, steps)

@@ -68,12 +68,12 @@ class Objective:
     def softmax_sizes(self, layers: int) -> tuple[int, ...]:
         """Number of ids of each softmax, where a motion token has `layers` codes.
 
-        The codes of a token are predicted in parallel from the same hidden state: the first by a softmax over all ids,
-        each further one by a softmax over the ids of its own layer.
+        The codes of a token are predicted in parallel from the same hidden state: the first by a softmax over text and
+        the ids of its layer, each further one by a softmax over the ids of its own layer.
         """
         if not self.train.motion_weight:
             return (self.ids.motion_offset,)
-        return (self.ids.size, *[self.ids.codes] * (layers - 1))
+        return (self.ids.motion_offset + self.ids.codes, *[self.ids.codes] * (layers - 1))
 
     def weigh(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """(weights f32[B, L], groups i32[B, L]) of the token that follows each token of a row."""

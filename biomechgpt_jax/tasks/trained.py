@@ -38,7 +38,8 @@ def load_params(
         model: that of the checkpoint.
         ids: their digest must be that of the checkpoint.
         mesh: where to put them; None: on the first device.
-        frozen: the parameters that were not trained; their digest must be that of the checkpoint.
+        frozen: the parameters that were not trained, the vectors of motion codes among them; their digest must be that
+            of the checkpoint.
 
     Returns:
         All parameters, the frozen ones among them.
@@ -46,7 +47,7 @@ def load_params(
     Raises:
         InputError: there is no good checkpoint, or it belongs to another model, tokenizer or base.
     """
-    parameters = Parameters(model, ids.size, frozen)
+    parameters = Parameters(model, ids, frozen)
 
     def with_sharding(leaf: jax.ShapeDtypeStruct, layout: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)

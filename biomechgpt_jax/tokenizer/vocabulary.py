@@ -1,7 +1,8 @@
 """The joint vocabulary: one id space for text, special tokens and motion codes.
 
-The ids of the text tokenizer come first, as it numbers them, then the special tokens of this program, then the motion
-codes layer by layer, then unused ids up to a multiple of 128 (a size that divides well over devices).
+The ids of the text tokenizer come first, as it numbers them, then the special tokens of this program and unused ids up
+to a multiple of 128: these have a table of embeddings, which so divides well over devices. The motion codes follow,
+layer by layer, and unused ids up to the next multiple of 128.
 """
 
 import hashlib
@@ -39,13 +40,17 @@ class Layout:
 
     @property
     def motion_offset(self) -> int:
-        """Id of motion code 0; text and special tokens lie below it."""
-        return self.text_size + len(SPECIALS)
+        """Id of motion code 0; text, special tokens and unused ids lie below it."""
+        return _round_up(self.text_size + len(SPECIALS))
 
     @property
     def size(self) -> int:
         """Number of ids, unused ones included."""
-        return -(-(self.motion_offset + self.codes * self.layers) // _MULTIPLE) * _MULTIPLE
+        return _round_up(self.motion_offset + self.codes * self.layers)
+
+
+def _round_up(size: int) -> int:
+    return -(-size // _MULTIPLE) * _MULTIPLE
 
 
 class Vocabulary:
@@ -57,7 +62,7 @@ class Vocabulary:
         layers: motion codes of one token; each layer has ids of its own.
         codec_digest: of the codec that the motion codes belong to.
         pad, trunk, question, answer, end: ids of the special tokens.
-        motion_offset: id of motion code 0; text and special tokens lie below it.
+        motion_offset: id of motion code 0; text, special tokens and unused ids lie below it.
         size: number of ids, unused ones included.
         digest: SHA-256 hex over the digests of codec and text tokenizer and the layout of the ids.
     """
@@ -67,7 +72,9 @@ class Vocabulary:
         self.pad, self.trunk, self.question, self.answer, self.end = range(text.size, text.size + len(SPECIALS))
         layout = Layout(text.size, codes, layers)
         self.motion_offset, self.size = layout.motion_offset, layout.size
-        meaning = json.dumps([codec_digest, text.digest, text.size, SPECIALS, codes, layers, self.size])
+        meaning = json.dumps(
+            [codec_digest, text.digest, text.size, SPECIALS, self.motion_offset, codes, layers, self.size]
+        )
         self.digest: str = hashlib.sha256(meaning.encode()).hexdigest()
 
     def motion(self, codes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from compilations import compilations
 from toy_language import CFG, LETTERS, QUESTIONS, WORDS
 
-from biomechgpt_jax.answering import predict
+from biomechgpt_jax.answering import numbers, predict
 from biomechgpt_jax.answering.asked import Asked, prediction
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.errors import InputError
@@ -105,10 +105,12 @@ def test_branches_that_do_not_fit_one_row_repeat_their_trunk(model, monkeypatch)
 @pytest.mark.parametrize("with_movement", [True, False])
 def test_numbers_are_the_most_probable_letters_that_an_allowed_number_may_have(model, with_movement):
     asked, codes = ask_about(2)
-    found = predict.answers(model, asked, codes if with_movement else None, QUESTIONS)
+    greedy = dataclasses.replace(model, numbers="greedy")
+    found = predict.answers(greedy, asked, codes if with_movement else None, QUESTIONS)
     for item, motion, answer in zip(asked, codes, found, strict=True):
         if item.kind != "number":
             continue
+        assert "interval" not in answer
         allowed = [[*LETTERS.encode(text), WORDS.end] for text in QUESTIONS[item.question].answers()]
         prompt, total = prompt_of(item, motion if with_movement else None), 0.0
         said = []
@@ -120,6 +122,36 @@ def test_numbers_are_the_most_probable_letters_that_an_allowed_number_may_have(m
         assert answer["text"] == LETTERS.decode(said[:-1])
         assert answer["probability"] == pytest.approx(np.exp(total), rel=1e-3)
         assert answer["answer"] == float(answer["text"].removesuffix(" m"))
+
+
+@pytest.mark.parametrize("with_movement", [True, False])
+def test_a_number_is_the_median_of_all_that_its_question_allows(model, with_movement):
+    asked, codes = ask_about(2)
+    found = predict.answers(model, asked, codes if with_movement else None, QUESTIONS)
+    texts = QUESTIONS["speed"].answers()
+    allowed = [(*LETTERS.encode(text), WORDS.end) for text in texts]
+    for item, motion, answer in zip(asked, codes, found, strict=True):
+        if item.kind != "number":
+            continue
+        prompt = prompt_of(item, motion if with_movement else None)
+        known, chances = {}, []
+        for one in allowed:
+            chance = 1.0
+            for step, token in enumerate(one):
+                before = one[:step]
+                following = sorted({other[step] for other in allowed if other[:step] == before})
+                if len(following) > 1 and before not in known:
+                    known[before] = np.exp(logits_of(model, [*prompt, *before])[-1, following])
+                if len(following) > 1:
+                    chance *= known[before][following.index(token)] / known[before].sum()
+            chances.append(chance)
+        assert sum(chances) == pytest.approx(1)
+        low, middle, high = (np.argmax(np.cumsum(chances) >= share) for share in (0.05, 0.5, 0.95))
+        assert answer["text"] == texts[middle] and answer["answer"] == middle / 10
+        assert answer["interval"] == [low / 10, high / 10]
+        assert answer["probability"] == pytest.approx(chances[middle], abs=1e-4)
+        above = numbers.probability_between(answer["distribution"], 3.0, np.inf)
+        assert above == pytest.approx(sum(chances[30:]), abs=1e-4)
 
 
 def test_few_questions_about_any_movement_run_the_same_programs_and_have_the_same_answers(model):
@@ -143,16 +175,18 @@ def test_every_number_is_one_that_its_question_can_have():
     vocabulary = Vocabulary(text, codes=60)
     untrained = decoder.init(jax.random.key(1), CFG, vocabulary.size)
     model = predict.LanguageModel(untrained, CFG, vocabulary, batch_size=16)
-    numbers = [question for question in registry.QUESTIONS.values() if question.kind == "number"]
+    allowed = [question for question in registry.QUESTIONS.values() if question.kind == "number"]
     template, _ = ask_about(1)
     asked = [
         dataclasses.replace(template[0], question=q.name, kind=q.kind, unit=q.unit, phrasing=q.templates[0])
-        for q in numbers
+        for q in allowed
     ]
     codes = [np.arange(12, dtype=np.int32)[:, None]] * len(asked)
-    for question, answer in zip(numbers, predict.answers(model, asked, codes, registry.QUESTIONS), strict=True):
+    for question, answer in zip(allowed, predict.answers(model, asked, codes, registry.QUESTIONS), strict=True):
         assert answer["answer"] is not None, (question.name, answer)
-        assert question.low <= answer["answer"] <= question.high
+        low, high = answer["interval"]
+        assert question.low <= low <= answer["answer"] <= high <= question.high
+        assert answer["quantiles"] == sorted(answer["quantiles"]) and len(answer["quantiles"]) == 21
         assert answer["text"] == question.answer_text(answer["answer"])
 
 
@@ -212,9 +246,24 @@ def test_windows_cover_a_movement_and_their_answers_are_combined():
     parts = predict.windows(250, 100)
     assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]] and parts[-1].stop == 250
     asked, _ = ask_about(1)
-    numbers = [prediction(asked[2], value, 0.5) for value in (3.0, None, 1.0, 2.0)]
-    assert predict.combine(numbers)["answer"] == 2.0
+    greedy = [prediction(asked[2], value, 0.5) for value in (3.0, None, 1.0, 2.0)]
+    assert predict.combine(greedy)["answer"] == 2.0
     labels = [prediction(asked[1], "yes", 0.6) | {"options": {"yes": 0.6, "no": 0.4}}]
     labels.append(prediction(asked[1], "no", 0.9) | {"options": {"yes": 0.1, "no": 0.9}})
     both = predict.combine(labels)
     assert both["answer"] == "no" and both["probability"] == pytest.approx(0.65)
+
+
+def test_windows_whose_numbers_have_distributions_are_combined_as_their_mixture():
+    asked, _ = ask_about(1)
+    values = np.array([1.0, 1.1, 1.2, 1.3])
+
+    def part(*shares):
+        known = numbers.summarise(numbers.Distribution(values, np.array(shares)), decimals=1, unit="m")
+        return prediction(asked[2], None, None) | known
+
+    both = predict.combine([part(0.7, 0.3, 0.0, 0.0), part(0.0, 0.0, 0.2, 0.8), part(0.0, 0.9, 0.1, 0.0)])
+    np.testing.assert_allclose(both["distribution"].probabilities, np.array([0.7, 1.2, 0.3, 0.8]) / 3)
+    assert (both["answer"], both["text"], both["interval"]) == (1.1, "1.1 m", [1.0, 1.3])
+    assert both["probability"] == pytest.approx(0.4)
+    assert predict.combine([part(0.0, 0.0, 1.0, 0.0)])["interval"] == [1.2, 1.2]

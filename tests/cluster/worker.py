@@ -108,7 +108,7 @@ def train(cfg: config.Experiment, place: distributed.Place) -> int:
 
                 yield recorded()
 
-    vectors = np.random.default_rng(0).normal(size=(ground.CODES, 6)).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(size=(1, ground.CODES, 6)).astype(np.float32)
     ids = IdSpace(ground.VOCABULARY, ground.OFFSET, ground.CODES, "toy")
     task = Recorded(cfg, PLAN["sequences"], ids, vectors)
     places = loop.Places(WORKDIR / "checkpoints", WORKDIR / "metrics.jsonl")

@@ -55,3 +55,13 @@ def test_a_longer_cohort_starts_with_the_shorter_one(trials: list[Trial]) -> Non
     assert len(longer) > len(trials)
     _assert_same(longer[: len(trials)], trials)
     assert len({t.trial_id for t in longer}) == len(longer)
+
+
+def test_people_may_perform_parts_of_the_protocol_that_are_trials_of_the_whole(trials: list[Trial]) -> None:
+    cohort = config.Cohort(participants=3, hours=1e-4, activities=KEYS, activities_per_person=2)
+    parts = list(simulate(cohort))
+    assert [sum(t.participant == name for t in parts) for name in sorted({t.participant for t in trials})] == [2, 2, 2]
+    assert len({t.trial_id.split("_", 1)[1] for t in parts}) == 3  # not the same part for everybody
+    known = {t.trial_id: t for t in trials}
+    _assert_same(parts, [known[t.trial_id] for t in parts])
+    _assert_same(participant_trials(cohort, 1), [t for t in parts if t.participant == parts[2].participant])

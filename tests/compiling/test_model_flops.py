@@ -63,7 +63,7 @@ def batch(codes: int, trunk: int = LENGTH) -> dict[str, jax.Array]:
 def counted(train: config.Train, rows: dict[str, jax.Array], frozen: Frozen = NOTHING) -> tuple[float, float]:
     """(operations in the compiled step, operations that the step logs with attention as dense as it was computed)."""
     experiment, mesh = config.Experiment(model=MODEL, train=train), meshes.make(config.Mesh(), jax.devices()[:1])
-    parameters = Parameters(MODEL, IDS.size, frozen)
+    parameters = Parameters(MODEL, IDS, frozen)
     with jax.set_mesh(mesh):
         state = language.init_state(jax.random.key(0), experiment, parameters, mesh)
         held = parameters.load_frozen(mesh)

@@ -129,7 +129,7 @@ def test_nothing_that_is_not_a_dataset_is_overwritten(folder: Path, tmp_path: Pa
 
 
 def test_a_reader_that_dies_costs_one_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = [(folder, name, labels.Labels()) for name in ("ada/a.mot", "kill", "bob/c.mot")]
+    jobs = [(folder, name, labels.Labels(), None) for name in ("ada/a.mot", "kill", "bob/c.mot")]
     monkeypatch.setattr(importing, "_read_one", _die_on_kill)
     outcomes = list(importing._in_parallel(jobs, 2))
     assert [(o.file, "died" in o.reason) for o in outcomes] == [

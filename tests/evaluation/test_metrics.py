@@ -121,6 +121,17 @@ def test_number_metrics_equal_scipy_and_unparsed_answers_are_reported():
     assert found["r_ci95"][0] < found["r"] < found["r_ci95"][1] <= 1.0
 
 
+def test_the_coverage_of_intervals_by_hand():
+    known = {"interval": [1.0, 1.2], "decimals": 1}
+    rows = [number("a", truth, 1.1) | known for truth in (0.951, 1.0, 1.249, 1.26)]  # "1.0", "1.0", "1.2" and "1.3"
+    rows += [number("b", truth, 1.1) | known | {"interval": [0.5, 1.5]} for truth in (0.4, 1.0)]
+    found = metrics.summarise(rows, 200, 0)["gait"]["walking_speed"]
+    assert found["coverage90"] == pytest.approx(4 / 6) and found["width90"] == pytest.approx((4 * 0.2 + 2 * 1.0) / 6)
+    assert found["coverage90_ci95"] == pytest.approx([0.5, 0.75]), "either person alone is an end of the interval"
+    without = metrics.summarise([number("a", 1.0, 1.0), number("b", 2.0, 1.0)], 200, 0)["gait"]["walking_speed"]
+    assert not {"coverage90", "width90"} & set(without)
+
+
 def test_the_interval_of_an_accuracy_agrees_with_its_standard_error():
     """One row a participant: the percentile interval is close to p +- 1.96 sqrt(p (1 - p) / n)."""
     rows = [closed(f"p{i:03d}", "a", "a" if i < 320 else "b") for i in range(400)]

@@ -7,11 +7,14 @@ from small_codecs import untrained
 
 from biomechgpt_jax import config
 from biomechgpt_jax import workdir as workdirs
-from biomechgpt_jax.model import decoder
+from biomechgpt_jax.parallel import mesh as mesh_lib
 from biomechgpt_jax.questions import registry
 from biomechgpt_jax.tasks import trained
+from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import NOTHING, Parameters
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
+from biomechgpt_jax.training import frozen
 from biomechgpt_jax.training.checkpoint import Checkpoints
 
 CFG = config.Experiment(
@@ -28,8 +31,11 @@ def write(root: Path) -> None:
     text = SentencePieceTokenizer.train(registry.corpus(), CFG.tokenizer.text_pieces)
     words = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, words)
-    checkpoints = Checkpoints(work.checkpoints, trained.identity(CFG.model, words), keep_last=1)
-    checkpoints.save(1, {"params": decoder.init(jax.random.key(0), CFG.model, words.size)})
+    parameters = Parameters(CFG.model, IdSpace.of(words), NOTHING.with_code_vectors(codec.code_vectors()))
+    mesh = mesh_lib.make(config.Mesh(), jax.devices()[:1])
+    identity = trained.identity(CFG.model, parameters.ids) | frozen.identity(parameters.load_frozen(mesh))
+    checkpoints = Checkpoints(work.checkpoints, identity, keep_last=1)
+    checkpoints.save(1, {"params": parameters.init(jax.random.key(0), mesh)})
     checkpoints.close()
 
 

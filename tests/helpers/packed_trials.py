@@ -70,6 +70,10 @@ class Codec:
         self.seen += list(zip(coordinates, observed, strict=True))
         return [np.arange(len(c) // self.stride, dtype=np.int32)[:, None] % CODES for c in coordinates]
 
+    def code_vectors(self):
+        angle = np.linspace(0, np.pi, CODES, dtype=np.float32)
+        return np.stack([np.cos(angle), np.sin(2 * angle)], axis=1)[None]
+
 
 # A piece for every character, its id the number of the character.
 WORDS = Vocabulary(Alphabet("".join(map(chr, range(128)))), CODES, Codec.digest)

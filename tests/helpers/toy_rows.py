@@ -81,7 +81,7 @@ def make(directory: Path) -> Toy:
         mesh=config.Mesh(),
     )
     ids = IdSpace(size=V, motion_offset=OFFSET, codes=CODES, digest="toy")
-    return Toy(sequences, experiment, ids, rng.normal(size=(CODES, 6)).astype(np.float32))
+    return Toy(sequences, experiment, ids, rng.normal(size=(1, CODES, 6)).astype(np.float32))
 
 
 def compiling_once(directory: Path) -> Iterator[None]:

@@ -189,6 +189,7 @@ CONTROLS = {
 CLOSED = {"n", "participants", "accuracy", "macro_f1", "ci95", "macro_f1_ci95"}
 YES_OR_NO = CLOSED | {"auroc", "auroc_ci95", "sensitivity_at_90_specificity", "sensitivity_at_90_specificity_ci95"}
 NUMBER = {"n", "participants", "mae", "r", "unit", "ci95", "r_ci95", "bias", "limits_of_agreement", "unparsed"}
+WITH_INTERVALS = NUMBER | {"coverage90", "coverage90_ci95", "width90"}
 CHECK = {"question", "metric", "value", "ci95", "meets"}
 CODEC = {
     *("median_deg", "p95_deg", "speed_error", "code_usage", "tokens", "healthy_median_deg", "impaired_median_deg"),
@@ -214,7 +215,7 @@ def test_keys_of_an_evaluation(mine) -> None:
     assert set(families) >= {"activity", "diagnosis", "impairment", "assistive_device", "outcome_scores", "gait"}
     assert set(families["activity"]) >= CLOSED and set(families["impairment"]) >= YES_OR_NO
     assert set(families["outcome_scores"]["falls_history"]) >= YES_OR_NO
-    assert families["gait"] and all(set(summary) >= NUMBER for summary in families["gait"].values())
+    assert families["gait"] and all(set(summary) >= WITH_INTERVALS for summary in families["gait"].values())
     assert found["text_only_check"] and all(set(row) >= CHECK for row in found["text_only_check"])
     assert all(set(json.loads(line)) >= PREDICTION for line in evaluated(mine, "predictions.jsonl").splitlines())
 

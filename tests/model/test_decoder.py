@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import config
-from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import block, decoder
 
 VOCABULARY = 96
@@ -198,17 +197,51 @@ def test_a_seed_gives_the_initial_values_that_it_always_gave():
     assert (np.asarray(params["final_norm"]["scale"]) == 1).all()
 
 
-def test_similar_codes_start_as_similar_tokens():
-    params = random_params(BASE)
+MOTION = (3, 10, 5)  # layers of codes, codes of a layer, size of a vector
+ROWS = 40
+
+
+def with_motion(cfg: config.Model, rng: np.random.Generator) -> decoder.Params:
+    """Parameters whose motion codes have vectors, all of them random."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32), decoder.abstract(cfg, ROWS, MOTION)
+    )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_motion_codes_are_embedded_by_a_linear_map_of_their_vectors(tied) -> None:
+    """A table with a row for every code, worked out here, gives the same logits, those of the codes included."""
+    cfg = dataclasses.replace(BASE, tied_embeddings=tied)
+    rng = np.random.default_rng(5)
+    params = with_motion(cfg, rng)
+    vectors, kernel = (np.asarray(params["motion"][name], float) for name in ("vectors", "kernel"))
+    embedded = np.concatenate([vectors[layer] @ kernel[layer] for layer in range(3)])
+    plain = {name: leaf for name, leaf in params.items() if name != "motion"}
+    plain["embedding"] = jnp.concatenate([params["embedding"], jnp.asarray(embedded, jnp.float32)])
+    if not tied:
+        plain["head"] = jnp.concatenate([params["head"], jnp.asarray(embedded.T, jnp.float32)], axis=1)
+    assert decoder.vocabulary_size(params) == 70 == decoder.vocabulary_size(plain)
+
+    trunk, text = ROWS + rng.integers(0, 10, (6, 3)) + 10 * np.arange(3), rng.integers(0, ROWS, 4)
+    ids = np.full((10, 3), -1, np.int32)
+    ids[:6], ids[6:, 0] = trunk, text
+    index = np.arange(10, dtype=np.int32)[None]
+    batch = {"tokens": ids[None, :, 0], "codes_1": ids[None, :, 1], "codes_2": ids[None, :, 2]}
+    batch |= {"positions": index, "segments": np.ones_like(index), "branches": np.zeros_like(index)}
+    got, want = decoder.apply(params, batch, cfg), decoder.apply(plain, batch, cfg)
+    assert got.shape == (1, 10, 70)
+    np.testing.assert_allclose(got, want, atol=2e-5)
+    alone = {name: array for name, array in batch.items() if not name.startswith("codes")}  # the first code alone
+    np.testing.assert_allclose(decoder.apply(params, alone, cfg), decoder.apply(plain, alone, cfg), atol=2e-5)
+    np.testing.assert_allclose(decoder.head(params, ROWS), decoder.head(plain, ROWS))
+
+
+def test_codes_whose_vectors_are_near_are_near_as_tokens_before_training() -> None:
+    params = decoder.init(jax.random.key(1), BASE, ROWS, motion=(1, 50, 2))
     angle = np.linspace(0, np.pi, 50)
-    codes = np.stack([np.cos(angle), np.sin(2 * angle)], axis=1)
-    changed = decoder.with_motion_embeddings(params, 40, codes, jax.random.key(2))
-    rows = np.asarray(changed["embedding"])
-    np.testing.assert_array_equal(rows[:40], params["embedding"][:40])
-    np.testing.assert_array_equal(rows[90:], params["embedding"][90:])
-    near = np.linalg.norm(rows[41:90] - rows[40:89], axis=1).mean()
-    far = np.linalg.norm(rows[65:90] - rows[40:65], axis=1).mean()
+    codes = np.sqrt(2) * np.stack([np.cos(angle), np.sin(2 * angle)], axis=1)
+    rows = np.asarray(decoder.motion_embeddings({**params["motion"], "vectors": jnp.asarray(codes[None], jnp.float32)}))
+    near = np.linalg.norm(rows[1:] - rows[:-1], axis=1).mean()
+    far = np.linalg.norm(rows[25:] - rows[:25], axis=1).mean()
     assert near < 0.2 * far
-    np.testing.assert_allclose(rows[40:90].std(), np.std(params["embedding"]), rtol=0.1)
-    with pytest.raises(InputError, match="do not fit"):
-        decoder.with_motion_embeddings(params, 60, codes, jax.random.key(2))
+    assert 0.5 < rows.std() / np.std(params["embedding"]) < 2

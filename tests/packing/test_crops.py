@@ -10,6 +10,7 @@ from biomechgpt_jax import config
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX, NECK_AND_WRISTS
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Score, Trial
 from biomechgpt_jax.data.label_use import LabelUse
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.packing import crops
 
 CFG = config.Experiment()
@@ -166,3 +167,38 @@ def test_a_file_shorter_than_a_token_answers_no_question() -> None:
     crops.count_labels(use, trial, (), cfg)
     (line,) = use.lines()
     assert line.startswith("t001: no label became a question (activity, ") and "less than one motion token" in line
+
+
+def test_crops_are_seen_through_systems() -> None:
+    """Half of the crops are another system's, of the true movement: what is asked and answered stays the same."""
+    trial = walking(0)
+    plain, half = drawn(trial, 300), drawn(trial, 300, with_pack(systems=0.5))
+    assert all(crop.system is None for crop in plain)
+    share = np.mean([crop.system is not None for crop in half])
+    assert 0.4 < share < 0.6
+    for crop in half[:40]:
+        shown = crop.coordinates(trial)
+        own = dataclasses.replace(crop, system=None)
+        expected = own.coordinates(trial)
+        assert crops.answerable(trial, crop, CFG) == crops.answerable(trial, own, CFG)
+        if crop.system is None:
+            np.testing.assert_array_equal(shown, expected)
+            continue
+        np.testing.assert_array_equal(shown[:, ~crop.observed], expected[:, ~crop.observed])
+        seen = crop.observed.copy()
+        seen[: INDEX["hip_flexion_r"]] = False
+        assert seen.any() and (shown != expected)[:, seen].any(axis=0).all()
+
+
+def test_crops_without_systems_are_those_of_before() -> None:
+    """The first crop drawn with systems is cut, mirrored and masked as without: the system is drawn last."""
+    for seed in range(20):
+        (one,), (other,) = drawn(walking(0), 1, seed=seed), drawn(walking(0), 1, with_pack(systems=1.0), seed=seed)
+        assert (one.start_frame, one.end_frame, one.mirrored) == (other.start_frame, other.end_frame, other.mirrored)
+        assert not (other.observed & ~one.observed).any()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_systems_is_a_share(share) -> None:
+    with pytest.raises(InputError, match=r"pack\.systems"):
+        with_pack(systems=share)

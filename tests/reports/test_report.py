@@ -133,6 +133,20 @@ def test_the_page_shows_the_figures_of_metrics_json(page, material):
     assert f"{activity['accuracy']:.2f}" in page and f"{low:.2f} to {high:.2f}" in page
 
 
+def test_intervals_of_numbers_are_drawn_counted_and_told(material):
+    assert "90 % intervals" not in report.html(material)
+    known = {"interval": [0.9, 1.3], "decimals": 2}
+    rows = [row | known if row["question"] == "walking_speed" else row for row in material.predictions["model"]]
+    families = metrics.summarise(rows, 10, 0)
+    share = families["gait"]["walking_speed"]["coverage90"]
+    found = {**material.metrics, "families": families}
+    text = report.html(
+        dataclasses.replace(material, metrics=found, predictions={**material.predictions, "model": rows})
+    )
+    assert f"they hold {100 * share:.0f} % (walking speed) of the true values" in text
+    assert "in 90 %" in text and f'class="num model">{share:.2f}<' in text
+
+
 def test_a_report_of_next_to_nothing_is_still_a_page(material):
     few = [row for row in material.predictions["model"] if row["trial"] == "p001-0"][:1]
     found = {"test_participants": 1, "families": metrics.summarise(few, 10, 0), "controls": {}}

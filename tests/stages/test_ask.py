@@ -14,6 +14,7 @@ from biomechgpt_jax import cli, formats
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import prediction
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES
+from biomechgpt_jax.data import normals
 from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.stages import ask
 
@@ -52,8 +53,8 @@ def said(monkeypatch) -> dict[str, str | float | None]:
             found.append(entry)
         return found
 
-    def load(workdir):
-        loaded.append(workdir)
+    def load(workdir, greedy=False):
+        loaded.append((workdir, greedy))
         return ask.Answerer(None, lambda crops, _: [np.zeros((len(crop) // 4, 1), int) for crop in crops], LONGEST_S)
 
     calls.clear()
@@ -64,7 +65,7 @@ def said(monkeypatch) -> dict[str, str | float | None]:
 
 
 calls: list[list] = []
-loaded: list[Path] = []
+loaded: list[tuple[Path, bool]] = []
 
 
 @pytest.fixture
@@ -131,6 +132,13 @@ def test_an_impaired_person_is_not_called_healthy(said, walk, capsys) -> None:
 def test_an_unreadable_number_is_reported_as_no_number(said, walk, capsys) -> None:
     said["walking_speed"] = None
     assert run(capsys, walk, "Gait speed?")[1] == "Walking speed? no answer that is a number  (probability 0.83)\n"
+
+
+def test_numbers_are_decoded_greedily_where_the_user_says_so(said, walk, capsys) -> None:
+    run(capsys, walk, "Walking speed?")
+    run(capsys, walk, "Walking speed?", "--greedy")
+    run(capsys, walk.parent, "Walking speed?", "--greedy")
+    assert [greedy for _, greedy in loaded] == [False, True, True]
 
 
 def test_json_of_one_question_keeps_its_keys(said, walk, capsys) -> None:
@@ -291,7 +299,8 @@ def test_a_folder_gives_one_row_per_file(said, tmp_path, capsys) -> None:
     assert rows[2]["ten_metre_walk_time (s)"] == "" and "ten_metre_walk_time: only 3.6 m" in rows[2]["notes"]
     assert rows[0]["error"] == rows[2]["error"] == "" and rows[1]["error"] and not rows[1]["impairment"]
     assert "broken.mot" not in rows[1]["error"], "the row names the file"
-    assert len(rows[0]) == 1 + 2 * len(QUESTIONS) + 2
+    numeric = sum(question.kind == "number" for question in QUESTIONS.values())
+    assert len(rows[0]) == 1 + 2 * len(QUESTIONS) + 2 * numeric + 2
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -332,7 +341,7 @@ def test_a_folder_without_an_answer_ends_with_2_and_its_reasons(said, tmp_path, 
 def test_a_table_of_one_file(said, walk, tmp_path, capsys) -> None:
     table = tmp_path / "answers.csv"
     assert run(capsys, walk, "Walking speed?", "--csv", table)[0] == 0
-    assert table.read_text().splitlines()[1] == "walk.mot,1.2,0.83,,"
+    assert table.read_text().splitlines()[1] == "walk.mot,1.2,0.83,,,,"
 
 
 @pytest.mark.parametrize(
@@ -376,3 +385,18 @@ def test_recordings_of_a_laboratory_are_asked_like_any_other(said, tmp_path, cap
     assert code == 0 and out.startswith("1 of 1 files answered")
     assert row["walking_speed (m/s)"] == "1.2" and row["impairment"] == "no" and row["error"] == ""
     assert "are walked" in row["notes"], "a walk of two metres shows no time for ten"
+
+
+def test_impairment_is_counted_from_a_laboratorys_healthy_people(said, walk, tmp_path, capsys, monkeypatch) -> None:
+    """The stand-in takes everybody for impaired; six healthy people recorded alike say that this means nothing."""
+    said["impairment"] = "yes"
+    reference = normals.Reference(np.zeros(40), 0.01 * np.eye(40), 50)
+    monkeypatch.setattr(normals, "references", lambda _: {"walking": reference})
+    for number in range(6):
+        (tmp_path / f"healthy/p{number}").mkdir(parents=True)
+        write_walk(tmp_path / f"healthy/p{number}/walk.mot")
+    assert run(capsys, walk, "Impaired?")[1].startswith("Impaired? yes")
+    assert cli.main(["ask", str(walk), "Impaired?", "--normals", str(tmp_path / "healthy")]) == 0
+    answered, (first, second) = (text.splitlines() for text in capsys.readouterr())
+    assert answered[0].startswith("Impaired? no") and first.startswith("normals: 6 people, 6 recordings; taken out")
+    assert second.startswith("impairment: counted from a probability of 0.8")

@@ -46,7 +46,7 @@ def base(toy: Toy) -> dict:
 def run(toy, experiment, base, workdir: Path, progress=lambda step, logged: None, steps=STEPS):
     places = Places(workdir / "checkpoints", workdir / "metrics.jsonl")
     frozen = Frozen.of(base)
-    return language.train(experiment, toy.sequences, steps, places, progress, toy.ids, toy.code_vectors, frozen)
+    return language.train(experiment, toy.sequences, steps, places, progress, toy.ids, frozen=frozen)
 
 
 @pytest.fixture(scope="module")

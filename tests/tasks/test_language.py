@@ -35,7 +35,9 @@ def test_packed_rows_and_a_configuration_are_all_that_training_needs(tmp_path) -
     assert IdSpace.of_rows(rows) == IdSpace(WORDS.size, WORDS.motion_offset, CODES, WORDS.digest)
     losses: list[float] = []
     params = language.train(experiment, rows, 6, progress=lambda _, logged: losses.append(logged.get("loss", np.nan)))
-    assert losses[5] < losses[0] and params["embedding"].shape == (WORDS.size, 32)
+    assert losses[5] < losses[0] and params["embedding"].shape == (WORDS.motion_offset, 32)
+    np.testing.assert_array_equal(loader.code_vectors(rows), Codec().code_vectors())
+    assert params["motion"]["kernel"].shape == (*Codec().code_vectors().shape[::2], 32)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 

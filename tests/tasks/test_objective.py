@@ -69,7 +69,7 @@ def several_codes(batch):
 
 
 def test_pretraining_weighs_modalities_and_predicts_all_codes_of_a_token(prepared, toy) -> None:
-    """Against full logits: the token's own softmax over all ids, that of its second code over the second layer's."""
+    """Against full logits: the first code's softmax is over text and its layer, the second's over its layer."""
     mesh, batch, params = prepared
     batch, half = several_codes(batch), CODES // 2
     everything = objective(toy, IdSpace(V, OFFSET, half), answer_weight=2.0, question_weight=0.5, motion_weight=0.25)
@@ -83,8 +83,9 @@ def test_pretraining_weighs_modalities_and_predicts_all_codes_of_a_token(prepare
 
     def plain(params):
         logits = decoder.apply(params, batch, toy.experiment.model)[:, :-1]
+        own = logits[..., : OFFSET + half]
         softmax_ce = optax.softmax_cross_entropy_with_integer_labels
-        ce = softmax_ce(logits, batch["tokens"][:, 1:])
+        ce = softmax_ce(own, batch["tokens"][:, 1:])
         second = batch["codes_1"][:, 1:] - OFFSET - half
         layer = softmax_ce(logits[..., OFFSET + half : OFFSET + 2 * half], jnp.maximum(second, 0))
         ce += jnp.where(second >= 0, layer, 0.0)

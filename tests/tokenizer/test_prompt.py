@@ -1,5 +1,7 @@
 """A prompt has one layout: what packing writes is what answering scores and continues."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from toy_language import CFG, LETTERS, QUESTIONS, WORDS
@@ -8,6 +10,7 @@ from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import Asked
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.model import generation
+from biomechgpt_jax.model.distributions import Distribution
 from biomechgpt_jax.packing.rows import Item, lay_out_row, make_branch
 from biomechgpt_jax.tokenizer import prompt
 from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
@@ -28,9 +31,12 @@ def test_a_prompt_by_hand() -> None:
     assert branch.tokens[branch.answer_start - 1] == words.answer and branch.family == "gait"
 
 
+@pytest.mark.parametrize("numbers", ["distribution", "greedy"])
 @pytest.mark.parametrize("with_movement", [True, False])
-def test_answering_asks_in_the_tokens_that_packing_writes(with_movement: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every question: the rows of which options are scored, and the prompts that numbers are decoded after."""
+def test_answering_asks_in_the_tokens_that_packing_writes(
+    with_movement: bool, numbers: Literal["distribution", "greedy"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every question: the rows of which options are scored, and the prompts that numbers are to follow."""
     scored, decoded = [], []
 
     def score(params, batch, cfg, ids):
@@ -43,7 +49,13 @@ def test_answering_asks_in_the_tokens_that_packing_writes(with_movement: bool, m
         return [[generation.Answer(nothing, nothing) for _ in request.questions] for request in requests]
 
     monkeypatch.setattr(predict.generation, "branch_logprobs", score)
+
+    def weigh(params, cfg, requests, trees, settings):
+        decoded.extend(requests)
+        return [[Distribution(np.ones(len(tree.order)) / len(tree.order), 0.0, 0) for tree in row] for row in trees]
+
     monkeypatch.setattr(predict.generation, "generate", generate)
+    monkeypatch.setattr(predict.distributions, "distributions", weigh)
     still = np.zeros((28, COORDINATE_COUNT), np.float32)
     asked = [
         Asked(
@@ -63,7 +75,7 @@ def test_answering_asks_in_the_tokens_that_packing_writes(with_movement: bool, m
         for question in QUESTIONS.values()
     ]
     codes = [CODES] * len(asked) if with_movement else None
-    predict.answers(predict.LanguageModel(None, CFG, WORDS, batch_size=1), asked, codes, QUESTIONS)
+    predict.answers(predict.LanguageModel(None, CFG, WORDS, batch_size=1, numbers=numbers), asked, codes, QUESTIONS)
 
     trunk = prompt.trunk(WORDS, CODES if with_movement else None)
     branches = [

@@ -64,6 +64,7 @@ def test_ids_are_disjoint_and_the_size_divides(text: SentencePieceTokenizer) -> 
     ids = [*range(text.size), *specials, *motion]
     assert len(set(ids)) == len(ids) == text.size + 5 + 1000
     assert min(specials) == text.size and motion[0] == vocabulary.motion_offset
+    assert vocabulary.motion_offset % 128 == 0  # the rows of the table of embeddings, which devices share
     assert vocabulary.size % 128 == 0 and max(ids) < vocabulary.size < max(ids) + 129
     answer = vocabulary.encode_text("1.29 m/s")
     assert vocabulary.decode_text([vocabulary.answer, *answer, vocabulary.end, int(motion[7])]) == "1.29 m/s"
@@ -79,7 +80,7 @@ def test_a_pretrained_models_ids_stay_what_they_are() -> None:
     assert {0, 1, 7} <= letters.special_ids and letters.size - 1 in letters.special_ids
     vocabulary = lib.Vocabulary(letters, 500, "digest of a codec")
     assert vocabulary.encode_text("gait") == letters.encode("gait") == [9, 2, 11, 24]
-    assert vocabulary.pad == letters.size and vocabulary.motion_offset == letters.size + 5
+    assert vocabulary.pad == letters.size and vocabulary.motion_offset == lib.Layout(letters.size, 500).motion_offset
     mixed = [
         0,
         *letters.encode("slow"),

@@ -12,6 +12,7 @@ from toy_rows import Killed, equal, lines
 
 from biomechgpt_jax.errors import InputError, RunError
 from biomechgpt_jax.tasks import language, trained
+from biomechgpt_jax.tasks.parameters import NOTHING
 from biomechgpt_jax.training import goodput, loop, manifest, metrics
 
 STEPS = 11
@@ -27,6 +28,10 @@ def run(toy, workdir: Path, experiment=None, steps=STEPS, progress=lambda step, 
         toy.ids,
         toy.code_vectors,
     )
+
+
+def vectors(toy):
+    return NOTHING.with_code_vectors(toy.code_vectors)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,9 @@ def test_undisturbed_run(toy, undisturbed) -> None:
     # Complete: it returns at once, with the same parameters, and without touching the record.
     before = (workdir / "metrics.jsonl").read_bytes()
     assert equal(run(toy, workdir), params) and (workdir / "metrics.jsonl").read_bytes() == before
-    assert equal(trained.load_params(workdir / "checkpoints", toy.experiment.model, toy.ids), params)
+    assert equal(
+        trained.load_params(workdir / "checkpoints", toy.experiment.model, toy.ids, frozen=vectors(toy)), params
+    )
 
 
 def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(toy, undisturbed, tmp_path) -> None:
@@ -142,7 +149,9 @@ def test_a_resume_with_other_settings_is_refused(toy, undisturbed, change, named
         run(toy, undisturbed[0], change(toy.experiment))
     if "model" in named:
         with pytest.raises(InputError, match=named):
-            trained.load_params(undisturbed[0] / "checkpoints", change(toy.experiment).model, toy.ids)
+            trained.load_params(
+                undisturbed[0] / "checkpoints", change(toy.experiment).model, toy.ids, frozen=vectors(toy)
+            )
 
 
 def test_a_resume_with_another_tokenizer_or_other_data_is_refused(toy, undisturbed, other_sequences) -> None:

@@ -19,7 +19,7 @@ from biomechgpt_jax.packing.rows import Branch, Item, lay_out_row
 from biomechgpt_jax.parallel import mesh, sharding
 from biomechgpt_jax.tasks import language
 from biomechgpt_jax.tasks.id_space import IdSpace
-from biomechgpt_jax.tasks.parameters import Parameters
+from biomechgpt_jax.tasks.parameters import NOTHING, Parameters
 from biomechgpt_jax.training import checkpoint
 
 B, L, D, V, OFFSET, CODES = 8, 32, 32, 128, 64, 32
@@ -40,13 +40,17 @@ experiment = config.Experiment(
     train=config.Train(batch_size=B, loss_chunk=8, question_weight=0.5, motion_weight=0.25, z_loss=1e-3),
 )
 
+ids = IdSpace(V, OFFSET, CODES)
+frozen = NOTHING.with_code_vectors(random.normal(size=(2, CODES, 6)))
+
 def stepped(grid, parts=1):
     cfg = replace(experiment, train=replace(experiment.train, accumulation=parts))
     with jax.set_mesh(grid):
-        state = language.init_state(jax.random.key(0), cfg, Parameters(cfg.model, V), grid)
+        parameters = Parameters(cfg.model, ids, frozen)
+        state, held = language.init_state(jax.random.key(0), cfg, parameters, grid), parameters.load_frozen(grid)
         placed = {name: jax.device_put(x, sharding.batch_sharding(grid, x.shape)) for name, x in batch.items()}
-        step = language.make_step(cfg, IdSpace(V, OFFSET, CODES), grid, 10, ("balance", "gait"))
-        state, metrics = step(state, {}, placed)
+        step = language.make_step(cfg, ids, grid, 10, ("balance", "gait"), frozen)
+        state, metrics = step(state, held, placed)
     first_moment = state["opt_state"][1].mu  # of Adam after one step: the gradient times 1 - b1
     return jax.device_get(first_moment), jax.device_get(metrics)
 
@@ -105,7 +109,7 @@ def grid_of(data, fsdp):
 def numbers(state):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
-parameters = Parameters(toy.model, 128)
+parameters = Parameters(toy.model, IdSpace(128, 128))
 state = language.init_state(jax.random.key(0), toy, parameters, grid_of(2, 2))
 checkpoints = checkpoint.Checkpoints(sys.argv[1] + "/whole", {}, 1)
 checkpoints.save(7, state)

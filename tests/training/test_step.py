@@ -38,7 +38,7 @@ def prepared(toy):
             return jitted(state, {}, batch)
 
     def fresh():
-        return language.init_state(jax.random.key(0), toy.experiment, Parameters(toy.experiment.model, V), mesh)
+        return language.init_state(jax.random.key(0), toy.experiment, Parameters(toy.experiment.model, EVERY_ID), mesh)
 
     return mesh, rows, step, fresh
 

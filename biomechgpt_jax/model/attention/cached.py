@@ -36,11 +36,11 @@ class Bias(NamedTuple):
     """0 where a query attends to a key, hugely negative where not."""
 
     prefix: jax.Array  # f32[R, P x T, S]
-    own: jax.Array  # f32[T, N]
+    own: jax.Array  # f32[B, T, N], or f32[1, T, N] if it is the same for every answer
 
 
 def bias(prefix_visible: jax.Array, own_visible: jax.Array) -> Bias:
-    """From the two masks, bool[R, P x T, S] and bool[T, N]."""
+    """From the two masks, bool[R, P x T, S] and bool[B, T, N] or bool[1, T, N]."""
     return Bias(*(jnp.where(x, 0.0, HIDDEN).astype(jnp.float32) for x in (prefix_visible, own_visible)))
 
 
@@ -83,7 +83,7 @@ def attend(
     first = apply_soft_cap(product("rgmk,rgks->rgms", q_RGMK, prefix.keys), soft_cap)
     first = first + jnp.tile(bias.prefix, (1, repeats, 1))[:, None]
     second = apply_soft_cap(product("bgmk,bgkn->bgmn", q_BGMK, own.keys), soft_cap)
-    second = second + jnp.tile(bias.own, (repeats, 1))
+    second = second + jnp.tile(bias.own, (1, repeats, 1))[:, None]
 
     per_answer = lambda x: rearrange(x, "r g (e p t) s -> (r p) g (e t) s", e=repeats, p=questions)  # noqa: E731
     per_trunk = lambda x: rearrange(x, "(r p) g (e t) s -> r g (e p t) s", r=trunks, e=repeats)  # noqa: E731
