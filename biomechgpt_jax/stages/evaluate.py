@@ -258,7 +258,9 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
     return results
 
 
-def _inputs(cfg: config.Experiment, work: Workdir, trials: Mapping[str, list[Trial]], movements_dir: Path) -> Inputs:
+def load_inputs(
+    cfg: config.Experiment, work: Workdir, trials: Mapping[str, list[Trial]], movements_dir: Path
+) -> Inputs:
     """The inputs of an evaluation of a run on some trials, whose origin a dataset tells."""
     codec, words = vocabulary.load(work.tokenizer)
 
@@ -284,7 +286,7 @@ def _inputs(cfg: config.Experiment, work: Workdir, trials: Mapping[str, list[Tri
 def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[str, Any]:
     """Evaluate a run on its own test participants."""
     trials = {split: list(movements.read(work.movements, split)) for split in splits.SPLITS}
-    results = _evaluate(cfg, _inputs(cfg, work, trials, work.movements), work.evaluation, progress)
+    results = _evaluate(cfg, load_inputs(cfg, work, trials, work.movements), work.evaluation, progress)
     return {"digest": workdirs.digest(results["families"])}
 
 
@@ -312,7 +314,7 @@ def run_on_people(
     trials = {"train": list(movements.read(work.movements, "train")), "validation": [], "test": others}
     directory = work.evaluation_of(people)
     with ProgressBar("evaluate", show) as progress:
-        return _evaluate(cfg, _inputs(cfg, work, trials, people), directory, progress), directory
+        return _evaluate(cfg, load_inputs(cfg, work, trials, people), directory, progress), directory
 
 
 def _evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: ProgressBar) -> dict[str, Any]:
