@@ -142,6 +142,13 @@ def _add_stages(verbs: Any) -> None:
                 help="with --report: a `movements` dataset of other people to measure instead, such as a development "
                 "cohort (configs/development.py)",
             )
+        if verb == "evaluate":
+            stage.add_argument(
+                "--people",
+                metavar="DATASET",
+                help="a `movements` dataset of other people, all of whom are asked about instead of the run's own test "
+                "participants; writes evaluation_NAME beside the run's own evaluation",
+            )
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
 
 

@@ -9,9 +9,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from biomechgpt_jax.arguments import STAGES, beam_options, parse
 from biomechgpt_jax.compiling import cache
@@ -20,6 +20,7 @@ from biomechgpt_jax.files import to_json
 from biomechgpt_jax.parallel import distributed
 
 if TYPE_CHECKING:
+    from biomechgpt_jax.config import Experiment
     from biomechgpt_jax.data.normals import Normals
 
 
@@ -91,6 +92,8 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
             f"{options.verb}: no configuration file is given and {workdir} holds no run; give one such as "
             "configs/quickstart.py"
         )
+    if options.verb == "evaluate" and options.people:
+        return _evaluate_people(options, experiment)
     if getattr(options, "people", None) and not options.report:
         raise InputError("tokenizer: --people names whom --report measures; give --report as well")
     from biomechgpt_jax import pipeline
@@ -112,16 +115,32 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     if options.verb == "run" and until == "train":
         print(f"trained; now, on one process: biomechgpt evaluate --workdir {workdir}", file=sys.stderr)
     if until == "evaluate":
-        found = json.loads((workdir / "evaluation" / "metrics.json").read_text())
-        if options.json:
-            print(to_json(found))
-        else:
-            from biomechgpt_jax.reports.tables import print_closing
-
-            print_closing(found, workdir)
+        directory = workdir / "evaluation"
+        _print_evaluation(options, json.loads((directory / "metrics.json").read_text()), directory)
     elif options.json:
         print(to_json(outcome))
     return 0
+
+
+def _evaluate_people(options: argparse.Namespace, experiment: Experiment) -> int:
+    from biomechgpt_jax.stages import evaluate
+
+    workdir = Path(options.workdir)
+    cache.keep(workdir)
+    found, directory = evaluate.run_on_people(experiment, workdir, Path(options.people))
+    _print_evaluation(options, found, directory)
+    return 0
+
+
+def _print_evaluation(options: argparse.Namespace, found: Mapping[str, Any], directory: Path) -> None:
+    if options.json:
+        print(to_json(found))
+        return
+    from biomechgpt_jax.reports.tables import print_closing
+
+    workdir = Path(options.workdir)
+    people = getattr(options, "people", None)
+    print_closing(found, workdir, directory, Path(people) if people else workdir / "movements")
 
 
 def _compile(options: argparse.Namespace, changes: Sequence[str]) -> int:

@@ -65,6 +65,11 @@ class Workdir:
     def evaluation(self) -> Path:
         return self.root / "evaluation"
 
+    def evaluation_of(self, people: Path) -> Path:
+        """Where an evaluation on other people lies: named after their dataset, or the run that holds it."""
+        resolved = people.resolve()
+        return self.root / f"evaluation_{resolved.parent.name if resolved.name == 'movements' else resolved.name}"
+
     @property
     def codec_report(self) -> Path:
         return self.tokenizer / "report.html"

@@ -40,6 +40,7 @@ class Evaluation:
     # A number is the median of its distribution, with an interval, or what greedy decoding writes, which is faster.
     numbers: Literal["distribution", "greedy"] = "distribution"
     stick_figures: int = 4  # trials drawn in the report
+    encoder_steps: int = 400  # training steps of the convolutional control; 0: without it
     bars: Literal["none", "quickstart"] = "none"  # figures that the answers are expected to reach
     seed: int = 0
 

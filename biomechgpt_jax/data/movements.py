@@ -144,3 +144,20 @@ def write(trials: Iterable[Trial], directory: Path, facts: dict[str, Any]) -> st
 def read(directory: Path, split: str) -> store.Source:
     """The trials of one split as a sequence of `Trial`, read on access."""
     return store.source(directory, split, _trial)
+
+
+def read_other_people(people: Path, known: Path) -> list[Trial]:
+    """All trials of a dataset, `--people`, that shares no participant with the training split of another one.
+
+    Raises:
+        InputError: a participant of the dataset is in that training split.
+    """
+    trials = [trial for split in splits.SPLITS for trial in read(people, split)]
+    trained = {trial.participant for trial in read(known, "train")}
+    shared = sorted(trained & {trial.participant for trial in trials})
+    if shared:
+        raise InputError(
+            f"--people {people}: participant {shared[0]} is in the training split of {known}; "
+            "simulate people with another seed (configs/development.py)"
+        )
+    return trials

@@ -14,6 +14,8 @@ from biomechgpt_jax.evaluation import bootstrap
 from biomechgpt_jax.evaluation.bootstrap import Estimate, Metric
 
 POSITIVE = "yes"
+# Sensitivity where one in ten of the healthy is called impaired.
+SENSITIVITY = "sensitivity_at_90_specificity"
 _BINARY = frozenset({"yes", "no"})
 
 
@@ -71,6 +73,28 @@ def auroc(positive_N: np.ndarray, score_N: np.ndarray, group_N: np.ndarray, part
         correct_pairs = np.einsum("...p,pq,...q->...", counts, wins_PP, counts, optimize=True)
         total = counts @ counts_P2
         return _ratio(correct_pairs, total[..., 0] * total[..., 1])
+
+    return metric
+
+
+def sensitivity(
+    positive_N: np.ndarray, score_N: np.ndarray, group_N: np.ndarray, participants: int, specificity: float = 0.9
+) -> Metric:
+    """Share of the positives above the lowest threshold that no more than 1 - `specificity` of the negatives exceed.
+
+    Takes bool[N] and f64[N]. Every resample has a threshold of its own; equal scores lie on the same side of it.
+    """
+    order = np.argsort(-score_N, kind="stable")
+    ordered, is_positive = score_N[order], positive_N[order]
+    last_of_equal = np.append(ordered[1:] != ordered[:-1], True)
+
+    def metric(counts: np.ndarray) -> np.ndarray:
+        weight = counts[..., group_N[order]]
+        caught = np.cumsum(weight * is_positive, axis=-1)
+        alarms = np.cumsum(weight * ~is_positive, axis=-1)
+        allowed = last_of_equal & (alarms <= (1.0 - specificity) * alarms[..., -1:] + 1e-9)
+        both = (caught[..., -1] > 0) & (alarms[..., -1] > 0)
+        return np.where(both, _ratio(np.where(allowed, caught, 0.0).max(-1), caught[..., -1]), np.nan)
 
     return metric
 
@@ -146,7 +170,8 @@ def is_binary(rows: Sequence[Prediction]) -> bool:
 def build(rows: Sequence[Prediction], name: str) -> tuple[Metric, int]:
     """Build a metric of the predictions of one question: (the metric, its number of participants).
 
-    `name` is accuracy, macro_f1 or auroc (closed), mae, r or coverage90 (numbers, over the parsed answers).
+    `name` is accuracy, macro_f1, auroc or `SENSITIVITY` (closed), mae, r or coverage90 (numbers, over the parsed
+    answers).
     """
     if rows[0]["kind"] == "number":
         rows = parsed(rows)
@@ -164,10 +189,11 @@ def build(rows: Sequence[Prediction], name: str) -> tuple[Metric, int]:
         return accuracy(truth == answer, group, participants), participants
     if name == "macro_f1":
         return macro_f1(truth, answer, group, participants), participants
-    if name == "auroc":
+    if name in ("auroc", SENSITIVITY):
         score = np.array([row.get("options", {}).get(POSITIVE, np.nan) for row in rows], np.float64)
         score = np.where(np.isfinite(score), score, (answer == POSITIVE).astype(np.float64))
-        return auroc(truth == POSITIVE, score, group, participants), participants
+        make_ranked = auroc if name == "auroc" else sensitivity
+        return make_ranked(truth == POSITIVE, score, group, participants), participants
     raise ValueError(f"no metric is called {name}")
 
 
@@ -189,7 +215,9 @@ def _closed(rows: Sequence[Prediction], resamples: int, seed: int) -> dict[str, 
     }
     if is_binary(rows):
         ranked = measure(rows, "auroc", resamples, seed)
+        caught = measure(rows, SENSITIVITY, resamples, seed)
         summary |= {"auroc": ranked.value, "auroc_ci95": ranked.interval}
+        summary |= {SENSITIVITY: caught.value, interval_key(SENSITIVITY): caught.interval}
     return summary
 
 
@@ -221,11 +249,11 @@ def summarise(predictions: Sequence[Prediction], resamples: int, seed: int) -> d
     """Compute the `families` object of metrics.json: every question with its metrics and 95 % intervals.
 
     A closed question has n, participants, accuracy, macro_f1, ci95 (of the accuracy), macro_f1_ci95, and for yes/no
-    auroc with auroc_ci95. A number has n, participants, mae, r, unit, ci95 (of the mae), r_ci95, bias,
-    limits_of_agreement and unparsed (the count of answers that are not numbers; they enter no other metric). Where the
-    answers have 90 % intervals it also has coverage90 (the share of intervals that hold the true value),
-    coverage90_ci95 and width90 (their mean width). An answer to a closed question that is not one of its options counts
-    as wrong. Undefined values are NaN here and null on disk.
+    auroc and sensitivity_at_90_specificity, each with its interval. A number has n, participants, mae, r, unit, ci95
+    (of the mae), r_ci95, bias, limits_of_agreement and unparsed (the count of answers that are not numbers; they enter
+    no other metric). Where the answers have 90 % intervals it also has coverage90 (the share of intervals that hold the
+    true value), coverage90_ci95 and width90 (their mean width). An answer to a closed question that is not one of its
+    options counts as wrong. Undefined values are NaN here and null on disk.
     """
     families: dict[str, Any] = {}
     for question, rows in by_question(predictions).items():

@@ -38,6 +38,7 @@ _METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
     "auroc": "AUROC",
+    "sensitivity_at_90_specificity": "sensitivity at 90 % specificity",
     "mae": "mean absolute error",
     "r": "Pearson r",
     "coverage90": "coverage of 90 % intervals",
@@ -52,7 +53,11 @@ SOURCES = {
     "mean_pose": "Mean pose",
     "mean_pose_tree": "Mean-pose tree",
     "features": "Plain features",
+    "features_on_tokens": "Plain features of tokens",
+    "encoder": "Encoder",
 }
+# Controls that read the movement as well as they can; the others are weak on purpose.
+STRONG = ("features", "features_on_tokens", "encoder")
 _MISSING = "–"
 
 
@@ -68,7 +73,12 @@ def metric_title(name: str, unit: str = "") -> str:
 
 def short_metric_title(name: str, unit: str = "") -> str:
     """The short display name of a metric, for a narrow column."""
-    short = {"mae": "MAE", "r": "r", "coverage90": "in 90 %"}.get(name, metric_title(name))
+    short = {
+        "mae": "MAE",
+        "r": "r",
+        "sensitivity_at_90_specificity": "sens. at 90 % spec.",
+        "coverage90": "in 90 %",
+    }.get(name, metric_title(name))
     return f"{short} ({unit})" if unit and name == "mae" else short
 
 
@@ -77,7 +87,7 @@ def headline(summary: dict[str, Any], name: str) -> tuple[str, ...]:
     if "mae" in summary:
         return "r", "mae"
     if "auroc" in summary:
-        return "auroc", "accuracy"
+        return "auroc", "sensitivity_at_90_specificity", "accuracy"
     return (
         ("macro_f1", "accuracy") if name in ("diagnosis", "assistive_device", "fall_risk") else ("accuracy", "macro_f1")
     )
@@ -111,6 +121,11 @@ def interval_text(interval: Sequence[float | None] | None, digits: int = 2) -> s
     if interval is None or any(end is None or not np.isfinite(end) for end in interval):
         return ""
     return " to ".join(value_text(end, digits) for end in interval)
+
+
+def join(words: Sequence[str]) -> str:
+    """Words as an enumeration: "a, b and c"."""
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def coverage_in_words(families: dict[str, Any]) -> list[str]:

@@ -11,27 +11,36 @@ Shapes: B crops, T frames, C = 40 features, P = 14 pairs of left and right, S cy
 
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from scipy import fft
 
-from biomechgpt_jax.biomechanics import features as features_lib
-from biomechgpt_jax.biomechanics.features import FEATURES, FORWARD, HEIGHT, LIST, RIGHTWARD, TILT, YAW_RATE
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.features import (
+    FEATURES,
+    FORWARD,
+    HEIGHT,
+    LIST,
+    RIGHTWARD,
+    TILT,
+    YAW_RATE,
+    feature_mask,
+)
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
+from biomechgpt_jax.codec import batching
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 
 _BATCH = 32  # crops of similar length that are described together
 _LENGTHS = 128  # padded lengths are multiples of this many frames
 _SMOOTH_S = 0.2  # moving average before a speed is measured
 _PATH_S = 0.5  # moving average before the path of the pelvis is measured
-_QUANTILES = (0.05, 0.5, 0.95)
+_MOST_LAG_S = 1.2  # between the sides
+_QUANTILES = (0.05, 0.95)
 # Bands in Hz: drift, sway and strides, steps, fast steps, tremor, noise.
 _BANDS = ((0.0, 0.4), (0.4, 1.2), (1.2, 2.4), (2.4, 4.0), (4.0, 7.0), (7.0, 15.0))
 _CYCLE_HZ = (0.25, 4.0)  # where the cycle of walking, rising or squatting is looked for
 _RIGHT = np.array([i for i, name in enumerate(FEATURES) if name.endswith("_r")])
 _LEFT = np.array([FEATURES.index(f"{FEATURES[i][:-2]}_l") for i in _RIGHT])
 _MIDLINE = np.setdiff1d(np.arange(COORDINATE_COUNT), [*_RIGHT, *_LEFT])
-# Features whose sign the mirror changes: only the size of their mean says something about a person.
+# Features whose sign the mirror changes: only the size of their mean, and their range, belong to a person.
 _FLIPPED = np.isin(
     np.arange(COORDINATE_COUNT),
     [
@@ -44,35 +53,42 @@ _FLIPPED = np.isin(
 _CYCLIC = ("hip_flexion", "knee_angle", "ankle_angle", "arm_flex", "elbow_flex")
 _CYCLIC_R = np.array([FEATURES.index(f"{name}_r") for name in _CYCLIC])
 _CYCLIC_L = np.array([FEATURES.index(f"{name}_l") for name in _CYCLIC])
+_CYCLIC_MIDLINE = np.array([HEIGHT, FORWARD, TILT, LIST])
 _TINY = 1e-6
 _SHORTEST = 20  # frames; a shorter crop has no plain features
 
 
-@jax.jit
-def _heading_invariant(coordinates_BTC: jax.Array, lengths_B: jax.Array) -> jax.Array:
-    return features_lib.features(coordinates_BTC, length=lengths_B)
+def _live(frames: int, lengths_B: np.ndarray) -> np.ndarray:
+    """Which of the padded frames belong to a crop, f32[B, T] of zeros and ones."""
+    return (np.arange(frames) < lengths_B[:, None]).astype(np.float32)
 
 
 def _smooth(x_BTX: np.ndarray, lengths_B: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
     """Moving average over `seconds`, and how many frames of each crop have one."""
     width = round(seconds * CANONICAL_RATE_HZ)
-    total = np.cumsum(np.pad(x_BTX, ((0, 0), (1, 0), (0, 0))), axis=1, dtype=np.float64)
-    return ((total[:, width:] - total[:, :-width]) / width).astype(np.float32), lengths_B - width + 1
+    frames = x_BTX.shape[1] - width + 1
+    total = x_BTX[:, :frames].copy()
+    for shift in range(1, width):
+        total += x_BTX[:, shift : shift + frames]
+    total /= width
+    return total, lengths_B - width + 1
 
 
-def _live(frames: int, lengths_B: np.ndarray) -> np.ndarray:
-    return (np.arange(frames) < lengths_B[:, None])[..., None]
+def _mean(x_BTX: np.ndarray, live_BT: np.ndarray) -> np.ndarray:
+    return np.einsum("btx,bt->bx", x_BTX, live_BT) / live_BT.sum(1)[:, None]
 
 
-def _mean(x_BTX: np.ndarray, live_BT1: np.ndarray, count_B: np.ndarray) -> np.ndarray:
-    return np.where(live_BT1, x_BTX, 0.0).sum(1) / np.maximum(count_B, 1)[:, None]
+def _mean_product(x_BTX: np.ndarray, y_BTX: np.ndarray, live_BT: np.ndarray) -> np.ndarray:
+    return np.einsum("btx,btx,bt->bx", x_BTX, y_BTX, live_BT) / live_BT.sum(1)[:, None]
 
 
-def _quantiles(x_BTX: np.ndarray, live_BT1: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+def _quantiles(x_BTX: np.ndarray, live_BT: np.ndarray) -> np.ndarray:
     """Nearest-rank quantiles, f32[Q, B, X]."""
-    ordered_BXT = np.sort(np.ascontiguousarray(np.where(live_BT1, x_BTX, np.inf).transpose(0, 2, 1)), axis=-1)
-    ranks_QB = np.round(np.multiply.outer(_QUANTILES, lengths_B - 1)).astype(int)
-    return np.stack([np.take_along_axis(ordered_BXT, r[:, None, None], -1)[..., 0] for r in ranks_QB])
+    x_BXT = np.ascontiguousarray(x_BTX.transpose(0, 2, 1))
+    np.copyto(x_BXT, np.inf, where=live_BT[:, None] == 0)
+    x_BXT.sort(axis=-1)
+    ranks_QB = np.round(np.multiply.outer(_QUANTILES, live_BT.sum(1) - 1)).astype(int)
+    return np.stack([np.take_along_axis(x_BXT, r[:, None, None], -1)[..., 0] for r in ranks_QB])
 
 
 def _peak(values_BSN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,152 +101,145 @@ def _peak(values_BSN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return top[..., 0] + np.clip(np.nan_to_num(shift), -1, 1), b
 
 
-def _repeats(spectrum_BSF: np.ndarray, size: int, lengths_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lag in seconds after which signals repeat best, and their correlation with themselves then, f32[B, S] each."""
-    power = fft.irfft(np.abs(spectrum_BSF) ** 2, size, axis=-1)
-    last = round(CANONICAL_RATE_HZ / _CYCLE_HZ[0])
-    lags = np.arange(last + 1)
-    overlap_BL = np.maximum(lengths_B[:, None] - lags, 1.0)
-    same_BSL = power[..., : last + 1] / overlap_BL[:, None]
-    same_BSL = same_BSL / np.maximum(same_BSL[..., :1], _TINY)
-    beyond = (np.cumsum(same_BSL < 0, axis=-1) > 0) & (lags < 0.6 * lengths_B[:, None])[:, None]
-    lag, height = _peak(np.where(beyond, same_BSL, -1.0))
-    return lag / CANONICAL_RATE_HZ, height
+def _power(spectrum_BXF: np.ndarray) -> np.ndarray:
+    return spectrum_BXF.real**2 + spectrum_BXF.imag**2
 
 
-def _levels(x_BT: np.ndarray, low_B: np.ndarray, high_B: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
-    """How a signal moves between two levels: crossings, seconds from first to last, share of time above, f32[B, 9]."""
-    found = []
+def _band_powers(c_BCT: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    """Logarithm of the power in each of `_BANDS`, f32[N, B, C], of features about their mean."""
+    size = fft.next_fast_len(c_BCT.shape[-1], real=True)
+    power_BCF = _power(fft.rfft(c_BCT, size, axis=-1))
+    edges = np.searchsorted(np.fft.rfftfreq(size, 1.0 / CANONICAL_RATE_HZ), [low for low, _ in _BANDS])
+    power_BCN = np.add.reduceat(power_BCF, edges, axis=-1) * (2.0 / size) / lengths_B[:, None, None]
+    return np.log(power_BCN + 1e-9).transpose(2, 0, 1)
+
+
+def _cycles(signal_BST: np.ndarray, pairs: int, lengths_B: np.ndarray) -> list[np.ndarray]:
+    """How cyclic signals repeat, and the lag between the sides, f32[B, ...] each.
+
+    Args:
+        signal_BST: the right, then the left side of `pairs` signals, then others; zero about their mean.
+    """
+    size = fft.next_fast_len(2 * signal_BST.shape[-1], real=True)
+    spectrum_BSF = fft.rfft(signal_BST, size, axis=-1)
+    right, left, other = (
+        spectrum_BSF[:, part] for part in np.split(np.arange(signal_BST.shape[1]), [pairs, 2 * pairs])
+    )
+    # A difference of the sides repeats with every stride, a sum with every step.
+    power_BSF = _power(np.concatenate([right - left, right + left, other], axis=1))
+    hz = np.fft.rfftfreq(size, 1.0 / CANONICAL_RATE_HZ)
+    inside = (hz >= _CYCLE_HZ[0]) & (hz <= _CYCLE_HZ[1])
+    place, top = _peak(power_BSF[..., inside])
+    frequency = hz[inside][0] + place * hz[1]
+    share = top / np.maximum(power_BSF[..., inside].sum(-1), _TINY)
+
+    lags = np.arange(round(CANONICAL_RATE_HZ / _CYCLE_HZ[0]) + 1)
+    overlap_BL = np.maximum(lengths_B[:, None] - lags, 1)
+    same_BSL = fft.irfft(power_BSF, size, axis=-1)[..., : len(lags)] / overlap_BL[:, None]
+    same_BSL /= np.maximum(same_BSL[..., :1], _TINY)
+    # Every signal is like itself at once: it repeats only after it has been unlike itself.
+    later = np.logical_or.accumulate(same_BSL < 0, axis=-1) & (lags < 0.6 * lengths_B[:, None])[:, None]
+    lag, regularity = _peak(np.where(later, same_BSL, -1.0))
+
+    half = round(_MOST_LAG_S * CANONICAL_RATE_HZ)
+    cross = fft.irfft(right * np.conj(left), size, axis=-1)
+    energy = np.sqrt(np.maximum(_power(right).sum(-1) * _power(left).sum(-1), _TINY)) * (2.0 / size)
+    cross = np.concatenate([cross[..., -half:], cross[..., : half + 1]], axis=-1) / energy[..., None]
+    behind, alike = _peak(cross)
+    sides = [np.abs(behind - half) / CANONICAL_RATE_HZ, alike, cross[..., half]]
+    return [frequency, share, lag / CANONICAL_RATE_HZ, regularity, *sides]
+
+
+def _first_to_last(true_BT: np.ndarray) -> np.ndarray:
+    """Seconds from the first to the last true frame, f32[B]; 0 where none is."""
+    first, last = true_BT.argmax(1), true_BT.shape[1] - 1 - true_BT[:, ::-1].argmax(1)
+    return np.where(true_BT.any(1), last - first, 0) / CANONICAL_RATE_HZ
+
+
+def _levels(x_BT: np.ndarray, low_B: np.ndarray, high_B: np.ndarray, lengths_B: np.ndarray) -> list[np.ndarray]:
+    """How a signal moves between two levels: crossings, seconds from the first to the last, share of time above."""
+    live_BT = _live(x_BT.shape[1], lengths_B) > 0
     level_BT = (x_BT - low_B[:, None]) / np.maximum(high_B - low_B, _TINY)[:, None]
-    live_BT = _live(x_BT.shape[1], lengths_B)[..., 0]
+    found = []
     for threshold in (0.2, 0.5, 0.8):
         above = (level_BT > threshold) & live_BT
-        changes = np.diff(above, axis=1) & live_BT[:, 1:]
-        first, last = changes.argmax(1), changes.shape[1] - 1 - changes[:, ::-1].argmax(1)
-        spans = np.where(changes.any(1), last - first, 0) / CANONICAL_RATE_HZ
-        found += [changes.sum(1), spans, above.sum(1) / lengths_B]
-    return np.stack(found, axis=1)
+        crossings = np.diff(above, axis=1) & live_BT[:, 1:]
+        found += [crossings.sum(1), _first_to_last(crossings), above.sum(1) / lengths_B]
+    return found
 
 
-def _active(speed_BT: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
-    """Seconds from the first to the last frame faster than a share of the fastest, f32[B, 3]."""
-    live_BT = _live(speed_BT.shape[1], lengths_B)[..., 0]
-    speed_BT = np.where(live_BT, speed_BT, 0.0)
-    top_B = np.sort(speed_BT, axis=1)[:, ::-1]
-    top_B = np.take_along_axis(top_B, (0.1 * lengths_B).astype(int)[:, None], 1)
-    found = []
-    for share in (0.1, 0.25, 0.5):
-        fast = speed_BT > share * top_B
-        first, last = fast.argmax(1), fast.shape[1] - 1 - fast[:, ::-1].argmax(1)
-        found.append((last - first) / CANONICAL_RATE_HZ)
-    return np.stack(found, axis=1)
+def _active(speed_BT: np.ndarray, lengths_B: np.ndarray) -> list[np.ndarray]:
+    """Seconds from the first to the last frame that is faster than a share of the fastest tenth."""
+    speed_BT = speed_BT * _live(speed_BT.shape[1], lengths_B)
+    ranks = speed_BT.shape[1] - 1 - (0.1 * lengths_B).astype(int)
+    fast_B1 = np.take_along_axis(np.sort(speed_BT, axis=1), ranks[:, None], 1)
+    return [_first_to_last(speed_BT > share * fast_B1) for share in (0.1, 0.25, 0.5)]
+
+
+def _speeds(f_BTC: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
+    """Net horizontal speed of the pelvis and its speed along the smoothed path in m/s, f32[B, 2]."""
+    heading_BT = np.cumsum(f_BTC[..., YAW_RATE], axis=1) / CANONICAL_RATE_HZ
+    cos, sin = np.cos(heading_BT), np.sin(heading_BT)
+    forward, rightward = f_BTC[..., FORWARD], f_BTC[..., RIGHTWARD]
+    world_BT2 = np.stack([cos * forward + sin * rightward, cos * rightward - sin * forward], axis=-1)
+    net = np.linalg.norm(_mean(world_BT2, _live(f_BTC.shape[1], lengths_B)), axis=-1)
+    smooth, count_B = _smooth(world_BT2, lengths_B, _PATH_S)
+    along = _mean(np.linalg.norm(smooth, axis=-1)[..., None], _live(smooth.shape[1], count_B))[:, 0]
+    return np.stack([net, along], axis=1)
 
 
 def _symmetric(x_BC: np.ndarray, signed: bool = False) -> list[np.ndarray]:
-    """A figure of every feature so that the mirror image has the same: midline, mean and difference of the pairs."""
-    midline = (
-        np.where(_FLIPPED[_MIDLINE], np.abs(x_BC[:, _MIDLINE]), x_BC[:, _MIDLINE]) if signed else x_BC[:, _MIDLINE]
-    )
+    """A figure of every feature, so that the mirror image has the same: midline, mean and difference of the pairs."""
+    flip = _FLIPPED[_MIDLINE] & signed
     right, left = x_BC[:, _RIGHT], x_BC[:, _LEFT]
-    return [midline, 0.5 * (right + left), np.abs(right - left)]
+    return [np.where(flip, np.abs(x_BC[:, _MIDLINE]), x_BC[:, _MIDLINE]), 0.5 * (right + left), np.abs(right - left)]
 
 
-def _speeds(q_BTC: np.ndarray, lengths_B: np.ndarray, mask_BC: np.ndarray) -> np.ndarray:
-    """Net horizontal speed of the pelvis and its speed along the path in m/s, f32[B, 2]."""
-    columns = [INDEX[name] for name in HORIZONTAL_ROOT]
-    path, count = _smooth(q_BTC[..., columns] - q_BTC[:, :1, columns], lengths_B, _PATH_S)
-    last = np.take_along_axis(path, (count - 1)[:, None, None], 1)[:, 0]
-    seconds = np.maximum(count - 1, 1) / CANONICAL_RATE_HZ
-    steps = np.linalg.norm(np.diff(path, axis=1), axis=-1)
-    along = np.where(_live(steps.shape[1], count - 1)[..., 0], steps, 0.0).sum(1)
-    speeds = np.stack([np.linalg.norm(last - path[:, 0], axis=-1), along], axis=1) / seconds[:, None]
-    return np.where(mask_BC[:, [FORWARD]], speeds, np.nan)
+def _describe(f_BTC: np.ndarray, lengths_B: np.ndarray, mask_BC: np.ndarray) -> np.ndarray:
+    live_BT = _live(f_BTC.shape[1], lengths_B)
+    mean = _mean(f_BTC, live_BT)
+    low, high = _quantiles(f_BTC, live_BT)
+    low, high = np.where(_FLIPPED, np.abs(low + high), low), np.where(_FLIPPED, high - low, high)
+    c_BTC = (f_BTC - mean[:, None]) * live_BT[..., None]
+    square_BTC = c_BTC * c_BTC
+    sd = np.sqrt(_mean(square_BTC, live_BT))
+    skew = _mean_product(square_BTC, c_BTC, live_BT) / np.maximum(sd, 1e-4) ** 3
+    smooth_BTC, count_B = _smooth(c_BTC, lengths_B, _SMOOTH_S)
+    rate_BTC = np.diff(smooth_BTC, axis=1) * CANONICAL_RATE_HZ
+    moving_BT = _live(rate_BTC.shape[1], count_B - 1)
+    velocity = np.sqrt(_mean_product(rate_BTC, rate_BTC, moving_BT))
+    drift = np.abs(smooth_BTC[np.arange(len(count_B)), count_B - 1] - smooth_BTC[:, 0])
 
-
-def _describe(q_BTC: np.ndarray, lengths_B: np.ndarray, mask_BC: np.ndarray) -> np.ndarray:
-    frames = q_BTC.shape[1]
-    path_B = _speeds(q_BTC, lengths_B, mask_BC)
-    f_BTC = np.asarray(_heading_invariant(q_BTC, lengths_B.astype(np.int32)))
-    f_BTC = np.where(mask_BC[:, None], f_BTC, 0.0)
-    live = _live(frames, lengths_B)
-    mean = _mean(f_BTC, live, lengths_B)
-    c_BTC = np.where(live, f_BTC - mean[:, None], 0.0)
-    sd = np.sqrt(_mean(c_BTC**2, live, lengths_B))
-    skew = _mean(c_BTC**3, live, lengths_B) / np.maximum(sd, 1e-4) ** 3
-    low, middle, high = _quantiles(f_BTC, live, lengths_B)
-    smooth, count = _smooth(c_BTC, lengths_B, _SMOOTH_S)
-    rate = np.diff(smooth, axis=1) * CANONICAL_RATE_HZ
-    moving = _live(rate.shape[1], count - 1)
-    velocity = np.sqrt(_mean(rate**2, moving, count - 1))
-    ends = [np.take_along_axis(smooth, i[:, None, None], 1)[:, 0] for i in (np.zeros_like(count), count - 1)]
-    drift = np.abs(ends[1] - ends[0])
-
-    size = fft.next_fast_len(2 * frames, real=True)
-    hz = np.arange(size // 2 + 1) * CANONICAL_RATE_HZ / size
-    spectrum_BCF = fft.rfft(np.ascontiguousarray(c_BTC.transpose(0, 2, 1)), size, axis=-1)
-    power_BCF = np.abs(spectrum_BCF) ** 2 / lengths_B[:, None, None]
-    bands = [np.log(power_BCF[..., (hz >= a) & (hz < b)].sum(-1) * (2 / size) + 1e-9) for a, b in _BANDS]
-
-    # Cyclic signals, each the sum and the difference of the sides, whose cycles are a step and a stride.
-    signals = [
-        spectrum_BCF[:, _CYCLIC_R] - spectrum_BCF[:, _CYCLIC_L],
-        spectrum_BCF[:, _CYCLIC_R] + spectrum_BCF[:, _CYCLIC_L],
-    ]
-    signals.append(spectrum_BCF[:, [HEIGHT, FORWARD, TILT, LIST]])
-    cyclic_BSF = np.concatenate(signals, axis=1)
-    inside = (hz >= _CYCLE_HZ[0]) & (hz <= _CYCLE_HZ[1])
-    within = np.abs(cyclic_BSF[..., inside]) ** 2
-    place, top = _peak(within)
-    dominant = hz[inside][0] + place * (hz[1] - hz[0])
-    share = top / np.maximum(within.sum(-1), _TINY)
-    lag, regular = _repeats(cyclic_BSF, size, lengths_B)
-    # Lag between the sides.
-    cross_BPF = spectrum_BCF[:, _CYCLIC_R] * np.conj(spectrum_BCF[:, _CYCLIC_L])
-    cross = fft.irfft(cross_BPF, size, axis=-1) / lengths_B[:, None, None]
-    half = round(1.2 * CANONICAL_RATE_HZ)
-    around = np.concatenate([cross[..., -half:], cross[..., : half + 1]], axis=-1)
-    scale = np.maximum(sd[:, _CYCLIC_R] * sd[:, _CYCLIC_L], _TINY)
-    behind, alike = _peak(around / scale[..., None])
-    shift = np.abs(behind - half) / CANONICAL_RATE_HZ
-    together = cross[..., 0] / scale
-
-    speed = np.linalg.norm(f_BTC[..., [FORWARD, RIGHTWARD]], axis=-1)
-    joints = np.sqrt((rate[..., 6:] ** 2).mean(-1))
-    general = [
-        path_B,
-        (lengths_B / CANONICAL_RATE_HZ)[:, None],
-        _levels(smooth[..., HEIGHT] + mean[:, None, HEIGHT], low[:, HEIGHT], high[:, HEIGHT], count),
-        _active(_smooth(speed[..., None], lengths_B, _PATH_S)[0][..., 0], lengths_B),
-        _active(joints, count - 1),
-    ]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        general += [path_B[:, 1:2] / dominant[:, :2], path_B[:, 1:2] * lag[:, :2]]
-    spread = np.maximum(sd, 1e-3)
-    ratio = np.abs(np.log(spread[:, _RIGHT] / spread[:, _LEFT]))
-    every = np.concatenate(
-        [
-            *_symmetric(np.where(mask_BC, mean, np.nan), True),
-            *_symmetric(np.where(mask_BC, middle, np.nan), True),
-            *_symmetric(np.where(mask_BC, low, np.nan)),
-            *_symmetric(np.where(mask_BC, high, np.nan)),
-            *_symmetric(np.where(mask_BC, sd, np.nan)),
-            *_symmetric(np.where(mask_BC, skew, np.nan), True),
-            *_symmetric(np.where(mask_BC, velocity, np.nan)),
-            *_symmetric(np.where(mask_BC, drift, np.nan)),
-            *(part for band in bands for part in _symmetric(np.where(mask_BC, band, np.nan))),
-            ratio,
-            dominant,
-            share,
-            lag,
-            regular,
-            shift,
-            alike,
-            together,
-            *general,
-        ],
-        axis=1,
+    c_BCT = np.ascontiguousarray(c_BTC.transpose(0, 2, 1))
+    columns = np.concatenate([_CYCLIC_R, _CYCLIC_L, _CYCLIC_MIDLINE])
+    cycles = _cycles(c_BCT[:, columns], len(_CYCLIC), lengths_B)
+    speeds = np.where(mask_BC[:, [FORWARD]], _speeds(f_BTC, lengths_B), np.nan)
+    lag = cycles[2][:, : len(_CYCLIC)]
+    pelvis = smooth_BTC[..., HEIGHT] + mean[:, None, HEIGHT]
+    travelling, count_path_B = _smooth(
+        np.linalg.norm(f_BTC[..., [FORWARD, RIGHTWARD]], axis=-1)[..., None], lengths_B, _PATH_S
     )
-    return every.astype(np.float32)
+    durations = [
+        lengths_B / CANONICAL_RATE_HZ,
+        *_levels(pelvis, low[:, HEIGHT], high[:, HEIGHT], count_B),
+        *_active(travelling[..., 0], count_path_B),
+        *_active(np.sqrt(np.einsum("btc,btc->bt", rate_BTC[..., 6:], rate_BTC[..., 6:])), count_B - 1),
+    ]
+    spread = np.maximum(sd, 1e-3)
+    of_features = [
+        (mean, True),
+        (low, False),
+        (high, False),
+        (sd, False),
+        (skew, True),
+        (velocity, False),
+        (drift, False),
+        *((band, False) for band in _band_powers(c_BCT, lengths_B)),
+    ]
+    parts = [part for figure, signed in of_features for part in _symmetric(np.where(mask_BC, figure, np.nan), signed)]
+    parts += [np.abs(np.log(spread[:, _RIGHT] / spread[:, _LEFT])), *cycles]
+    parts += [speeds, speeds[:, 1:] * lag, np.stack(durations, axis=1)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def describe(coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]) -> np.ndarray:
@@ -238,19 +247,18 @@ def describe(coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]) 
 
     NaN where the coordinates were not observed, and everywhere for a crop of less than two thirds of a second.
     """
+    features = batching.features_of(coordinates, observed)
     lengths = np.array([len(crop) for crop in coordinates], int)
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] >= _SHORTEST]
     table: np.ndarray | None = None
     for first in range(0, len(order), _BATCH):
         chosen = order[first : first + _BATCH]
-        shape = (_BATCH, -(-lengths[chosen[-1]] // _LENGTHS) * _LENGTHS, COORDINATE_COUNT)
-        q_BTC, mask_BC = np.zeros(shape, np.float32), np.zeros((_BATCH, COORDINATE_COUNT), bool)
-        frames_B = np.full(_BATCH, lengths[chosen[0]])
+        longest = -(-lengths[chosen[-1]] // _LENGTHS) * _LENGTHS
+        f_BTC = np.zeros((len(chosen), longest, COORDINATE_COUNT), np.float32)
         for row, i in enumerate(chosen):
-            q_BTC[row, : lengths[i]] = np.where(observed[i], coordinates[i], 0.0)
-            mask_BC[row], frames_B[row] = observed[i], lengths[i]
-        rows = _describe(q_BTC, frames_B, features_lib.feature_mask(mask_BC))
+            f_BTC[row, : lengths[i]] = features[i]
+        rows = _describe(f_BTC, lengths[chosen], np.stack([feature_mask(observed[i]) for i in chosen]))
         table = np.full((len(lengths), rows.shape[1]), np.nan, np.float32) if table is None else table
-        table[chosen] = rows[: len(chosen)]
+        table[chosen] = rows
     return np.full((len(lengths), 1), np.nan, np.float32) if table is None else table

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from biomechgpt_jax.data import store
-from biomechgpt_jax.evaluation import metrics, naming
+from biomechgpt_jax.evaluation import comparison, metrics, naming
 from biomechgpt_jax.reports.origin import from_facts
 
-_COLUMNS = ("text_only", "constant", "speed_only")
+_COLUMNS = ("text_only", "speed_only", "features", "features_on_tokens", "encoder")
 
 
 def _value(summary: Mapping[str, Any], metric: str, interval: bool) -> str:
@@ -32,7 +32,7 @@ def _verdict(results: Mapping[str, Any], question: str, metric: str) -> Text:
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """Build one row per question and metric: the model with its 95 % interval, three controls, and the bar, if any.
+    """Build one row per question and metric: the model with its 95 % interval, some controls, and the bar, if any.
 
     Takes the content of metrics.json.
     """
@@ -61,20 +61,24 @@ def results_table(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def print_closing(results: Mapping[str, Any], workdir: Path) -> None:
+def print_closing(results: Mapping[str, Any], workdir: Path, directory: Path, dataset: Path) -> None:
     """Print the closing output of a run: the table, the kind of data, and what to try next.
 
     Args:
         results: content of metrics.json.
-        workdir: working directory of the run, with its movements.
+        workdir: working directory of the run.
+        directory: where the evaluation lies.
+        dataset: the movements that hold the people it asks about.
     """
-    origin = from_facts("", "", store.metadata(workdir / "movements"))
+    origin = from_facts("", "", store.metadata(dataset))
     what = "Synthetic cohort" if origin.synthetic else f"Figures of {origin.recordings}"
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(results_table(results))
+    for sentence in comparison.describe(results.get("comparisons", ())):
+        console.print(sentence, highlight=False)
     console.print(f"{what}; not a medical device.\n\nTry next:", highlight=False)
     for line in (
-        f"open {workdir}/evaluation/report.html",
+        f"open {directory}/report.html",
         f'biomechgpt ask FILE.mot "How fast is this person walking?" --workdir {workdir}',
         f'biomechgpt ask FILE.mot "Is there an impairment?" --workdir {workdir} --json',
         "biomechgpt inspect FILE.mot",

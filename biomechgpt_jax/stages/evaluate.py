@@ -17,7 +17,7 @@ from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.evaluation import bars, baselines, metrics
+from biomechgpt_jax.evaluation import bars, comparison, controls, metrics
 from biomechgpt_jax.evaluation.codec import reconstruction
 from biomechgpt_jax.files import clean, write_json
 from biomechgpt_jax.packing import crops
@@ -214,9 +214,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
     }
     if inputs.text_only is not None:
         predictions["text_only"] = predict.answers(inputs.text_only, test, None, QUESTIONS)
-    for number, name in enumerate(baselines.CONTROLS):
-        predictions[name] = baselines.answers(name, train, test, seed)
-        progress("controls", number + 1, len(baselines.CONTROLS))
+    predictions |= controls.answer_all(list(inputs.trials["train"]), train, test, inputs.codec, cfg, progress)
 
     families = {}
     for number, (name, answered) in enumerate(predictions.items()):
@@ -225,7 +223,9 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
     results: dict[str, Any] = {
         "test_participants": len({item.participant for item in test}),
         "families": families["model"],
-        "controls": {name: summary for name, summary in families.items() if name != "model"},
+        "controls": {name: found for name, found in families.items() if name != "model"},
+        "summary": comparison.summarise(predictions, resamples, seed),
+        "comparisons": comparison.compare_with_controls(predictions, resamples, seed),
         "bars": bars.check(families, predictions, resamples, seed) if cfg.evaluation.bars == "quickstart" else [],
         "text_only_check": bars.check_text_only(families, predictions, resamples, seed),
         "codec": _measure_codec(inputs.codec, test),
@@ -258,7 +258,10 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
     return results
 
 
-def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[str, Any]:
+def load_inputs(
+    cfg: config.Experiment, work: Workdir, trials: Mapping[str, list[Trial]], movements_dir: Path
+) -> Inputs:
+    """The inputs of an evaluation of a run on some trials, whose origin a dataset tells."""
     codec, words = vocabulary.load(work.tokenizer)
 
     def model(checkpoints: Path, frozen: Frozen) -> predict.LanguageModel:
@@ -268,18 +271,55 @@ def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[st
             numbers=cfg.evaluation.numbers,
         )
 
-    inputs = Inputs(
-        trials={split: list(movements.read(work.movements, split)) for split in splits.SPLITS},
+    return Inputs(
+        trials=trials,
         model=model(work.checkpoints, NOTHING.with_code_vectors(codec.code_vectors())),
-        text_only=model(work.checkpoints_text_only, NOTHING),
+        text_only=model(work.checkpoints_text_only, NOTHING) if work.checkpoints_text_only.is_dir() else None,
         codec=codec,
         logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
         wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
-        origin=origins.from_facts(cfg.name, cfg.cohort.noise, store.metadata(work.movements)),
+        origin=origins.from_facts(cfg.name, cfg.cohort.noise, store.metadata(movements_dir)),
         programs=workdirs.programs(work),
     )
-    results = evaluate(cfg, inputs, work.evaluation, lambda what, done, whole: progress.update(done, whole, what))
-    use = LabelUse(**results["labels"])
-    summary = (f"{results['test_participants']} held-out participants", use.words())
-    progress.done("; ".join(filter(None, summary)), use.lines())
+
+
+def run(cfg: config.Experiment, work: Workdir, progress: ProgressBar) -> dict[str, Any]:
+    """Evaluate a run on its own test participants."""
+    trials = {split: list(movements.read(work.movements, split)) for split in splits.SPLITS}
+    results = _evaluate(cfg, load_inputs(cfg, work, trials, work.movements), work.evaluation, progress)
     return {"digest": workdirs.digest(results["families"])}
+
+
+def run_on_people(
+    cfg: config.Experiment, workdir: Path, people: Path, show: bool = True
+) -> tuple[dict[str, Any], Path]:
+    """Evaluate a finished run on everybody in another `movements` dataset; the controls are fitted on its own people.
+
+    The run and its own evaluation stay as they are.
+
+    Args:
+        cfg: the experiment that trained the run.
+        workdir: working directory of that run.
+        people: a dataset that shares no participant with the training split of the run, such as a development cohort.
+        show: whether to show progress.
+
+    Returns:
+        The content of metrics.json and the directory that holds it, `evaluation_NAME` with the name of the dataset.
+
+    Raises:
+        InputError: there is no such run or dataset, or the run was trained on somebody in the dataset.
+    """
+    work = Workdir(workdir)
+    others = movements.read_other_people(people, work.movements)
+    trials = {"train": list(movements.read(work.movements, "train")), "validation": [], "test": others}
+    directory = work.evaluation_of(people)
+    with ProgressBar("evaluate", show) as progress:
+        return _evaluate(cfg, load_inputs(cfg, work, trials, people), directory, progress), directory
+
+
+def _evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: ProgressBar) -> dict[str, Any]:
+    results = evaluate(cfg, inputs, directory, lambda what, done, whole: progress.update(done, whole, what))
+    use = LabelUse(**results["labels"])
+    words = (f"{results['test_participants']} held-out participants", use.words())
+    progress.done("; ".join(filter(None, words)), use.lines())
+    return results

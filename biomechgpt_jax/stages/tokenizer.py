@@ -108,7 +108,11 @@ def report_codec(
     """
     work = Workdir(workdir)
     codec, _ = vocabulary.load(work.tokenizer)
-    trials = read_other_people(people, work.movements) if people else list(movements.read(work.movements, "validation"))
+    trials = (
+        movements.read_other_people(people, work.movements)
+        if people
+        else list(movements.read(work.movements, "validation"))
+    )
     with Progress("codec report", show) as progress:
         figures = codec_report.write(
             work.tokenizer,
@@ -121,23 +125,6 @@ def report_codec(
         )
         progress.done(f"{figures['data']['participants']} participants, {work.codec_report}")
     return figures
-
-
-def read_other_people(people: Path, known: Path) -> list[Trial]:
-    """All trials of a dataset that shares no participant with the training split of another one.
-
-    Raises:
-        InputError: a participant of the dataset is in that training split.
-    """
-    trials = [trial for split in splits.SPLITS for trial in movements.read(people, split)]
-    trained = {trial.participant for trial in movements.read(known, "train")}
-    shared = sorted(trained & {trial.participant for trial in trials})
-    if shared:
-        raise InputError(
-            f"--people {people}: participant {shared[0]} is in the training split of {known}; "
-            "simulate people with another seed (configs/development.py)"
-        )
-    return trials
 
 
 def _words(measured: Mapping[str, float]) -> str:

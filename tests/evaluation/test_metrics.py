@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score, roc_curve
 
 from biomechgpt_jax import files
 from biomechgpt_jax.evaluation import bootstrap, metrics
@@ -49,6 +49,12 @@ def yes_no():
     return rows
 
 
+def sensitivity(sick, score):
+    """The largest share of the sick above a threshold that at most one in ten of the healthy exceeds."""
+    alarms, caught, _ = roc_curve(sick, score, drop_intermediate=False)
+    return caught[alarms <= 0.1 + 1e-9].max()
+
+
 def test_closed_metrics_equal_scikit_learn(yes_no):
     found = metrics.summarise(yes_no, 200, 0)["impairment"]
     truth = [row["truth"] for row in yes_no]
@@ -58,12 +64,14 @@ def test_closed_metrics_equal_scikit_learn(yes_no):
     assert found["accuracy"] == pytest.approx(accuracy_score(truth, answer))
     assert found["macro_f1"] == pytest.approx(f1_score(truth, answer, average="macro"))
     assert found["auroc"] == pytest.approx(roc_auc_score([t == "yes" for t in truth], score))
-    for key, interval in (("accuracy", "ci95"), ("macro_f1", "macro_f1_ci95"), ("auroc", "auroc_ci95")):
+    assert found["sensitivity_at_90_specificity"] == pytest.approx(sensitivity([t == "yes" for t in truth], score))
+    names = ("macro_f1", "auroc", "sensitivity_at_90_specificity")
+    for key, interval in (("accuracy", "ci95"), *((name, f"{name}_ci95") for name in names)):
         low, high = found[interval]
         assert low < found[key] < high
 
 
-@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "auroc"])
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "auroc", "sensitivity_at_90_specificity"])
 def test_a_resample_is_the_metric_of_the_drawn_rows(yes_no, name):
     metric, participants = metrics.build(yes_no, name)
     counts = bootstrap.draws(participants, 5, 3)
@@ -75,6 +83,9 @@ def test_a_resample_is_the_metric_of_the_drawn_rows(yes_no, name):
             "accuracy": lambda t=truth, a=answer: accuracy_score(t, a),
             "macro_f1": lambda t=truth, a=answer: f1_score(t, a, average="macro"),
             "auroc": lambda t=truth, r=rows: roc_auc_score([x == "yes" for x in t], [x["options"]["yes"] for x in r]),
+            "sensitivity_at_90_specificity": lambda t=truth, r=rows: sensitivity(
+                [x == "yes" for x in t], [x["options"]["yes"] for x in r]
+            ),
         }[name]()
         assert value == pytest.approx(expected)
 

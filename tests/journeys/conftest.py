@@ -34,7 +34,7 @@ def config():
         model=c.Model(layers=1, model_size=32, heads=2, kv_heads=1, head_size=16, hidden_size=64),
         train=c.Train(steps=4, batch_size=4, log_every=1, checkpoint_every=2),
         text_only_steps=1,
-        evaluation=c.Evaluation(bootstrap=20, stick_figures=1),
+        evaluation=c.Evaluation(bootstrap=20, stick_figures=1, encoder_steps=2),
     )
 """
 

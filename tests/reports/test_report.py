@@ -88,11 +88,25 @@ def test_a_report_says_where_its_data_is_from(material, kind):
     assert ("generator" in text) == origin.synthetic and ("clean" in text) == ("noise included" in text) == origin.noisy
 
 
+def test_a_report_says_in_words_where_the_model_loses_to_a_strong_control(material):
+    rows = [
+        {"figure": "gait", "title": "mean r of gait parameters", "control": "encoder", "difference": -0.12}
+        | {"ci95": [-0.2, -0.05], "verdict": "worse"},
+        {"figure": "activity", "title": "activity accuracy", "control": "encoder", "difference": 0.01}
+        | {"ci95": [-0.02, 0.03], "verdict": "level"},
+    ]
+    text = report.html(dataclasses.replace(material, metrics={**material.metrics, "comparisons": rows}))
+    assert (
+        "Against encoder, it loses in mean r of gait parameters (\u22120.12, \u22120.20 to \u22120.05); "
+        "it is level in activity accuracy (+0.01, \u22120.02 to 0.03)."
+    ) in text
+
+
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_a_run_ends_with_what_its_data_is(material, tmp_path, monkeypatch, capsys, synthetic):
     facts = {"synthetic": synthetic, "participants": 1, "trials": 2}
     monkeypatch.setattr(store, "metadata", lambda directory: facts)
-    tables.print_closing(clean(material.metrics), tmp_path)
+    tables.print_closing(clean(material.metrics), tmp_path, tmp_path / "evaluation", tmp_path / "movements")
     text = capsys.readouterr().out
     assert text.count("not a medical device") == 1 and "Walking speed" in text
     assert ("Synthetic cohort" in text) == synthetic

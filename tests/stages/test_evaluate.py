@@ -21,7 +21,9 @@ from biomechgpt_jax.stages import evaluate as run
 
 OBSERVED = np.ones(COORDINATE_COUNT, bool)
 ORIGIN = Origin("toy", True, "none", 35, 69)
-EXPERIMENT = dataclasses.replace(config.Experiment(name="toy"), evaluation=config.Evaluation(bootstrap=50))
+EXPERIMENT = dataclasses.replace(
+    config.Experiment(name="toy"), evaluation=config.Evaluation(bootstrap=50, encoder_steps=2)
+)
 
 
 class Codec:
@@ -76,6 +78,13 @@ def test_an_evaluation_writes_three_files_that_agree(inputs, tmp_path):
     assert {"text_only", "constant", "label_prior", "speed_only", "length_only", "mean_pose"} <= set(
         metrics["controls"]
     )
+    assert {"features", "features_on_tokens", "encoder"} <= set(metrics["controls"])
+    assert set(metrics["summary"]) == {"model", "features", "features_on_tokens", "encoder"}
+    judged = {(row["control"], row["figure"]): row for row in metrics["comparisons"]}
+    gap = judged["features", "diagnosis"]
+    both = [metrics["summary"][source]["diagnosis"]["value"] for source in ("model", "features")]
+    assert gap["difference"] == pytest.approx(both[0] - both[1])
+    assert "Against plain features" in (tmp_path / "report.html").read_text()
     assert metrics["families"]["diagnosis"]["n"] == 9 and metrics["families"]["gait"]["speed"]["n"] == 9
     assert metrics["made"]["pack"] == {"version": "0"} and metrics["made"]["evaluate"] == provenance.program()
     assert metrics["wall_seconds"]["train"] == 1.5 and metrics["wall_seconds"]["evaluate"] > 0
@@ -110,7 +119,9 @@ def test_recordings_without_a_diagnosis_are_drawn_and_the_codec_is_measured_on_t
 def test_bars_are_judged_where_the_experiment_says_so(inputs, tmp_path):
     nothing = run.evaluate(EXPERIMENT, inputs, tmp_path, lambda *what: None)
     assert nothing["bars"] == [] and "not reached" not in (tmp_path / "report.html").read_text()
-    asked = dataclasses.replace(EXPERIMENT, evaluation=config.Evaluation(bootstrap=50, bars="quickstart"))
+    asked = dataclasses.replace(
+        EXPERIMENT, evaluation=config.Evaluation(bootstrap=50, encoder_steps=0, bars="quickstart")
+    )
     found = run.evaluate(asked, inputs, tmp_path, lambda *what: None)
     assert not next(row for row in found["bars"] if row["question"] == "activity")["meets"]
     assert "not reached" in (tmp_path / "report.html").read_text()

@@ -5,13 +5,13 @@ scores and of the gait parameters with their truths. Each is a function of how o
 `bootstrap`), so that differences are paired by participant.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from biomechgpt_jax.answering.predictions import Prediction, by_question
-from biomechgpt_jax.evaluation import bootstrap, metrics
+from biomechgpt_jax.evaluation import bootstrap, metrics, naming
 from biomechgpt_jax.evaluation.bootstrap import Estimate, Metric
 
 # With fewer people a correlation says too little to enter a mean.
@@ -90,3 +90,75 @@ def compare(
     people = _people(mine)
     difference = bootstrap.difference(_mean(mine, figure.metric, people), _mean(others, figure.metric, people))
     return bootstrap.estimate(difference, len(people), resamples, seed)
+
+
+def summarise(
+    predictions: Mapping[str, Sequence[Prediction]], resamples: int, seed: int
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """The `summary` object of metrics.json: of the model and each strong control every figure, as value and ci95."""
+    described: dict[str, dict[str, dict[str, Any]]] = {}
+    for source in ("model", *naming.STRONG):
+        if source in predictions:
+            made = {name: measure(predictions[source], name, resamples, seed) for name in FIGURES}
+            described[source] = {
+                name: {"value": estimate.value, "ci95": estimate.interval} for name, estimate in made.items()
+            }
+    return described
+
+
+def compare_with_controls(
+    predictions: Mapping[str, Sequence[Prediction]], resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """The `comparisons` of metrics.json: the model against each strong control, in every figure.
+
+    Each has figure, title, control, difference (model minus control, over the questions that both answered), ci95, and
+    verdict: "better" or "worse" where the 95 % interval of the difference excludes 0, else "level"; "unknown" where
+    there is no interval.
+    """
+    compared = []
+    for control in (name for name in naming.STRONG if name in predictions):
+        for name, figure in FIGURES.items():
+            gap = compare(predictions["model"], predictions[control], name, resamples, seed)
+            if np.isfinite(gap.value):
+                compared.append(
+                    {
+                        "figure": name,
+                        "title": figure.title,
+                        "control": control,
+                        "difference": gap.value,
+                        "ci95": gap.interval,
+                        "verdict": _verdict(gap),
+                    }
+                )
+    return compared
+
+
+def _verdict(gap: Estimate) -> str:
+    if gap.interval is None:
+        return "unknown"
+    return "better" if gap.interval[0] > 0 else "worse" if gap.interval[1] < 0 else "level"
+
+
+def describe(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each control: in which figures the model is worse, level and better, with the differences."""
+    sentences = []
+    for control in dict.fromkeys(row["control"] for row in comparisons):
+        rows = [row for row in comparisons if row["control"] == control]
+        parts = [
+            f"{words} in {naming.join([_difference(row) for row in rows if row['verdict'] == verdict])}"
+            for verdict, words in (
+                ("worse", "it loses"),
+                ("level", "it is level"),
+                ("better", "it wins"),
+                ("unknown", "too few people tell"),
+            )
+            if any(row["verdict"] == verdict for row in rows)
+        ]
+        sentences.append(f"Against {naming.SOURCES[control].lower()}, {'; '.join(parts)}.")
+    return sentences
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    interval = naming.interval_text(row["ci95"])
+    value = naming.value_text(row["difference"], sign=True)
+    return f"{row['title']} ({value}{f', {interval}' if interval else ''})"
