@@ -149,10 +149,10 @@ def test_what_is_missing_in_a_frame_stays_missing() -> None:
     gaps[20, INDEX["knee_angle_r"]] = np.nan
     after = whole.apply(gaps, ALL)
     missing = np.isnan(gaps)
-    missing[10:14, [INDEX[name] for name in ("pelvis_tilt", "pelvis_rotation")]] = True  # unknown without the list
+    missing[10:14, [INDEX[name] for name in ("pelvis_tilt", "pelvis_rotation")]] = True  # unknown without list
     known = ~missing
     np.testing.assert_allclose(after[known], whole.apply(before, ALL)[known], atol=1e-5)
-    assert np.isnan(after[np.isnan(gaps)]).all()
+    assert np.isnan(after[missing]).all()
 
 
 def test_a_posture_is_the_mean_in_the_heading_frame() -> None:
