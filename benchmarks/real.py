@@ -33,11 +33,13 @@ from biomechgpt_jax.answering import normal_range
 from biomechgpt_jax.biomechanics import systems
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory, Trial
+from biomechgpt_jax.codec.backends import MotionCodec
 from biomechgpt_jax.data import movements, normals
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.questions.understanding import understand
 from biomechgpt_jax.stages import ask as asking
+from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
 ASKED = ("activity", "impairment", "walking_speed")
@@ -227,6 +229,33 @@ def estimated(reference: normals.Reference, trials: Sequence[Trial], systems_dra
     return figures
 
 
+def returned(codec: MotionCodec, trials: Sequence[Trial], frames: int = 128) -> dict[str, Figure]:
+    """The share of drawn offsets that comes back from the codec: less than 1 where it takes a posture for noise.
+
+    It is the slope of the decoded change of the mean posture on the change that was put in, over walks.
+    """
+    rng = np.random.default_rng(0)
+    walks = [one.trajectory for one in trials if one.trajectory.metadata.activity == "walking"]
+    shown = [walk.coordinates[:frames] for walk in walks[:40]]
+    observed = [walk.observed for walk in walks[:40]]
+    drawn = [systems.System(systems.draw(rng).offset) for _ in shown]
+    shifted = [system.apply(q, seen) for system, q, seen in zip(drawn, shown, observed, strict=True)]
+    before, after = (codec.decode(codec.encode(some, observed)) for some in (shown, shifted))
+
+    def change(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
+        pairs = zip(first, second, observed, strict=True)
+        return np.array([systems.posture(b, seen) - systems.posture(a, seen) for a, b, seen in pairs])
+
+    put, back = change(shown, shifted), change(before, after)
+    figures: dict[str, Figure] = {}
+    for joint in ("pelvis_tilt", "hip_flexion", "hip_adduction", "knee_angle", "ankle_angle", "subtalar_angle"):
+        columns = [i for i, name in enumerate(COORDINATES) if name.startswith(joint)]
+        x, y = (values[:, columns][np.isfinite(put[:, columns])] for values in (put, back))
+        title = f"share of an offset that comes back from the codec, {joint.replace('_', ' ')}"
+        figures[title] = Figure(float((x * y).sum() / (x**2).sum()), better="above", note=f"{len(shown)} walks")
+    return figures
+
+
 def _through(system: systems.System, trial: Trial) -> Trial:
     trajectory = trial.trajectory
     moved = system.apply(trajectory.coordinates, trajectory.observed)
@@ -259,6 +288,7 @@ def main() -> None:
     figures |= judge("normals", recordings, corrected)
     figures |= postures(recordings, known["walking"])
     figures |= estimated(known["walking"], held_out)
+    figures |= returned(vocabulary.load(Workdir(given.workdir).tokenizer)[0], held_out)
     if given.each:
         for title, answers in (("as they are", plain), ("normals", corrected)):
             print(title, *(said.line(one) for one, said in zip(recordings, answers, strict=True)), "", sep="\n")

@@ -104,7 +104,8 @@ class System:
         """The movement as the system records it, f32[T, 40] inside the joint limits.
 
         Args:
-            coordinates: f32[T, 40]; what is missing (NaN) stays missing.
+            coordinates: f32[T, 40]; what is missing (NaN) stays missing, and a frame that lacks one angle of the pelvis
+                lacks all of them afterwards.
             observed: bool[40]; the others stay as they are. The pelvis is turned only if all its angles are observed.
         """
         from scipy.spatial.transform import Rotation  # slow to import
@@ -129,6 +130,7 @@ class System:
             before = coordinates[known, _ROTATION]
             after[:, 2] += 2 * np.pi * np.round((before - after[:, 2]) / (2 * np.pi))  # the same turn as recorded
             moved[np.ix_(known, _PELVIS)] = after
+            moved[np.ix_(~known, _PELVIS)] = np.nan
         inside = np.clip(moved, _LIMITS[:, 0], _LIMITS[:, 1])
         return np.where(changed, inside, coordinates).astype(np.float32)
 

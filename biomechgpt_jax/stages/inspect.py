@@ -23,18 +23,19 @@ def run(path: Path, activity: str, plot: Path | None, as_json: bool, own: "Norma
         own: the laboratory's normals, whose offsets are taken out of a motion file.
 
     Raises:
-        InputError: it cannot be read, there is no such activity, or `plot` is asked of something that is no movement.
+        InputError: it cannot be read, there is no such activity, or `plot` or `own` is given for something that is no
+            movement.
     """
     from biomechgpt_jax.data import store
     from biomechgpt_jax.training import inspection
 
     if inspection.is_checkpoint(path):
-        _refuse_plot(plot, path, "a checkpoint")
+        _refuse_for_movements(plot, own, path, "a checkpoint")
         facts = inspection.describe(path)
         print(to_json(facts) if as_json else "\n".join(inspection.lines(facts)))
         return
     if store.is_dataset(path):
-        _refuse_plot(plot, path, "a dataset")
+        _refuse_for_movements(plot, own, path, "a dataset")
         facts = store.metadata(path)
     else:
         facts = _recording(path, activity, plot, own)
@@ -55,9 +56,12 @@ def _recording(path: Path, activity: str, plot: Path | None, own: "Normals | Non
     return facts
 
 
-def _refuse_plot(plot: Path | None, path: Path, what: str) -> None:
+def _refuse_for_movements(plot: Path | None, own: "Normals | None", path: Path, what: str) -> None:
+    """Refuse options that are for motion files."""
     if plot is not None:
         raise InputError(f"--plot draws one movement; {path} is {what}")
+    if own is not None:
+        raise InputError(f"--normals corrects one movement; {path} is {what}")
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:

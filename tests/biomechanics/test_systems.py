@@ -138,3 +138,27 @@ def test_the_sizes_of_words() -> None:
     offset[INDEX["pelvis_tilt"]] = np.radians(-6.1)
     offset[[INDEX["ankle_angle_r"], INDEX["ankle_angle_l"]]] = np.radians([3.0, 5.0])
     assert systems.largest(offset, 2) == ["pelvis tilt -6.1", "ankle angle +4.0"]
+
+
+def test_what_is_missing_in_a_frame_stays_missing() -> None:
+    before = rotate_heading(movement(), 1.0).astype(np.float32)
+    whole = systems.draw(np.random.default_rng(3))
+    whole = System(whole.offset)
+    gaps = before.copy()
+    gaps[10:14, INDEX["pelvis_list"]] = np.nan
+    gaps[20, INDEX["knee_angle_r"]] = np.nan
+    after = whole.apply(gaps, ALL)
+    missing = np.isnan(gaps)
+    missing[10:14, [INDEX[name] for name in ("pelvis_tilt", "pelvis_rotation")]] = True  # unknown without list
+    known = ~missing
+    np.testing.assert_allclose(after[known], whole.apply(before, ALL)[known], atol=1e-5)
+    assert np.isnan(after[missing]).all()
+
+
+def test_a_posture_is_the_mean_in_the_heading_frame() -> None:
+    before = rotate_heading(movement(), 2.0).astype(np.float32)
+    expected = np.asarray(features(before)).mean(axis=0)
+    found = systems.posture(before, ALL)
+    angles = [TILT, INDEX["pelvis_list"], *range(6, COORDINATE_COUNT)]
+    np.testing.assert_allclose(found[angles], expected[angles], atol=1e-5)
+    assert np.isnan(found[[*ROOT, INDEX["pelvis_ty"], INDEX["pelvis_rotation"]]]).all()

@@ -194,6 +194,13 @@ def test_inspect_says_what_it_took_out(run: Path, tmp_path: Path, capsys) -> Non
     assert "normals" not in json.loads(capsys.readouterr().out)
 
 
+def test_a_dataset_is_not_corrected(run: Path, tmp_path: Path, capsys) -> None:
+    _motion(tmp_path / "healthy" / "walk.mot", 10.0, 0)
+    dataset = str(run / "movements")
+    assert cli.main(["inspect", dataset, "--normals", str(tmp_path / "healthy"), "--workdir", str(run)]) == 2
+    assert f"--normals corrects one movement; {dataset} is a dataset" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
