@@ -45,20 +45,18 @@ def said(monkeypatch) -> dict[str, str | float | None]:
         found = []
         for item in asked:
             options = QUESTIONS[item.question].options
-            answer = table.get(item.question, options[0] if options else 1.0)
-            entry = prediction(item, answer, SHARE)
+            found.append(prediction(item, answer := table.get(item.question, options[0] if options else 1.0), SHARE))
             if options:
                 rest = (1 - SHARE) / (len(options) - 1)
-                entry["options"] = {option: SHARE if option == answer else rest for option in options}
-            found.append(entry)
+                found[-1]["options"] = {option: SHARE if option == answer else rest for option in options}
         return found
 
     def load(workdir, greedy=False):
         loaded.append((workdir, greedy))
         return ask.Answerer(None, lambda crops, _: [np.zeros((len(crop) // 4, 1), int) for crop in crops], LONGEST_S)
 
-    calls.clear()
-    loaded.clear()
+    for record in (calls, loaded):
+        record.clear()
     monkeypatch.setattr(predict, "answers", answers)
     monkeypatch.setattr(ask, "load", load)
     return table
