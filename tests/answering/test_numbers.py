@@ -69,7 +69,11 @@ def test_programs_get_the_interval_the_quantiles_and_the_bands() -> None:
 def test_bands_of_timed_tests_begin_where_the_fall_risk_does() -> None:
     for text, values, words in (
         ("TUG time?", [13.4, 13.5, 13.6], "  above 13.5 s: probability 0.30 (a high risk of falling)"),
-        ("Five chair stands?", [14.9, 15.0, 15.1], "  at least 15.0 s: probability 0.80 (a high risk of falling)"),
+        (
+            "Time of five chair stands?",
+            [14.9, 15.0, 15.1],
+            "  at least 15.0 s: probability 0.80 (a high risk of falling)",
+        ),
     ):
         found = Answers([answered(text, values, 0.2, 0.5, 0.3)])
         assert rendering.lines(found, with_left_out=False)[1] == words
