@@ -28,7 +28,7 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT
 from biomechgpt_jax.codec import batching
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 
-_BATCH = 32  # crops of similar length that are described together
+_BATCH = 32  # crops that are described together
 _LENGTHS = 128  # padded lengths are multiples of this many frames
 _SMOOTH_S = 0.2  # moving average before a speed is measured
 _PATH_S = 0.5  # moving average before the path of the pelvis is measured
@@ -249,16 +249,16 @@ def describe(coordinates: Sequence[np.ndarray], observed: Sequence[np.ndarray]) 
     """
     features = batching.features_of(coordinates, observed)
     lengths = np.array([len(crop) for crop in coordinates], int)
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] >= _SHORTEST]
+    padded = -(-lengths // _LENGTHS) * _LENGTHS
     table: np.ndarray | None = None
-    for first in range(0, len(order), _BATCH):
-        chosen = order[first : first + _BATCH]
-        longest = -(-lengths[chosen[-1]] // _LENGTHS) * _LENGTHS
-        f_BTC = np.zeros((len(chosen), longest, COORDINATE_COUNT), np.float32)
-        for row, i in enumerate(chosen):
-            f_BTC[row, : lengths[i]] = features[i]
-        rows = _describe(f_BTC, lengths[chosen], np.stack([feature_mask(observed[i]) for i in chosen]))
-        table = np.full((len(lengths), rows.shape[1]), np.nan, np.float32) if table is None else table
-        table[chosen] = rows
+    # Crops of one padded length are described together, so that no figure depends on what else is described.
+    for longest in np.unique(padded[lengths >= _SHORTEST]):
+        members = np.flatnonzero((padded == longest) & (lengths >= _SHORTEST))
+        for chosen in np.split(members, range(_BATCH, len(members), _BATCH)):
+            f_BTC = np.zeros((len(chosen), longest, COORDINATE_COUNT), np.float32)
+            for row, i in enumerate(chosen):
+                f_BTC[row, : lengths[i]] = features[i]
+            rows = _describe(f_BTC, lengths[chosen], np.stack([feature_mask(observed[i]) for i in chosen]))
+            table = np.full((len(lengths), rows.shape[1]), np.nan, np.float32) if table is None else table
+            table[chosen] = rows
     return np.full((len(lengths), 1), np.nan, np.float32) if table is None else table
