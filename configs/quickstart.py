@@ -1,6 +1,6 @@
 """The quickstart: the whole program in 15 minutes on two cores, without a GPU."""
 
-from biomechgpt_jax.config import Cohort, Evaluation, Experiment
+from biomechgpt_jax.config import Cohort, Evaluation, Experiment, Optimizer, Pack, Train
 
 ACTIVITIES = ("walk_free", "tug", "chair_rise", "balance_open", "squat", "tandem", "walk_slow", "walk_fast")
 ETIOLOGIES = (
@@ -16,6 +16,12 @@ ETIOLOGIES = (
 def config() -> Experiment:
     return Experiment(
         name="quickstart",
-        cohort=Cohort(activities=ACTIVITIES, etiologies=ETIOLOGIES),
+        # Many people who each perform some of the activities: what tells people apart is learned from people.
+        cohort=Cohort(
+            participants=1024, hours=12.0, activities=ACTIVITIES, activities_per_person=5, etiologies=ETIOLOGIES
+        ),
+        pack=Pack(crops_per_trial=6, systems=0.5),
+        optimizer=Optimizer(kind="muon", peak_learning_rate=4e-3),
+        train=Train(steps=1400),
         evaluation=Evaluation(bars="quickstart"),
     )
