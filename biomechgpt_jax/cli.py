@@ -122,7 +122,7 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     return 0
 
 
-def _evaluate_people(options: argparse.Namespace, experiment: Experiment) -> int:
+def _evaluate_people(options: argparse.Namespace, experiment: "Experiment") -> int:
     from biomechgpt_jax.stages import evaluate
 
     workdir = Path(options.workdir)
