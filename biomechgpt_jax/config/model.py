@@ -35,6 +35,7 @@ class Model:
     attention_soft_cap: float = 0.0  # of the scores (Gemma 2); 0 is off
     logit_soft_cap: float = 0.0  # 0 is off
     norm_epsilon: float = 1e-6
+    motion_context: int = 5  # motion tokens, itself and those before it, that a token's embedding is made from; 0: one
     attention: Literal["auto", "reference", "blockwise", "splash", "cudnn"] = "auto"
     remat: Literal["none", "dots", "full"] = "dots"
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPU, bfloat16 elsewhere
@@ -46,6 +47,7 @@ class Model:
         )
         require(self.head_size % 2 == 0, f"model.head_size {self.head_size} must be even for rotary positions")
         for name in (
+            "motion_context",
             "window",
             "global_every",
             "query_size",

@@ -4,12 +4,10 @@ A batch is a dict of `tokens`, `positions`, `segments`, `branches`, i32[B, L] (a
 which the model does not read). If a motion token has several codes, `codes_1`, `codes_2` ... i32[B, L] hold the ids of
 the codes after the first, -1 where there is none; their embeddings are summed.
 
-Text has a table of embeddings. Motion codes lie above it: their embeddings are a learned linear map of the vectors that
-the codec gives them, so that similar codes are similar tokens, those that training never showed included. Where
-movement is generated, the same embeddings are their columns of the head.
+Text has a table of embeddings; motion codes, whose ids lie above it, have vectors and a map of these (`motion`).
 
 Shapes: B batch, L length, D model, H query heads, G key-value heads, K head size, V vocabulary, R rows of the table of
-embeddings, Q layers of motion codes, N codes of a layer, C size of a code's vector.
+embeddings.
 """
 
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ import jax.numpy as jnp
 
 from biomechgpt_jax import config
 from biomechgpt_jax.model import block, parameters, rope
+from biomechgpt_jax.model import motion as motion_lib
 from biomechgpt_jax.model.attention import packed
 from biomechgpt_jax.model.attention.blockwise import SAVED
 from biomechgpt_jax.parallel import sharding
@@ -142,7 +141,10 @@ def _run(params: Params, batch: Batch, cfg: config.Model, keep_cache: bool) -> t
 
     if cfg.remat != "none":
         layer = jax.checkpoint(layer, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
-    x_BLD = sharding.constrain(embed(params, ids(batch), cfg), ("batch", "length", None))
+    x_BLD = embed(params, ids(batch), cfg)
+    if "context" in params.get("motion", {}):
+        x_BLD = motion_lib.add_context(x_BLD, params["motion"]["context"], rows, cfg)
+    x_BLD = sharding.constrain(x_BLD, ("batch", "length", None))
     # Scanned: one compiled body whatever the depth. Layers of several kinds share it, and their kind is an input.
     kinds = jnp.asarray(cfg.kinds, jnp.int32) if len(cfg.windows) > 1 else None
     x_BLD, cache = jax.lax.scan(lambda x, inputs: layer(x, *inputs), x_BLD, (params["layers"]["block"], kinds))
@@ -165,7 +167,7 @@ def embed(params: Params, ids: jax.Array, cfg: config.Model) -> jax.Array:
         first_BL = ids_BLQ[..., 0]
         is_motion_BL1 = (first_BL >= len(table_RD))[..., None]
         text_BLD = table_RD[jnp.where(is_motion_BL1[..., 0], 0, first_BL)]
-        motion_BLD = _embed_motion(params["motion"], ids_BLQ - len(table_RD), dtype)
+        motion_BLD = motion_lib.embed(params["motion"], ids_BLQ - len(table_RD), dtype)
         x_BLD = jnp.where(is_motion_BL1, motion_BLD, text_BLD.astype(dtype))
     elif ids.ndim == 3:
         each_BLQD = jnp.where((ids_BLQ >= 0)[..., None], table_RD[jnp.maximum(ids_BLQ, 0)], 0.0)
@@ -175,31 +177,9 @@ def embed(params: Params, ids: jax.Array, cfg: config.Model) -> jax.Array:
     return x_BLD * jnp.asarray(cfg.model_size**0.5, dtype) if cfg.scale_embeddings else x_BLD
 
 
-def _embed_motion(motion: Params, codes_BLQ: jax.Array, dtype: Any) -> jax.Array:
-    """Embeddings [B, L, D] of motion codes, numbered on from layer to layer; below 0 there is none."""
-    vectors_QNC = motion["vectors"]
-    layers, codes, _ = vectors_QNC.shape
-    if codes_BLQ.shape[-1] == layers:  # the usual case: the q-th code of a token is of the q-th layer
-        own_BLQ = codes_BLQ - codes * jnp.arange(layers)
-        present_BLQ = (own_BLQ >= 0) & (own_BLQ < codes)
-        vectors_BLQC = vectors_QNC[jnp.arange(layers), jnp.where(present_BLQ, own_BLQ, 0)]
-        vectors_BLQC = jnp.where(present_BLQ[..., None], vectors_BLQC, 0.0).astype(dtype)
-        kernel_QCD = sharding.constrain(motion["kernel"], (None, None, None))
-        return jnp.einsum("blqc,qcd->bld", vectors_BLQC, kernel_QCD.astype(dtype))
-    table_MD = motion_embeddings(motion).astype(dtype)
-    return jnp.where((codes_BLQ >= 0)[..., None], table_MD[jnp.maximum(codes_BLQ, 0)], 0.0).sum(axis=2)
-
-
-def motion_embeddings(motion: Params) -> jax.Array:
-    """The embedding of every motion code, f32[Q N, D], layer by layer."""
-    kernel_QCD = sharding.constrain(motion["kernel"], (None, None, None))
-    each_QND = jnp.einsum("qnc,qcd->qnd", motion["vectors"], kernel_QCD)
-    return each_QND.reshape(-1, each_QND.shape[-1])
-
-
 def ids(batch: Batch) -> jax.Array:
-    """Ids of all codes of every token, i32[B, L, Q]; i32[B, L] if tokens have one code."""
-    further = sorted(name for name in batch if name.startswith("codes_"))
+    """Ids of all codes of every token in the order of their layers, i32[B, L, Q]; i32[B, L] if tokens have one code."""
+    further = sorted((name for name in batch if name.startswith("codes_")), key=lambda name: int(name[6:]))
     return jnp.stack([batch[name] for name in ("tokens", *further)], axis=-1) if further else batch["tokens"]
 
 
@@ -213,7 +193,7 @@ def embeddings(params: Params, ids: int | None = None) -> jax.Array:
     """The embedding f32[V, D] of every id, those of motion codes computed; of the first `ids`, as in `head`."""
     table_RD = params["embedding"]
     if "motion" in params and (ids is None or ids > len(table_RD)):
-        table_RD = jnp.concatenate([table_RD, motion_embeddings(params["motion"])])
+        table_RD = jnp.concatenate([table_RD, motion_lib.embeddings(params["motion"])])
     return table_RD[:ids]
 
 
@@ -228,7 +208,7 @@ def head(params: Params, ids: int | None = None) -> jax.Array:
         return embeddings(params, ids).T
     head_DR = params["head"]
     if "motion" in params and (ids is None or ids > head_DR.shape[1]):
-        head_DR = jnp.concatenate([head_DR, motion_embeddings(params["motion"]).T], axis=1)
+        head_DR = jnp.concatenate([head_DR, motion_lib.embeddings(params["motion"]).T], axis=1)
     return head_DR[:, :ids]
 
 

@@ -3,7 +3,8 @@
 A weight takes two operations per token forward and four backward, two each for the gradients of its input and of
 itself: 6 N T (Kaplan et al., Scaling laws for neural language models, 2020, appendix B). A frozen weight has no
 gradient of its own: 4 N T. N are the matrices of the layers; looking up an embedding is no product, but the map from
-the vectors of motion codes is: 4 N for each motion token, because the vectors need no gradient. Every softmax of
+the vectors of motion codes is: 4 N for each motion token, because the vectors need no gradient, and 6 N for their
+context. Every softmax of
 the objective multiplies the hidden states of its tokens by as many columns of D weights as it has ids; tokens without
 weight are not computed. Attention takes 12 H K operations for each visible pair of a query and a key in each layer,
 forward and backward together. Norms and activations are not counted, nor is recomputation by rematerialisation.
@@ -40,12 +41,14 @@ class Weights(NamedTuple):
         frozen: number of frozen ones.
         head_trained: whether the head, or the embedding where the two are tied, is trained.
         motion: weights of the map that gives motion codes their embeddings, where it is trained.
+        context: weights of the convolution over these.
     """
 
     trained: int
     frozen: int = 0
     head_trained: bool = True
     motion: int = 0
+    context: int = 0
 
 
 def matrices(model: config.Model) -> int:
@@ -68,8 +71,14 @@ def weights(model: config.Model, trained: Mapping[str, Any]) -> Weights:
             size = math.prod(leaf.shape)
             own, adapters = (own + size, adapters) if path[-1].key == "kernel" else (own, adapters + size)
     head = "embedding" if model.tied_embeddings else "head"
-    motion = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(trained.get("motion", {})))
-    return Weights(own + adapters, matrices(model) - own, head in trained, motion)
+    motion = {name: sum(map(math.prod, _shapes(part))) for name, part in trained.get("motion", {}).items()}
+    return Weights(
+        own + adapters, matrices(model) - own, head in trained, motion.get("kernel", 0), motion.get("context", 0)
+    )
+
+
+def _shapes(tree: Any) -> list[tuple[int, ...]]:
+    return [leaf.shape for leaf in jax.tree.leaves(tree)]
 
 
 def training(
@@ -90,10 +99,10 @@ def training(
         weights: what is trained; None if everything is.
         motion_tokens: number of tokens whose embeddings are a map of vectors.
     """
-    trained, frozen, head_trained, motion = weights or Weights(matrices(model))
+    trained, frozen, head_trained, motion, context = weights or Weights(matrices(model))
     # Counts in the billions are kept as floats: beside an array an integer would have 32 bits.
     products = (TRAINED * trained + FROZEN * frozen) * tokens
-    products += 4.0 * motion * motion_tokens
+    products += (4.0 * motion + 6.0 * context) * motion_tokens
     for count, ids in softmaxes:
         products += (TRAINED if head_trained else FROZEN) * float(model.model_size * ids) * count
     return products + 12.0 * model.heads * model.head_size * pairs

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from biomechgpt_jax import config
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder, decoding
 from biomechgpt_jax.model.attention.cached import OwnCache
 from biomechgpt_jax.model.requests import Request, Settings, check, groups, lay_out, transitions
@@ -90,6 +91,11 @@ def generate(
     """
     vocabulary = decoder.vocabulary_size(params)
     check(requests, settings, vocabulary)
+    if "context" in params.get("motion", {}) and (settings.ids or vocabulary) > len(params["embedding"]):
+        raise InputError(
+            "generate: a model with model.motion_context reads movement and cannot write it; give Settings.ids, or "
+            "train with model.motion_context 0"
+        )
     weights = decoding.prepare(params, cfg, settings.ids)
     answers: list[list[Answer]] = [[] for _ in requests]
     for group in groups(requests, settings):

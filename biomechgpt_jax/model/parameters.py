@@ -148,6 +148,20 @@ class Motion(nn.Module):
         # the optimizer's steps are to its weights what they are to others.
         init = with_axes(scaled_normal(self.cfg.model_size), ("code_layers", "code_size", "embed"))
         self.param("kernel", init, (layers, size, self.cfg.model_size), jnp.float32)
+        if self.cfg.motion_context:
+            MotionContext(self.cfg, name="context")()
+
+
+class MotionContext(nn.Module):
+    """A causal convolution over the embeddings of motion tokens, and the map back (`motion.add_context`)."""
+
+    cfg: config.Model
+
+    @nn.compact
+    def __call__(self) -> None:
+        d, taps = self.cfg.model_size, self.cfg.motion_context
+        Projection((taps, d), (2 * d,), ("taps", "embed", "hidden"), name="into")()
+        Projection((2 * d,), (d,), ("hidden", "embed"), 0.3, name="out")()
 
 
 class Decoder(nn.Module):

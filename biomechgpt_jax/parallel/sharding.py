@@ -26,6 +26,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "code_layers": (),  # of motion codes, as are the next two
     "codes": (),
     "code_size": (),
+    "taps": (),  # of a convolution
     "layers": (),
     "norm": (),
     "channels": ("fsdp",),  # input or output channels of the codec's convolutions

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import config
-from biomechgpt_jax.model import block, decoder
+from biomechgpt_jax.model import block, decoder, motion
+from biomechgpt_jax.model.attention import packed
 
 VOCABULARY = 96
 LENGTH = 72
@@ -197,8 +198,8 @@ def test_a_seed_gives_the_initial_values_that_it_always_gave():
     assert (np.asarray(params["final_norm"]["scale"]) == 1).all()
 
 
-MOTION = (3, 10, 5)  # layers of codes, codes of a layer, size of a vector
-ROWS = 40
+LAYERS, ROWS = 12, 40  # of codes: more than ten, whose names do not sort as numbers do; of the table for text
+MOTION = (LAYERS, 10, 5)  # layers of codes, codes of a layer, size of a vector
 
 
 def with_motion(cfg: config.Model, rng: np.random.Generator) -> decoder.Params:
@@ -208,39 +209,72 @@ def with_motion(cfg: config.Model, rng: np.random.Generator) -> decoder.Params:
     )
 
 
+def moved(rng: np.random.Generator, trunks: list[int], text: int) -> dict[str, np.ndarray]:
+    """One row of trunks of so many motion tokens, each with a branch of so many text tokens."""
+    tokens, positions, segments, branches = [], [], [], []
+    for segment, trunk in enumerate(trunks, 1):
+        codes = ROWS + rng.integers(0, MOTION[1], (trunk, LAYERS)) + MOTION[1] * np.arange(LAYERS)
+        words = np.full((text, LAYERS), -1)
+        words[:, 0] = rng.integers(0, ROWS, text)
+        tokens.append(np.concatenate([codes, words]))
+        positions.append(np.arange(trunk + text))
+        segments.append(np.full(trunk + text, segment))
+        branches.append((np.arange(trunk + text) >= trunk).astype(int))
+    ids = np.concatenate(tokens).astype(np.int32)
+    batch = {"tokens": ids[:, 0]} | {f"codes_{layer}": ids[:, layer] for layer in range(1, LAYERS)}
+    for name, parts in (("positions", positions), ("segments", segments), ("branches", branches)):
+        batch[name] = np.concatenate(parts).astype(np.int32)
+    return {name: array[None] for name, array in batch.items()}
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_motion_codes_are_embedded_by_a_linear_map_of_their_vectors(tied) -> None:
     """A table with a row for every code, worked out here, gives the same logits, those of the codes included."""
-    cfg = dataclasses.replace(BASE, tied_embeddings=tied)
+    cfg = dataclasses.replace(BASE, tied_embeddings=tied, motion_context=0)
     rng = np.random.default_rng(5)
     params = with_motion(cfg, rng)
     vectors, kernel = (np.asarray(params["motion"][name], float) for name in ("vectors", "kernel"))
-    embedded = np.concatenate([vectors[layer] @ kernel[layer] for layer in range(3)])
+    embedded = np.concatenate([vectors[layer] @ kernel[layer] for layer in range(LAYERS)])
     plain = {name: leaf for name, leaf in params.items() if name != "motion"}
     plain["embedding"] = jnp.concatenate([params["embedding"], jnp.asarray(embedded, jnp.float32)])
     if not tied:
         plain["head"] = jnp.concatenate([params["head"], jnp.asarray(embedded.T, jnp.float32)], axis=1)
-    assert decoder.vocabulary_size(params) == 70 == decoder.vocabulary_size(plain)
+    assert decoder.vocabulary_size(params) == 160 == decoder.vocabulary_size(plain)
 
-    trunk, text = ROWS + rng.integers(0, 10, (6, 3)) + 10 * np.arange(3), rng.integers(0, ROWS, 4)
-    ids = np.full((10, 3), -1, np.int32)
-    ids[:6], ids[6:, 0] = trunk, text
-    index = np.arange(10, dtype=np.int32)[None]
-    batch = {"tokens": ids[None, :, 0], "codes_1": ids[None, :, 1], "codes_2": ids[None, :, 2]}
-    batch |= {"positions": index, "segments": np.ones_like(index), "branches": np.zeros_like(index)}
+    batch = moved(rng, [6], 4)
     got, want = decoder.apply(params, batch, cfg), decoder.apply(plain, batch, cfg)
-    assert got.shape == (1, 10, 70)
-    np.testing.assert_allclose(got, want, atol=2e-5)
+    assert got.shape == (1, 10, 160)
+    np.testing.assert_allclose(got, want, atol=5e-5)
     alone = {name: array for name, array in batch.items() if not name.startswith("codes")}  # the first code alone
-    np.testing.assert_allclose(decoder.apply(params, alone, cfg), decoder.apply(plain, alone, cfg), atol=2e-5)
+    np.testing.assert_allclose(decoder.apply(params, alone, cfg), decoder.apply(plain, alone, cfg), atol=5e-5)
     np.testing.assert_allclose(decoder.head(params, ROWS), decoder.head(plain, ROWS))
+
+
+def test_context_is_causal_and_stays_within_its_trunk() -> None:
+    cfg = dataclasses.replace(BASE, motion_context=3)
+    params = with_motion(cfg, np.random.default_rng(6))
+    batch = moved(np.random.default_rng(7), [6, 5], 3)
+
+    def states(batch: dict[str, np.ndarray]) -> np.ndarray:
+        rows = packed.Rows(*(batch[name] for name in ("positions", "segments", "branches")))
+        x_BLD = decoder.embed(params, decoder.ids(batch), cfg)
+        return np.asarray(motion.add_context(x_BLD, params["motion"]["context"], rows, cfg)[0] - x_BLD[0])
+
+    before = states(batch)
+    assert (np.abs(before).max(axis=1) > 0).tolist() == [True] * 6 + [False] * 3 + [True] * 5 + [False] * 3
+    changed = {name: array.copy() for name, array in batch.items()}
+    changed["codes_11"][0, 4] = ROWS + 110 + (changed["codes_11"][0, 4] - ROWS - 110 + 1) % 10
+    differs = np.abs(states(changed) - before).max(axis=1) > 0
+    assert np.flatnonzero(differs).tolist() == [4, 5]  # itself and the one after it, but no branch and no other trunk
+    second = {name: array[:, 9:] for name, array in batch.items()}  # the same trunk alone in a row
+    np.testing.assert_allclose(states(second), before[9:], atol=1e-6)
 
 
 def test_codes_whose_vectors_are_near_are_near_as_tokens_before_training() -> None:
     params = decoder.init(jax.random.key(1), BASE, ROWS, motion=(1, 50, 2))
     angle = np.linspace(0, np.pi, 50)
-    codes = np.sqrt(2) * np.stack([np.cos(angle), np.sin(2 * angle)], axis=1)
-    rows = np.asarray(decoder.motion_embeddings({**params["motion"], "vectors": jnp.asarray(codes[None], jnp.float32)}))
+    codes = np.stack([np.cos(angle), np.sin(2 * angle)], axis=1)
+    rows = np.asarray(motion.embeddings({**params["motion"], "vectors": jnp.asarray(codes[None], jnp.float32)}))
     near = np.linalg.norm(rows[1:] - rows[:-1], axis=1).mean()
     far = np.linalg.norm(rows[25:] - rows[:25], axis=1).mean()
     assert near < 0.2 * far
