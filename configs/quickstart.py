@@ -1,6 +1,6 @@
 """The quickstart: the whole program in 15 minutes on two cores, without a GPU."""
 
-from biomechgpt_jax.config import Cohort, Evaluation, Experiment, Optimizer, Pack, Train
+from biomechgpt_jax.config import Cohort, Evaluation, Experiment, Optimizer, Pack, Tokenizer, Train
 
 ACTIVITIES = ("walk_free", "tug", "chair_rise", "balance_open", "squat", "tandem", "walk_slow", "walk_fast")
 ETIOLOGIES = (
@@ -20,6 +20,7 @@ def config() -> Experiment:
         cohort=Cohort(
             participants=1024, hours=12.0, activities=ACTIVITIES, activities_per_person=5, etiologies=ETIOLOGIES
         ),
+        tokenizer=Tokenizer(levels=("8x5x5x5",) * 16),
         pack=Pack(crops_per_trial=6, systems=0.5),
         optimizer=Optimizer(kind="muon", peak_learning_rate=4e-3),
         train=Train(steps=1400),

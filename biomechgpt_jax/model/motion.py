@@ -9,7 +9,7 @@ the last few tokens (`model.motion_context`) sees it before the first layer does
 such a context, so that it changes nothing in how text is decoded.
 
 Shapes: B batch, L length, D model, Q layers of motion codes, N codes of a layer, C size of a code's vector, W tokens of
-the context, F its hidden size.
+the context, F its hidden size (D).
 """
 
 from collections.abc import Mapping

@@ -160,8 +160,8 @@ class MotionContext(nn.Module):
     @nn.compact
     def __call__(self) -> None:
         d, taps = self.cfg.model_size, self.cfg.motion_context
-        Projection((taps, d), (2 * d,), ("taps", "embed", "hidden"), name="into")()
-        Projection((2 * d,), (d,), ("hidden", "embed"), 0.3, name="out")()
+        Projection((taps, d), (d,), ("taps", "embed", "hidden"), name="into")()
+        Projection((d,), (d,), ("hidden", "embed"), _residual_gain(self.cfg), name="out")()
 
 
 class Decoder(nn.Module):
