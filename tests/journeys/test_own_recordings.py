@@ -83,38 +83,6 @@ def test_the_report_names_the_program_that_made_it(mine) -> None:
     assert f"Every stage was made by biomechgpt_jax {made['pack']['version']}" in evaluated(mine, "report.html")
 
 
-# Other people.
-
-
-def test_other_people_are_evaluated_beside_the_test_participants_of_the_run(mine, biomechgpt, tmp_path) -> None:
-    workdir, visit = copy_of(mine, tmp_path / "run"), tmp_path / "recordings"
-    visit.mkdir()
-    rows = ["file,participant,activity,diagnosis"]
-    for number in range(3):
-        shutil.copy(mine.file, visit / f"{number}.mot")
-        rows.append(f"{number}.mot,stranger {number},walking,stroke")
-    table = tmp_path / "labels.csv"
-    table.write_text("\n".join(rows) + "\n")
-    biomechgpt("import", visit, "--out", tmp_path / "others" / "movements", "--labels", table, "--workers", 1)
-    people = ("--people", tmp_path / "others" / "movements")
-    said = biomechgpt("evaluate", "--workdir", workdir, *people, "--json")
-    found = json.loads(said.stdout)
-    assert set(found) >= METRICS and found["test_participants"] == 3 and done_before(said.stderr) == []
-    assert json.loads((workdir / "evaluation_others" / "metrics.json").read_text()) == found
-    asked = [
-        json.loads(line) for line in (workdir / "evaluation_others" / "predictions.jsonl").read_text().splitlines()
-    ]
-    assert len({row["participant"] for row in asked}) == 3 and {row["source"] for row in asked} >= CONTROLS
-    printed = biomechgpt("evaluate", "--workdir", workdir, *people).stdout
-    assert (
-        "Figures of 3 imported recordings of 3 participants" in printed and "evaluation_others/report.html" in printed
-    )
-    for name in ("metrics.json", "predictions.jsonl", "report.html"):
-        assert (workdir / "evaluation" / name).read_text() == evaluated(mine, name)
-    refused = biomechgpt("evaluate", "--workdir", workdir, "--people", workdir / "movements", code=2).stderr
-    assert "is in the training split of" in refused and len(refused.strip().splitlines()) == 1
-
-
 # What is done again, and what is not.
 
 
