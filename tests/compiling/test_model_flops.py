@@ -101,5 +101,5 @@ def test_the_gradients_of_frozen_weights_are_neither_computed_nor_counted(part: 
     frozen = Frozen.of(mlp if part == "mlp" else {"embedding": params["embedding"]})
     compiled, logged = counted(WITH_MOVEMENT, batch(1), frozen)
     assert logged == pytest.approx(compiled, rel=0.02)
-    weights = MODEL.layers * 3 * 64 * 96 if part == "mlp" else 64 * IDS.size
+    weights = MODEL.layers * 3 * 64 * 96 if part == "mlp" else 64 * (IDS.motion_offset + IDS.codes)
     assert compiled == pytest.approx(with_movement(1)[0] - 2 * ROWS * LENGTH * weights, rel=1e-6)
