@@ -48,7 +48,7 @@ def test_memory_and_operations_agree_with_arithmetic(on_cpus):
     motion = 19 * d + (5 + 1) * d * d  # the map from the vectors of one layer of codes, and the context of five tokens
     vectors = 1000 * 19  # frozen, and on every device
     assert report["parameters"] == matrices + norms + v * d + motion
-    # Matrices and the embeddings are split 4 ways and norms are not; two moments beside each; arrays of 2 rows, of which
+    # Matrices and embeddings are split 4 ways and norms are not; two moments beside each; arrays of 2 rows, of which
     # a step without losses per family reads five.
     state = 3 * 4 * ((matrices + v * d + motion) / 4 + norms) + 4 * vectors
     array = (16 // 8) * 128 * 4
