@@ -191,7 +191,7 @@ def test_muon_makes_each_matrix_of_each_layer_orthogonal(toy) -> None:
 def test_a_muon_step_trains_and_its_state_can_be_laid_out(prepared, toy) -> None:
     mesh, rows, _, _ = prepared
     experiment = replace(toy.experiment, optimizer=replace(toy.experiment.optimizer, kind="muon"))
-    parameters = Parameters(experiment.model, V)
+    parameters = Parameters(experiment.model, EVERY_ID)
     state = language.init_state(jax.random.key(0), experiment, parameters, mesh)
     layout = language.abstract_state(experiment, parameters, mesh)
     described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
