@@ -27,6 +27,7 @@ from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.stages import evaluate
 from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tasks.parameters import NOTHING
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
@@ -37,7 +38,9 @@ def load(directory: Path, people: int) -> tuple[predict.LanguageModel, list[Aske
     """The model of a run, and the questions about numbers of its evaluation with the codes of their crops."""
     work, cfg = Workdir(directory), workdirs.load_experiment(directory)
     codec, words = vocabulary.load(work.tokenizer)
-    params = trained.load_params(work.checkpoints, cfg.model, IdSpace.of(words))
+    params = trained.load_params(
+        work.checkpoints, cfg.model, IdSpace.of(words), frozen=NOTHING.with_code_vectors(codec.code_vectors())
+    )
     trials = list(movements.read(work.movements, "test"))
     chosen = sorted({trial.participant for trial in trials})[:people]
     asked = evaluate.questions_of([trial for trial in trials if trial.participant in chosen], cfg)
