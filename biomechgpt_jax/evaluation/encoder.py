@@ -25,7 +25,7 @@ from biomechgpt_jax import config
 from biomechgpt_jax.answering.asked import Asked, prediction
 from biomechgpt_jax.answering.predictions import Prediction
 from biomechgpt_jax.biomechanics.features import feature_mask
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, MIRROR_PERMUTATION, mirror
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, MIRROR_PERMUTATION, MIRROR_SIGN, mirror
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec import batching
 from biomechgpt_jax.codec.scaling import Scaling, fit_scaling
@@ -49,6 +49,7 @@ _WHOLE_SHARE = 0.5  # of the training crops that are those of an evaluation; the
 _LEARNING_RATE = 2e-3
 _WEIGHT_DECAY = 0.05
 _DROPOUT = 0.2
+_WEIGHTS = {"diagnosis": 4.0, "impairment": 2.0, "assistive_device": 2.0}  # most can be learnt about them
 _AVERAGED = 0.99  # decay of the running average of weights, which answers
 
 Params = dict[str, Any]
@@ -77,7 +78,7 @@ class _Crop(NamedTuple):
 def _heads(asked: Sequence[Asked]) -> dict[str, Head]:
     """A head for every question, those of numbers first, with the options or the spread of its answers.
 
-    Questions that are rarely asked weigh more.
+    Questions that are rarely asked weigh more, and so do those of `_WEIGHTS`.
     """
     answers: dict[str, list[Any]] = {}
     for item in asked:
@@ -86,7 +87,7 @@ def _heads(asked: Sequence[Asked]) -> dict[str, Head]:
     heads: dict[str, Head] = {}
     start = 0
     for name, values in sorted(answers.items(), key=lambda item: isinstance(item[1][0], str)):
-        weight = (most / len(values)) ** 0.5
+        weight = (most / len(values)) ** 0.5 * _WEIGHTS.get(name, 1.0)
         if isinstance(values[0], str):
             options, centre, spread = tuple(sorted(set(values))), 0.0, 1.0
         else:
@@ -177,7 +178,7 @@ def _initial(outputs: int, rng: np.random.Generator) -> Params:
 
     params: Params = {}
     inputs = _INPUTS
-    pooled = 2 * inputs + 1
+    pooled = 7 * COORDINATE_COUNT + 1
     for level, (width, blocks) in enumerate(zip(_WIDTHS, _BLOCKS, strict=True)):
         params[f"into{level}"] = dense(_KERNEL if level == 0 else 2, inputs, width)
         for block in range(blocks):
@@ -211,13 +212,30 @@ def _pool(x_RSD: jax.Array, share_RSM: jax.Array) -> tuple[jax.Array, jax.Array]
     return mean, jnp.sqrt(jnp.maximum(square - mean**2, 0.0) + 1e-4)
 
 
+def _posture(x_RSI: jax.Array, share_RSM: jax.Array) -> jax.Array:
+    """Of every crop the mean, spread and speed of each feature, how far each differs from its mirror, and the mask.
+
+    f32[R, M, 7 * C].
+    """
+    frames_RSFC = x_RSI[..., : _FRAMES * COORDINATE_COUNT].reshape(*x_RSI.shape[:2], _FRAMES, COORDINATE_COUNT)
+    speed = jnp.abs(jnp.diff(frames_RSFC, axis=2)).mean(2)
+    mask = x_RSI[..., _FRAMES * COORDINATE_COUNT :]
+    of_steps = jnp.concatenate([frames_RSFC.mean(2), (frames_RSFC**2).mean(2), speed, mask], axis=-1)
+    mean, square, speed, mask = jnp.split(jnp.einsum("rsd,rsm->rmd", of_steps, share_RSM), 4, axis=-1)
+    spread, speed = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) + 1e-4), 4.0 * speed
+    mirrored = [mean[..., MIRROR_PERMUTATION] * MIRROR_SIGN, spread[..., MIRROR_PERMUTATION]]
+    mirrored.append(speed[..., MIRROR_PERMUTATION])
+    sides = [jnp.abs(own - other) for own, other in zip((mean, spread, speed), mirrored, strict=True)]
+    return jnp.concatenate([mean, spread, speed, *sides, mask], axis=-1)
+
+
 def _apply(params: Params, batch: Mapping[str, jax.Array], key: jax.Array | None) -> jax.Array:
     """Outputs f32[R, M, O] of the crops of a batch."""
     member_RSM = (batch["member"][..., None] == jnp.arange(_CROPS)).astype(jnp.float32)
     count_R1M = member_RSM.sum(1, keepdims=True)
     log_steps = jnp.log(jnp.maximum(count_R1M, 1.0))[:, 0, :, None]
     x = batch["x"]
-    parts = [0.5 * (log_steps - 4.0), *_pool(x, member_RSM / jnp.maximum(count_R1M, 1.0))]
+    parts = [0.5 * (log_steps - 4.0), _posture(x, member_RSM / jnp.maximum(count_R1M, 1.0))]
     for level, blocks in enumerate(_BLOCKS):
         if level:
             member_RSM = member_RSM.reshape(len(x), -1, 2, _CROPS).max(2)

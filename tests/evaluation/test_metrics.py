@@ -204,6 +204,6 @@ def test_a_thousand_resamples_of_four_thousand_answers_take_seconds(yes_no):
         rows.append(number(f"p{i % 80}", generator.random(), generator.random(), f"q{i % 8}", f"t{i}"))
         if i < 700:
             rows.append(closed(f"p{i % 80}", generator.choice(labels), generator.choice(labels), trial=f"t{i}"))
-    start = time.perf_counter()
+    start = time.process_time()
     metrics.summarise(rows, 1000, 0)
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
