@@ -11,6 +11,7 @@ Shapes: R rows, S steps, M crops of a row, C = 40 features, I = 200 inputs of a 
 heads, Q questions.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, MIRROR_PERMUT
 from biomechgpt_jax.biomechanics.trajectory import Trial
 from biomechgpt_jax.codec import batching
 from biomechgpt_jax.codec.scaling import Scaling, fit_scaling
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.packing import crops
 
 _FRAMES = 4  # of a step
@@ -42,6 +44,7 @@ _HIDDEN = 256
 _ROWS = 16  # of a batch
 _ROW_STEPS = 256
 _CROPS = 16  # of a row, at most
+_PASSES = 20  # over the trials, in which at least one crop can be asked about
 _CLIP = 6.0  # a scaled feature beyond this is an artefact
 
 # Chosen on development people.
@@ -121,11 +124,20 @@ def _inputs(features_TC: np.ndarray, mask_C: np.ndarray, scaling: Scaling) -> np
 def _draw(
     trials: Sequence[Trial], cfg: config.Experiment, heads: Mapping[str, Head], scaling: Scaling, seed: int
 ) -> Iterator[_Crop]:
-    """Training crops without end, every trial equally often."""
+    """Training crops without end, every trial equally often.
+
+    Raises:
+        InputError: nothing is known of any of the trials.
+    """
     rng = np.random.default_rng(seed)
     shown = [trial.trajectory for trial in trials]
     features = batching.features_of([t.coordinates for t in shown], [t.observed for t in shown])
-    while True:
+    drawn = -1
+    for passes in itertools.count():
+        if passes % _PASSES == 0:  # a crop may show nothing that can be asked about, but not all of them
+            if drawn == 0:
+                raise InputError("encoder: nothing can be asked about the training trials; do they have labels?")
+            drawn = 0
         for i in rng.permutation(len(trials)):
             trial = trials[i]
             if rng.random() < _WHOLE_SHARE:
@@ -137,6 +149,7 @@ def _draw(
             truths = crops.answerable(trial, crop, cfg)
             part = features[i][crop.start_frame : crop.end_frame]
             if truths and len(part) >= _FRAMES:
+                drawn += 1
                 inputs = _inputs(mirror(part) if mirrored else part, feature_mask(observed), scaling)
                 yield _Crop(inputs, _target(truths, heads))
 

@@ -10,6 +10,7 @@ from biomechgpt_jax import config
 from biomechgpt_jax.answering.asked import Asked, prediction
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, MIRROR_PERMUTATION, mirror
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory, Trial
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation import baselines, comparison, encoder, metrics, plain_features
 from biomechgpt_jax.packing import crops
 
@@ -138,7 +139,8 @@ def test_the_encoder_learns_from_movement_and_answers_every_question(people, mon
     assert all(sum(row["options"].values()) == pytest.approx(1) for row in made if row["kind"] == "closed")
 
 
-def test_an_encoder_answers_a_crop_as_its_mirror_image_and_alone_as_in_company(people):
+def test_an_encoder_answers_a_crop_as_its_mirror_image_and_alone_as_in_company(people, monkeypatch):
+    monkeypatch.setattr(crops, "answerable", lambda item, crop, cfg: truths(item))
     train = questions(people[0])
     cfg = dataclasses.replace(config.Experiment(name="toy"), evaluation=config.Evaluation(encoder_steps=1))
     made = encoder.train(people[0], train, cfg)
@@ -149,6 +151,12 @@ def test_an_encoder_answers_a_crop_as_its_mirror_image_and_alone_as_in_company(p
     np.testing.assert_allclose(made.outputs(movements[7:8], [hidden])[0], every[7], atol=2e-5)
     other = made.outputs([mirror(movements[7])], [hidden[MIRROR_PERMUTATION]])
     np.testing.assert_allclose(other[0], every[7], atol=2e-4)
+
+
+def test_an_encoder_refuses_trials_of_which_nothing_is_known(people, monkeypatch):
+    monkeypatch.setattr(crops, "answerable", lambda item, crop, cfg: {})
+    with pytest.raises(InputError, match="do they have labels"):
+        encoder.train(people[0], questions(people[0]), config.Experiment(name="toy"))
 
 
 def test_differences_are_paired_by_participant_over_all_questions_of_a_family(people):

@@ -109,8 +109,9 @@ def test_the_digest_of_what_is_stored_already_stays_what_it_is(text: SentencePie
     text.save(tmp_path)
     model = hashlib.sha256((tmp_path / MODEL_FILE).read_bytes()).hexdigest()
     specials = ["<pad>", "<trunk>", "<question>", "<answer>", "<end>"]
-    size = -(-(text.size + 5 + 2 * 500) // 128) * 128
-    meaning = json.dumps(["digest of a codec", model, text.size, specials, 500, 2, size])
+    offset = -(-(text.size + 5) // 128) * 128
+    size = -(-(offset + 2 * 500) // 128) * 128
+    meaning = json.dumps(["digest of a codec", model, text.size, specials, offset, 500, 2, size])
     assert vocabulary.digest == hashlib.sha256(meaning.encode()).hexdigest()
 
 
