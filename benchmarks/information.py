@@ -199,6 +199,8 @@ def main() -> None:
     for name, share in _shares(options.groups, options.bands):
         table.add(f"features with {name}", lambda share=share: read(lambda rows, crops: mix(rows, crops, share)))
     add_readers_of_tokens(table, cfg, work, options.people, codec, train, test)
+    if not table.rows:
+        raise SystemExit(f"information: no row has a word of --only {options.only}")
     if options.json:
         publish("information", {f"{row}: {c}": f for row, cells in table.rows.items() for c, f in cells.items()}, True)
     else:

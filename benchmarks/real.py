@@ -10,7 +10,8 @@ to these people is fitted without the person who is asked about:
   (`data.normals`): as if all their laboratories were one, because no laboratory here has recordings of several people
   but one of two children;
 - `threshold` calls a person impaired above the logit that a tenth of the other healthy people would reach
-  (`answering.normal_range`) instead of above a probability of one half.
+  (`answering.normal_range`) instead of above a probability of one half. With normals, each of these others is asked
+  without the offsets that the rest of them show, so that nothing of the person who is judged is in it.
 
 Two rows say whether the table of measurement systems is of the right size: the squared Mahalanobis distance, per
 coordinate, of healthy real walkers' mean postures from the cohort's healthy people, once with the covariance between
@@ -20,7 +21,7 @@ people and once with that of systems added. It is 1 where they differ as much as
 import csv
 import dataclasses
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,13 +124,14 @@ def _canonical(path: Path, cache: Path | None) -> Trajectory | None:
     return trajectory
 
 
-def ask(answerer: asking.Answerer, trajectory: Trajectory) -> Answer:
-    """Ask a model about one recording."""
-    wanted = [understand(QUESTIONS[name].templates[0]) for name in ASKED]
+def ask(answerer: asking.Answerer, trajectory: Trajectory, names: Sequence[str] = ASKED) -> Answer:
+    """Ask a model about one recording; "impairment" must be among the names."""
+    wanted = [understand(QUESTIONS[name].templates[0]) for name in names]
     said = {one["name"]: one for one in asking.answer(answerer, trajectory, wanted).answers}
     logit = normal_range.logit(said["impairment"]["options"])
     speed = said.get("walking_speed", {}).get("answer")
-    return Answer(str(said["activity"]["answer"]), logit, None if speed is None else float(speed))
+    activity = said.get("activity", {}).get("answer", "")
+    return Answer(str(activity), logit, None if speed is None else float(speed))
 
 
 def healthy_walks(recordings: Sequence[Recording], without: str = "") -> list[Trial]:
@@ -139,17 +141,22 @@ def healthy_walks(recordings: Sequence[Recording], without: str = "") -> list[Tr
     ]
 
 
-def judge(name: str, recordings: Sequence[Recording], answers: Sequence[Answer]) -> dict[str, Figure]:
-    """The counts of one way of asking."""
+def judge(
+    name: str,
+    recordings: Sequence[Recording],
+    answers: Sequence[Answer],
+    threshold: Callable[[str], float] | None = None,
+) -> dict[str, Figure]:
+    """The counts of one way of asking; `threshold` gives the logit from which a person is called impaired."""
     pairs = list(zip(recordings, answers, strict=True))
     known = [(one, said) for one, said in pairs if one.activity]
     right = sum(one.activity == said.activity for one, said in known)
     figures = {f"{name}: activity right": Figure(right, f"of {len(known)}", better="above")}
     judged = [(one, said.logit) for one, said in pairs if one.impaired is not None and one.activity]
-    for rule, thresholds in (
-        ("", [0.0] * len(judged)),
-        (", threshold", [_threshold(judged, one) for one, _ in judged]),
-    ):
+    rules = [("", [0.0] * len(judged))]
+    if threshold is not None:
+        rules.append((", threshold", [threshold(one.person) for one, _ in judged]))
+    for rule, thresholds in rules:
         called = [logit > limit for (_, logit), limit in zip(judged, thresholds, strict=True)]
         healthy = [yes for (one, _), yes in zip(judged, called, strict=True) if not one.impaired]
         impaired = [yes for (one, _), yes in zip(judged, called, strict=True) if one.impaired]
@@ -169,12 +176,15 @@ def judge(name: str, recordings: Sequence[Recording], answers: Sequence[Answer])
     return figures
 
 
-def _threshold(judged: Sequence[tuple[Recording, float]], left_out: Recording) -> float:
-    """The threshold that the other healthy people set."""
+def threshold_without(
+    answerer: asking.Answerer, recordings: Sequence[Recording], person: str, own: normals.Normals | None
+) -> float:
+    """The threshold that the healthy people other than `person` set, the normals of each from the rest of them."""
     by_person: dict[str, list[float]] = {}
-    for one, logit in judged:
-        if not one.impaired and one.person != left_out.person:
-            by_person.setdefault(one.person, []).append(logit)
+    for one in recordings:
+        if one.impaired is False and one.activity and one.person != person:
+            shown = one.trajectory if own is None else own.without(one.person).take_out(one.trajectory)
+            by_person.setdefault(one.person, []).append(ask(answerer, shown, ("impairment",)).logit)
     return normal_range.threshold(list(by_person.values()))
 
 
@@ -282,10 +292,12 @@ def main() -> None:
     answerer = asking.load(given.workdir)
     figures = {"recordings": Figure(len(recordings), "files", note=f"{unread} more cannot be read")}
     plain = [ask(answerer, one.trajectory) for one in recordings]
-    figures |= judge("as they are", recordings, plain)
+    figures |= judge("as they are", recordings, plain, lambda who: threshold_without(answerer, recordings, who, None))
     own = {person: _others(recordings, person, known) for person in {one.person for one in recordings}}
     corrected = [ask(answerer, own[one.person].take_out(one.trajectory)) for one in recordings]
-    figures |= judge("normals", recordings, corrected)
+    figures |= judge(
+        "normals", recordings, corrected, lambda who: threshold_without(answerer, recordings, who, own[who])
+    )
     figures |= postures(recordings, known["walking"])
     figures |= estimated(known["walking"], held_out)
     figures |= returned(vocabulary.load(Workdir(given.workdir).tokenizer)[0], held_out)

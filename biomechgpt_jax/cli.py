@@ -123,10 +123,13 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
 
 
 def _evaluate_people(options: argparse.Namespace, experiment: "Experiment") -> int:
+    workdir = Path(options.workdir)
+    cache.keep(workdir)  # before jax is imported
+    distributed.start(experiment.distributed)
+    from biomechgpt_jax import pipeline
     from biomechgpt_jax.stages import evaluate
 
-    workdir = Path(options.workdir)
-    cache.keep(workdir)
+    pipeline.refuse_several()
     found, directory = evaluate.run_on_people(experiment, workdir, Path(options.people))
     _print_evaluation(options, found, directory)
     return 0

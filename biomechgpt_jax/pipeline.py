@@ -40,11 +40,17 @@ def run(
     Raises:
         InputError: the input is wrong, or the processes differ in code, configuration, data or working directory.
     """
-    if distributed.several() and until == "evaluate":
-        raise InputError("evaluate runs on one process: start it without the launcher, on the same --workdir")
+    if until == "evaluate":
+        refuse_several()
     work = workdirs.open_workdir(cfg, workdir)
     with records.record_run(workdir, until):
         return _run_stages(cfg, work, until, show and distributed.first(), beam)
+
+
+def refuse_several() -> None:
+    """Raise InputError in a multi-process run, where an evaluation would be written by every process."""
+    if distributed.several():
+        raise InputError("evaluate runs on one process: start it without the launcher, on the same --workdir")
 
 
 def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, beam: Sequence[str]) -> dict[str, Any]:

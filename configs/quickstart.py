@@ -23,6 +23,6 @@ def config() -> Experiment:
         tokenizer=Tokenizer(levels=("8x5x5x5",) * 16),
         pack=Pack(crops_per_trial=6, systems=0.5),
         optimizer=Optimizer(kind="muon", peak_learning_rate=4e-3),
-        train=Train(steps=1400),
+        train=Train(steps=1800),
         evaluation=Evaluation(bars="quickstart"),
     )

@@ -37,10 +37,13 @@ def threshold(logits: Sequence[Sequence[float]]) -> float:
 
 def words(threshold: float, people: int) -> str:
     """What a threshold means, on one line."""
+    normals = "1 healthy person" if people == 1 else f"{people} healthy people"
+    if not threshold:
+        return f"impairment: counted from a probability of 0.50 as without normals; {normals} call for no more"
     chance = 1 / (1 + np.exp(-threshold))
     return (
-        f"impairment: counted from a probability of {chance:.2f}, which one in {1 / FALSE_ALARMS:.0f} healthy people "
-        f"recorded like these {people} would reach"
+        f"impairment: counted from a probability of {chance:.2f}, so that about one in {1 / FALSE_ALARMS:.0f} healthy "
+        f"people recorded like your {normals} would be called impaired"
     )
 
 

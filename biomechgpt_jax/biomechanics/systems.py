@@ -16,7 +16,6 @@ from biomechgpt_jax.biomechanics.skeleton import (
     HORIZONTAL_ROOT,
     INDEX,
     NECK_AND_WRISTS,
-    limits,
     without_side,
 )
 
@@ -83,7 +82,6 @@ _NO_TRUNK = 0.4
 _ANGLES_AND_HEIGHT = slice(INDEX["pelvis_ty"], COORDINATE_COUNT)
 _TILT, _LIST, _ROTATION = (INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation"))
 _PELVIS = np.array([_TILT, _LIST, _ROTATION])
-_LIMITS = limits()
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class System:
     gain: np.ndarray = field(default_factory=lambda: np.ones(COORDINATE_COUNT, np.float32))
 
     def apply(self, coordinates: np.ndarray, observed: np.ndarray) -> np.ndarray:
-        """The movement as the system records it, f32[T, 40] inside the joint limits.
+        """The movement as the system records it, f32[T, 40]; it may lie beyond the joint limits.
 
         Args:
             coordinates: f32[T, 40]; what is missing (NaN) stays missing, and a frame that lacks one angle of the pelvis
@@ -131,8 +129,7 @@ class System:
             after[:, 2] += 2 * np.pi * np.round((before - after[:, 2]) / (2 * np.pi))  # the same turn as recorded
             moved[np.ix_(known, _PELVIS)] = after
             moved[np.ix_(~known, _PELVIS)] = np.nan
-        inside = np.clip(moved, _LIMITS[:, 0], _LIMITS[:, 1])
-        return np.where(changed, inside, coordinates).astype(np.float32)
+        return np.where(changed, moved, coordinates).astype(np.float32)
 
 
 def posture(coordinates: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -210,7 +207,7 @@ def largest(offset: np.ndarray, count: int) -> Sequence[str]:
     for index, name in enumerate(COORDINATES[3:], 3):
         by_joint.setdefault(without_side(name), []).append(float(degrees[index]))
     sizes = {name: float(np.mean(values)) for name, values in by_joint.items()}
-    order = sorted(sizes, key=lambda name: -abs(sizes[name]))[:count]
+    order = sorted((name for name in sizes if abs(sizes[name]) >= 0.05), key=lambda name: -abs(sizes[name]))[:count]
     return [f"{name.replace('_', ' ')} {sizes[name]:+.1f}" for name in order]
 
 

@@ -8,7 +8,7 @@ from others are properties, never fields: an override cannot leave them stale. D
 from dataclasses import dataclass, field
 from typing import Literal
 
-from biomechgpt_jax.config.checks import CANONICAL_RATE_HZ
+from biomechgpt_jax.config.checks import CANONICAL_RATE_HZ, require
 from biomechgpt_jax.config.cluster import Distributed, Mesh
 from biomechgpt_jax.config.cohort import Cohort
 from biomechgpt_jax.config.model import Model
@@ -43,6 +43,9 @@ class Evaluation:
     encoder_steps: int = 400  # training steps of the convolutional control; 0: without it
     bars: Literal["none", "quickstart"] = "none"  # figures that the answers are expected to reach
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.encoder_steps >= 0, f"evaluation.encoder_steps {self.encoder_steps} must be 0 or more")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ people. Few people shrink the offsets; both sides, and joints that follow the pl
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,10 @@ class Reference:
     Attributes:
         mean: f64[40] as of `systems.posture`.
         covariance: f64[40, 40] between people.
-        people: how many.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
-    people: int
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,16 @@ class Normals:
         offset: f32[40] radians, what the system adds; 0 where it is unknown.
         people, recordings: how many it was estimated from.
         trials: the recordings themselves, as the system measured them.
+        references: what they are compared with, by activity.
+        unread: a line for each file that could not be read.
     """
 
     offset: np.ndarray
     people: int
     recordings: int
     trials: tuple[Trial, ...] = ()
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
     @property
     def correction(self) -> System:
@@ -73,11 +75,17 @@ class Normals:
         moved = self.correction.apply(trajectory.coordinates, trajectory.observed)
         return replace(trajectory, coordinates=moved)
 
+    def without(self, participant: str) -> "Normals":
+        """What the others show; everybody, where there is nobody else."""
+        others = [trial for trial in self.trials if trial.participant != participant]
+        return estimate(others, self.references) if others else self
+
     def words(self) -> str:
-        """What is taken out, on one line."""
+        """What is taken out, on one line, and the files that could not be read on further ones."""
         people = f"{self.people} {'person' if self.people == 1 else 'people'}"
         recordings = f"{self.recordings} recording{'s' * (self.recordings != 1)}"
-        return f"normals: {people}, {recordings}; taken out (degrees): {', '.join(systems.largest(self.offset, 4))}"
+        taken = ", ".join(systems.largest(self.offset, 4)) or "nothing"
+        return "\n".join([f"normals: {people}, {recordings}; taken out (degrees): {taken}", *self.unread])
 
     def facts(self) -> dict[str, Any]:
         """JSON-able, for the metadata of what was corrected."""
@@ -120,7 +128,7 @@ def from_trials(trials: Iterable[Trial]) -> dict[str, Reference]:
     }
 
 
-def estimate(recordings: Sequence[Trial], known: dict[str, Reference]) -> Normals:
+def estimate(recordings: Sequence[Trial], known: Mapping[str, Reference]) -> Normals:
     """Estimate a system's offsets from healthy people's recordings.
 
     Args:
@@ -145,14 +153,14 @@ def estimate(recordings: Sequence[Trial], known: dict[str, Reference]) -> Normal
         noise = between_people[block] / np.sqrt(np.outer(effective, effective))
         median = np.nanmedian(differences[:, seen], axis=0)
         offset[seen] = between_systems @ np.linalg.solve(between_systems + noise, median)
-    return Normals(offset, len(by_person), len(recordings), tuple(recordings))
+    return Normals(offset, len(by_person), len(recordings), tuple(recordings), known)
 
 
-def of_folder(directory: Path, movements_dir: Path, workers: int = 1) -> Normals:
+def of_folder(directory: Path, movements_dir: Path) -> Normals:
     """Estimate the offsets of a laboratory's system from a folder of its own healthy recordings.
 
     The files show level walking, and those of one folder one person, unless `labels.csv` in the directory says
-    otherwise (the format of `import --labels`). A file that cannot be read is left out.
+    otherwise (the format of `import --labels`). A file that cannot be read is named in `unread`.
 
     Args:
         directory: the folder.
@@ -166,14 +174,15 @@ def of_folder(directory: Path, movements_dir: Path, workers: int = 1) -> Normals
     known = references(movements_dir)
     table = directory / LABELS
     given = labels.read(table) if table.is_file() else {}
-    outcomes = importing.read_folder(directory, given, workers, lambda outcome: None)
+    outcomes = importing.read_folder(directory, given, 1, lambda outcome: None)
     recordings = [_healthy(directory, outcome.trial, known) for outcome in outcomes if outcome.trial is not None]
     if not recordings:
         first = outcomes[0]
         raise InputError(
             f"--normals {directory}: none of its {len(outcomes)} motion files can be read; {first.file}: {first.reason}"
         )
-    return estimate(recordings, known)
+    unread = [f"normals: {one.file} left out: {one.reason}" for one in outcomes if one.trial is None]
+    return dataclasses.replace(estimate(recordings, known), unread=tuple(unread))
 
 
 def _healthy(directory: Path, trial: Trial, known: dict[str, Reference]) -> Trial:
@@ -213,4 +222,4 @@ def _reference(by_person: Sequence[Sequence[np.ndarray]]) -> Reference:
     away = np.where(known, both - mean, 0.0)
     pairs = known.T.astype(float) @ known
     covariance = away.T @ away / np.maximum(pairs - 1, 1) + _LEAST_RAD**2 * np.eye(len(mean))
-    return Reference(mean, covariance, len(people))
+    return Reference(mean, covariance)

@@ -4,16 +4,15 @@ It reads the trajectory itself, without motion tokens or text. Four frames of sc
 observed, make a step; residual convolutions look at steps of 4, 8 and 16 frames. The means and standard deviations of
 each level over the crop, and how long learned events last in it, go to a hidden layer and to the heads: a softmax for a
 closed question, a standardised value for a number. It is trained on crops that are drawn as those of the language model
-are, mirrored and masked among them, and answers with the mean over a crop and its mirror image.
+are, but for the measurement systems, and answers with the mean over a crop and its mirror image.
 
 Crops lie in rows of one length, with gaps that no convolution crosses, so that a single program is compiled.
 Shapes: R rows, S steps, M crops of a row, C = 40 features, I = 200 inputs of a step, D width, N crops, O outputs of all
 heads, Q questions.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -44,7 +43,7 @@ _HIDDEN = 256
 _ROWS = 16  # of a batch
 _ROW_STEPS = 256
 _CROPS = 16  # of a row, at most
-_PASSES = 20  # over the trials, in which at least one crop can be asked about
+_PASSES = 20  # over the trials, of which one finds at least one crop that can be asked about
 _CLIP = 6.0  # a scaled feature beyond this is an artefact
 
 # Chosen on development people.
@@ -124,20 +123,14 @@ def _inputs(features_TC: np.ndarray, mask_C: np.ndarray, scaling: Scaling) -> np
 def _draw(
     trials: Sequence[Trial], cfg: config.Experiment, heads: Mapping[str, Head], scaling: Scaling, seed: int
 ) -> Iterator[_Crop]:
-    """Training crops without end, every trial equally often.
-
-    Raises:
-        InputError: nothing is known of any of the trials.
-    """
+    """Training crops without end, every trial equally often; InputError if nothing is known of any of them."""
     rng = np.random.default_rng(seed)
+    cfg = replace(cfg, pack=replace(cfg.pack, systems=0.0, children=0.0))
     shown = [trial.trajectory for trial in trials]
     features = batching.features_of([t.coordinates for t in shown], [t.observed for t in shown])
-    drawn = -1
-    for passes in itertools.count():
-        if passes % _PASSES == 0:  # a crop may show nothing that can be asked about, but not all of them
-            if drawn == 0:
-                raise InputError("encoder: nothing can be asked about the training trials; do they have labels?")
-            drawn = 0
+    fruitless = 0  # passes in a row: a crop may show nothing that can be asked about, but not all of them
+    while fruitless < _PASSES:
+        fruitless += 1
         for i in rng.permutation(len(trials)):
             trial = trials[i]
             if rng.random() < _WHOLE_SHARE:
@@ -149,9 +142,10 @@ def _draw(
             truths = crops.answerable(trial, crop, cfg)
             part = features[i][crop.start_frame : crop.end_frame]
             if truths and len(part) >= _FRAMES:
-                drawn += 1
+                fruitless = 0
                 inputs = _inputs(mirror(part) if mirrored else part, feature_mask(observed), scaling)
                 yield _Crop(inputs, _target(truths, heads))
+    raise InputError("encoder: nothing can be asked about the training trials; do they have labels?")
 
 
 def _room(steps: int) -> int:
@@ -159,8 +153,8 @@ def _room(steps: int) -> int:
     return (-(-steps // _COARSEST) + 1) * _COARSEST
 
 
-def _batches(stream: Iterator[_Crop], row_steps: int, questions: int) -> Iterator[tuple[dict[str, np.ndarray], int]]:
-    """Rows filled with crops in order, and how many crops they hold; a crop longer than a row is cut.
+def _batches(stream: Iterator[_Crop], row_steps: int, questions: int) -> Iterator[dict[str, np.ndarray]]:
+    """Rows filled with crops in order; a crop longer than a row is cut.
 
     x f32[R, S, I]; member i32[R, S], the number of the crop within its row, -1 in gaps; target f32[R, M, Q].
     """
@@ -169,7 +163,7 @@ def _batches(stream: Iterator[_Crop], row_steps: int, questions: int) -> Iterato
         x = np.zeros((_ROWS, row_steps, _INPUTS), np.float32)
         member = np.full((_ROWS, row_steps), -1, np.int32)
         target = np.full((_ROWS, _CROPS, questions), np.nan, np.float32)
-        used, held, taken = [0] * _ROWS, [0] * _ROWS, 0
+        used, held = [0] * _ROWS, [0] * _ROWS
         while crop is not None:
             inputs = crop.inputs[: row_steps - _COARSEST]
             fits = [r for r in range(_ROWS) if used[r] + _room(len(inputs)) <= row_steps and held[r] < _CROPS]
@@ -179,9 +173,9 @@ def _batches(stream: Iterator[_Crop], row_steps: int, questions: int) -> Iterato
             x[r, used[r] : used[r] + len(inputs)] = inputs
             member[r, used[r] : used[r] + len(inputs)] = held[r]
             target[r, held[r]] = crop.target
-            used[r], held[r], taken = used[r] + _room(len(inputs)), held[r] + 1, taken + 1
+            used[r], held[r] = used[r] + _room(len(inputs)), held[r] + 1
             crop = next(stream, None)
-        yield {"x": x, "member": member, "target": target}, taken
+        yield {"x": x, "member": member, "target": target}
 
 
 def _initial(outputs: int, rng: np.random.Generator) -> Params:
@@ -322,7 +316,7 @@ class Encoder:
         # The target of a crop is here its place among the inputs.
         stream = iter([_Crop(inputs[i], np.array([i], np.float32)) for i in order])
         result = np.zeros((len(inputs), max(head.stop for head in self.heads.values())), np.float32)
-        for batch, _ in _batches(stream, self.row_steps, 1):
+        for batch in _batches(stream, self.row_steps, 1):
             place = batch.pop("target")[..., 0]
             made = np.asarray(_answer(self.params, batch))
             result[place[np.isfinite(place)].astype(int)] = made[np.isfinite(place)]
@@ -368,7 +362,7 @@ def train(
     state = (params, optimizer.init(params), jax.tree.map(np.copy, params))
     stream = _batches(_draw(trials, cfg, heads, scaling, seed), row_steps, len(heads))
     for number in range(steps):
-        state = step(state, next(stream)[0], number)
+        state = step(state, next(stream), number)
         progress(number + 1, steps)
     return Encoder(jax.tree.map(np.asarray, state[2]), heads, scaling, row_steps)
 

@@ -214,15 +214,14 @@ def _describe(f_BTC: np.ndarray, lengths_B: np.ndarray, mask_BC: np.ndarray) -> 
     columns = np.concatenate([_CYCLIC_R, _CYCLIC_L, _CYCLIC_MIDLINE])
     cycles = _cycles(c_BCT[:, columns], len(_CYCLIC), lengths_B)
     speeds = np.where(mask_BC[:, [FORWARD]], _speeds(f_BTC, lengths_B), np.nan)
-    lag = cycles[2][:, : len(_CYCLIC)]
     pelvis = smooth_BTC[..., HEIGHT] + mean[:, None, HEIGHT]
     travelling, count_path_B = _smooth(
         np.linalg.norm(f_BTC[..., [FORWARD, RIGHTWARD]], axis=-1)[..., None], lengths_B, _PATH_S
     )
     durations = [
         lengths_B / CANONICAL_RATE_HZ,
-        *_levels(pelvis, low[:, HEIGHT], high[:, HEIGHT], count_B),
-        *_active(travelling[..., 0], count_path_B),
+        *np.where(mask_BC[:, HEIGHT], _levels(pelvis, low[:, HEIGHT], high[:, HEIGHT], count_B), np.nan),
+        *np.where(mask_BC[:, FORWARD], _active(travelling[..., 0], count_path_B), np.nan),
         *_active(np.sqrt(np.einsum("btc,btc->bt", rate_BTC[..., 6:], rate_BTC[..., 6:])), count_B - 1),
     ]
     spread = np.maximum(sd, 1e-3)
@@ -237,8 +236,11 @@ def _describe(f_BTC: np.ndarray, lengths_B: np.ndarray, mask_BC: np.ndarray) -> 
         *((band, False) for band in _band_powers(c_BCT, lengths_B)),
     ]
     parts = [part for figure, signed in of_features for part in _symmetric(np.where(mask_BC, figure, np.nan), signed)]
-    parts += [np.abs(np.log(spread[:, _RIGHT] / spread[:, _LEFT])), *cycles]
-    parts += [speeds, speeds[:, 1:] * lag, np.stack(durations, axis=1)]
+    both_B5, pairs_BP = mask_BC[:, _CYCLIC_R] & mask_BC[:, _CYCLIC_L], mask_BC[:, _RIGHT] & mask_BC[:, _LEFT]
+    parts.append(np.where(pairs_BP, np.abs(np.log(spread[:, _RIGHT] / spread[:, _LEFT])), np.nan))
+    seen_BS = np.concatenate([both_B5, both_B5, mask_BC[:, _CYCLIC_MIDLINE]], axis=1)
+    cycles = [np.where(seen_BS if c.shape == seen_BS.shape else both_B5, c, np.nan) for c in cycles]
+    parts += [*cycles, speeds, speeds[:, 1:] * cycles[2][:, : len(_CYCLIC)], np.stack(durations, axis=1)]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 

@@ -59,7 +59,8 @@ def add_context(x_BLD: jax.Array, context: Params, rows: Rows, cfg: config.Model
     """
     size = x_BLD.shape[-1]
     in_trunk_BL = (rows.branches == 0) & (rows.segments != 0)
-    normed_BLD = block.rms_norm(x_BLD, {"scale": jnp.ones(size)}, cfg)
+    plain = {"scale": jnp.full(size, 0.0 if cfg.unit_norms else 1.0)}
+    normed_BLD = block.rms_norm(x_BLD, plain, cfg)
 
     def before(tokens: int) -> jax.Array:
         present_BL = in_trunk_BL & (rows.positions >= tokens)

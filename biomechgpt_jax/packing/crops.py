@@ -16,6 +16,7 @@ from biomechgpt_jax.biomechanics.skeleton import (
     MIRROR_PERMUTATION,
     NECK_AND_WRISTS,
     OFTEN_ARTEFACTS,
+    limits,
     mirror,
 )
 from biomechgpt_jax.biomechanics.trajectory import Trial
@@ -27,6 +28,7 @@ from biomechgpt_jax.questions.truth import labels, truths, unanswerable
 ROOM_FOR_QUESTIONS = 64
 # Share of training crops around a whole timed test, where there is one; share of the remaining that are whole trials.
 TIMED_SHARE, WHOLE_SHARE = 0.6, 0.2
+_LIMITS = limits()
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ class Crop:
         """The coordinates shown, f32[T, 40]."""
         shown = trial.trajectory.coordinates[self.start_frame : self.end_frame]
         shown = mirror(shown) if self.mirrored else shown
-        return shown if self.system is None else self.system.apply(shown, self.observed)
+        if self.system is None:
+            return shown
+        seen = np.clip(self.system.apply(shown, self.observed), _LIMITS[:, 0], _LIMITS[:, 1])
+        return np.where(self.observed, seen, shown)
 
 
 def answerable(trial: Trial, crop: Crop, cfg: config.Experiment) -> dict[str, str | float]:

@@ -79,11 +79,11 @@ def run(
     """
     if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
         raise InputError(f"--csv {table}: give the path of a file, in a folder that exists and can be written")
+    names = list(dict.fromkeys(understand(text).question.name for text in texts)) or list(QUESTIONS)
     own = None
     if normals_in is not None:
         own = normals.of_folder(normals_in, Workdir(workdir).movements)
         print(own.words(), file=sys.stderr, flush=True)
-    names = list(dict.fromkeys(understand(text).question.name for text in texts)) or list(QUESTIONS)
     if path.is_dir():
         with Progress("ask") as progress:
             files = ask_folder(workdir, path, texts, progress.update, greedy, own)
@@ -141,8 +141,11 @@ def load(workdir: Path, greedy: bool = False) -> Answerer:
 def calibrate(answerer: Answerer, own: Normals) -> Answerer:
     """Count impairment from where a laboratory's own healthy people lie; says so on standard error."""
     by_person: dict[str, list[float]] = {}
+    # Nobody's own posture is taken out of their recordings, or a stranger would lie further from healthy than they do.
+    without = {name: own.without(name) for name in {trial.participant for trial in own.trials}}
     for trial in own.trials:
-        found = answer(answerer, own.take_out(trial.trajectory), [_ask_canonically("impairment")])
+        moved = without[trial.participant].take_out(trial.trajectory)
+        found = answer(answerer, moved, [_ask_canonically("impairment")])
         by_person.setdefault(trial.participant, []).append(normal_range.logit(found.answers[0]["options"]))
     threshold = normal_range.threshold(list(by_person.values()))
     print(normal_range.words(threshold, own.people), file=sys.stderr, flush=True)

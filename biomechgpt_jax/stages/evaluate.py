@@ -1,5 +1,6 @@
 """The evaluate stage: answer questions with the model and every control, compute metrics, and write the report."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Inputs:
         wall_seconds: duration of each earlier stage.
         origin: the origin of the data.
         programs: by stage, the version and revision of the program that made it (`workdir.programs`).
+        people: digest of the dataset that holds the test participants.
     """
 
     trials: Mapping[str, Iterable[Trial]]
@@ -63,6 +65,7 @@ class Inputs:
     wall_seconds: Mapping[str, float]
     origin: Origin
     programs: Mapping[str, Mapping[str, str]]
+    people: str = ""
 
 
 def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]:
@@ -221,6 +224,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         families[name] = metrics.summarise(answered, resamples, seed)
         progress("intervals", number + 1, len(predictions))
     results: dict[str, Any] = {
+        "people": inputs.people,
         "test_participants": len({item.participant for item in test}),
         "families": families["model"],
         "controls": {name: found for name, found in families.items() if name != "model"},
@@ -280,6 +284,7 @@ def load_inputs(
         wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
         origin=origins.from_facts(cfg.name, cfg.cohort.noise, store.metadata(movements_dir)),
         programs=workdirs.programs(work),
+        people=store.metadata(movements_dir)["digest"],
     )
 
 
@@ -307,12 +312,18 @@ def run_on_people(
         The content of metrics.json and the directory that holds it, `evaluation_NAME` with the name of the dataset.
 
     Raises:
-        InputError: there is no such run or dataset, or the run was trained on somebody in the dataset.
+        InputError: there is no such run or dataset, the run was trained on somebody in the dataset, or the directory
+            holds the evaluation of another dataset of the same name.
     """
     work = Workdir(workdir)
     others = movements.read_other_people(people, work.movements)
     trials = {"train": list(movements.read(work.movements, "train")), "validation": [], "test": others}
     directory = work.evaluation_of(people)
+    asked = store.metadata(people)["digest"]
+    if (directory / "metrics.json").is_file():
+        before = json.loads((directory / "metrics.json").read_text()).get("people")
+        if before != asked:
+            raise InputError(f"{directory} holds the evaluation of other people; move it away, or rename {people}")
     with ProgressBar("evaluate", show) as progress:
         return _evaluate(cfg, load_inputs(cfg, work, trials, people), directory, progress), directory
 

@@ -12,7 +12,7 @@ from biomechgpt_jax.biomechanics import systems
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, mirror
 from biomechgpt_jax.biomechanics.systems import System
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory, Trial
-from biomechgpt_jax.data import importing, movements, normals, store
+from biomechgpt_jax.data import movements, normals, store
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.stages import inspect
 
@@ -238,5 +238,5 @@ def test_without_healthy_people_to_compare_with_there_are_no_normals(tmp_path: P
 def test_a_bad_file_among_normals_costs_that_file(run: Path, tmp_path: Path) -> None:
     _motion(tmp_path / "healthy" / "a.mot", 0.0, 0)
     (tmp_path / "healthy" / "b.mot").write_text("nothing")
-    assert normals.of_folder(tmp_path / "healthy", run / "movements").recordings == 1
-    assert len(importing.files_in(tmp_path / "healthy")) == 2
+    own = normals.of_folder(tmp_path / "healthy", run / "movements")
+    assert own.recordings == 1 and own.words().splitlines()[1].startswith("normals: b.mot left out: ")

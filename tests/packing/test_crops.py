@@ -7,7 +7,8 @@ import pytest
 from packed_trials import RATE_HZ, timed, walking
 
 from biomechgpt_jax import config
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX, NECK_AND_WRISTS
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX, NECK_AND_WRISTS, limits
+from biomechgpt_jax.biomechanics.systems import System
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Score, Trial
 from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.errors import InputError
@@ -188,6 +189,15 @@ def test_crops_are_seen_through_systems() -> None:
         seen = crop.observed.copy()
         seen[: INDEX["hip_flexion_r"]] = False
         assert seen.any() and (shown != expected)[:, seen].any(axis=0).all()
+
+
+def test_training_shows_no_angle_beyond_its_limits() -> None:
+    trial = walking(0)
+    offset = np.full(COORDINATE_COUNT, 3.0, np.float32)
+    offset[:6] = 0.0
+    crop = dataclasses.replace(drawn(trial, 1)[0], system=System(offset=offset), observed=np.ones(40, bool))
+    shown, (low, high) = crop.coordinates(trial), limits().T
+    assert (shown[:, 6:] <= high[6:] + 1e-6).all() and (shown[:, 6:] >= low[6:] - 1e-6).all()
 
 
 def test_crops_without_systems_are_those_of_before() -> None:

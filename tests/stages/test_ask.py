@@ -388,7 +388,7 @@ def test_recordings_of_a_laboratory_are_asked_like_any_other(said, tmp_path, cap
 def test_impairment_is_counted_from_a_laboratorys_healthy_people(said, walk, tmp_path, capsys, monkeypatch) -> None:
     """The stand-in takes everybody for impaired; six healthy people recorded alike say that this means nothing."""
     said["impairment"] = "yes"
-    reference = normals.Reference(np.zeros(40), 0.01 * np.eye(40), 50)
+    reference = normals.Reference(np.zeros(40), 0.01 * np.eye(40))
     monkeypatch.setattr(normals, "references", lambda _: {"walking": reference})
     for number in range(6):
         (tmp_path / f"healthy/p{number}").mkdir(parents=True)
