@@ -1,6 +1,6 @@
 """The quickstart: the whole program in 15 minutes on two cores, without a GPU."""
 
-from biomechgpt_jax.config import Cohort, Evaluation, Experiment, Optimizer, Pack, Tokenizer, Train
+from biomechgpt_jax.config import Cohort, Evaluation, Experiment, Model, Optimizer, Pack, Tokenizer, Train
 
 ACTIVITIES = ("walk_free", "tug", "chair_rise", "balance_open", "squat", "tandem", "walk_slow", "walk_fast")
 ETIOLOGIES = (
@@ -22,6 +22,7 @@ def config() -> Experiment:
         ),
         tokenizer=Tokenizer(levels=("8x5x5x5",) * 16),
         pack=Pack(crops_per_trial=6, systems=0.5),
+        model=Model(motion_statistics=256),
         optimizer=Optimizer(kind="muon", peak_learning_rate=4e-3),
         train=Train(steps=1800),
         evaluation=Evaluation(bars="quickstart"),

@@ -36,6 +36,7 @@ class Model:
     logit_soft_cap: float = 0.0  # 0 is off
     norm_epsilon: float = 1e-6
     motion_context: int = 5  # motion tokens, itself and those before it, that a token's embedding is made from; 0: one
+    motion_statistics: int = 0  # hidden size of the map of a trunk's mean and standard deviation; 0: without
     attention: Literal["auto", "reference", "blockwise", "splash", "cudnn"] = "auto"
     remat: Literal["none", "dots", "full"] = "dots"
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPU, bfloat16 elsewhere
@@ -48,6 +49,7 @@ class Model:
         require(self.head_size % 2 == 0, f"model.head_size {self.head_size} must be even for rotary positions")
         for name in (
             "motion_context",
+            "motion_statistics",
             "window",
             "global_every",
             "query_size",

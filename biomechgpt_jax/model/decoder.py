@@ -141,9 +141,12 @@ def _run(params: Params, batch: Batch, cfg: config.Model, keep_cache: bool) -> t
 
     if cfg.remat != "none":
         layer = jax.checkpoint(layer, policy=REMAT_POLICIES[cfg.remat], prevent_cse=False)
-    x_BLD = embed(params, ids(batch), cfg)
+    codes = ids(batch)
+    x_BLD = embed(params, codes, cfg)
     if "context" in params.get("motion", {}):
         x_BLD = motion_lib.add_context(x_BLD, params["motion"]["context"], rows, cfg)
+    if "statistics" in params.get("motion", {}) and codes.ndim == 3:  # text alone has no codes
+        x_BLD = motion_lib.add_statistics(x_BLD, params["motion"], codes - len(params["embedding"]), rows, cfg)
     x_BLD = sharding.constrain(x_BLD, ("batch", "length", None))
     # Scanned: one compiled body whatever the depth. Layers of several kinds share it, and their kind is an input.
     kinds = jnp.asarray(cfg.kinds, jnp.int32) if len(cfg.windows) > 1 else None

@@ -4,10 +4,10 @@ A weight takes two operations per token forward and four backward, two each for 
 itself: 6 N T (Kaplan et al., Scaling laws for neural language models, 2020, appendix B). A frozen weight has no
 gradient of its own: 4 N T. N are the matrices of the layers; looking up an embedding is no product, but the map from
 the vectors of motion codes is: 4 N for each motion token, because the vectors need no gradient, and 6 N for their
-context. Every softmax of
-the objective multiplies the hidden states of its tokens by as many columns of D weights as it has ids; tokens without
-weight are not computed. Attention takes 12 H K operations for each visible pair of a query and a key in each layer,
-forward and backward together. Norms and activations are not counted, nor is recomputation by rematerialisation.
+context and statistics. Every softmax of the objective multiplies the hidden states of its tokens by as many columns of
+D weights as it has ids; tokens without weight are not computed. Attention takes 12 H K operations for each visible pair
+of a query and a key in each layer, forward and backward together. Norms and activations are not counted, nor is
+recomputation by rematerialisation.
 Utilisation (MFU) follows Chowdhery et al., PaLM, 2022, appendix B.
 
 Shapes: B batch, L length.
@@ -41,7 +41,7 @@ class Weights(NamedTuple):
         frozen: number of frozen ones.
         head_trained: whether the head, or the embedding where the two are tied, is trained.
         motion: weights of the map that gives motion codes their embeddings, where it is trained.
-        context: weights of the convolution over these.
+        context: weights of the convolution over these, and of the maps of their statistics.
     """
 
     trained: int
@@ -72,9 +72,8 @@ def weights(model: config.Model, trained: Mapping[str, Any]) -> Weights:
             own, adapters = (own + size, adapters) if path[-1].key == "kernel" else (own, adapters + size)
     head = "embedding" if model.tied_embeddings else "head"
     motion = {name: sum(map(math.prod, _shapes(part))) for name, part in trained.get("motion", {}).items()}
-    return Weights(
-        own + adapters, matrices(model) - own, head in trained, motion.get("kernel", 0), motion.get("context", 0)
-    )
+    around = motion.get("context", 0) + motion.get("statistics", 0)
+    return Weights(own + adapters, matrices(model) - own, head in trained, motion.get("kernel", 0), around)
 
 
 def _shapes(tree: Any) -> list[tuple[int, ...]]:

@@ -91,10 +91,12 @@ def generate(
     """
     vocabulary = decoder.vocabulary_size(params)
     check(requests, settings, vocabulary)
-    if "context" in params.get("motion", {}) and (settings.ids or vocabulary) > len(params["embedding"]):
+    if {"context", "statistics"} & set(params.get("motion", {})) and (settings.ids or vocabulary) > len(
+        params["embedding"]
+    ):
         raise InputError(
-            "generate: a model with model.motion_context reads movement and cannot write it; give Settings.ids, or "
-            "train with model.motion_context 0"
+            "generate: a model with model.motion_context or model.motion_statistics reads movement and cannot write "
+            "it; give Settings.ids, or train with both 0"
         )
     weights = decoding.prepare(params, cfg, settings.ids)
     answers: list[list[Answer]] = [[] for _ in requests]

@@ -150,6 +150,8 @@ class Motion(nn.Module):
         self.param("kernel", init, (layers, size, self.cfg.model_size), jnp.float32)
         if self.cfg.motion_context:
             MotionContext(self.cfg, name="context")()
+        if self.cfg.motion_statistics:
+            MotionStatistics(self.cfg, layers * size, name="statistics")()
 
 
 class MotionContext(nn.Module):
@@ -162,6 +164,24 @@ class MotionContext(nn.Module):
         d, taps = self.cfg.model_size, self.cfg.motion_context
         Projection((taps, d), (d,), ("taps", "embed", "hidden"), name="into")()
         Projection((d,), (d,), ("hidden", "embed"), _residual_gain(self.cfg), name="out")()
+
+
+class MotionStatistics(nn.Module):
+    """Maps of the mean and the standard deviation of motion tokens' vectors (`motion.add_statistics`)."""
+
+    cfg: config.Model
+    size: int  # of the vectors of a token's codes together
+
+    @nn.compact
+    def __call__(self) -> None:
+        d, e, both = self.cfg.model_size, self.cfg.motion_statistics, 2 * self.size
+        gain = 0.25 * _residual_gain(self.cfg)  # no larger than the embedding that they are added to
+        # The usual mean and standard deviation are taken away, or they would hide what differs.
+        usual = lambda *_: -jnp.repeat(jnp.array([0.0, 1.0], jnp.float32), self.size)  # noqa: E731
+        self.param("bias", with_axes(usual, ("statistics",)), (both,), jnp.float32)
+        Projection((both,), (e,), ("statistics", "hidden"), name="into")()
+        Projection((e,), (d,), ("hidden", "embed"), gain, name="out")()
+        Projection((both,), (d,), ("statistics", "embed"), gain, name="direct")()
 
 
 class Decoder(nn.Module):

@@ -27,6 +27,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "codes": (),
     "code_size": (),
     "taps": (),  # of a convolution
+    "statistics": (),  # of motion tokens
     "layers": (),
     "norm": (),
     "channels": ("fsdp",),  # input or output channels of the codec's convolutions

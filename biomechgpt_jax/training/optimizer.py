@@ -133,14 +133,16 @@ def _muon(cfg: config.Optimizer, axes: Axes) -> optax.GradientTransformation:
 def matrices(axes: Axes) -> Any:
     """The axes of inputs and of outputs of every matrix inside the layers; None for any other parameter.
 
-    The model dimension ("embed") is one side; all other axes, such as heads and head size, are the other.
+    The model dimension ("embed", or "statistics" where these are mapped) is one side; all other axes, such as heads and
+    head size, are the other.
     """
 
     def one(names: tuple[str | None, ...]) -> contrib.MuonDimensionNumbers | None:
         own = [axis for axis, name in enumerate(names) if name != "layers"]
-        if "embed" not in names or "vocabulary" in names or len(own) < 2:
+        side = next((name for name in ("embed", "statistics") if name in names), None)
+        if side is None or "vocabulary" in names or len(own) < 2:
             return None
-        model = names.index("embed")
+        model = names.index(side)
         others = tuple(axis for axis in own if axis != model)
         sides = ((model,), others) if model < others[0] else (others, (model,))
         return contrib.MuonDimensionNumbers(*sides)

@@ -270,6 +270,39 @@ def test_context_is_causal_and_stays_within_its_trunk() -> None:
     np.testing.assert_allclose(states(second), before[9:], atol=1e-6)
 
 
+def test_statistics_are_those_of_a_trunk_up_to_each_token() -> None:
+    cfg = dataclasses.replace(BASE, motion_context=0, motion_statistics=8)
+    params = with_motion(cfg, np.random.default_rng(8))
+    batch = moved(np.random.default_rng(9), [6, 5], 3)
+    batch["tokens"][0, [0, 9]] = 1  # a trunk begins with a token without codes
+    for layer in range(1, LAYERS):
+        batch[f"codes_{layer}"][0, [0, 9]] = -1
+    rows = packed.Rows(*(jnp.asarray(batch[name]) for name in ("positions", "segments", "branches")))
+    values = motion.look_up(params["motion"]["vectors"], decoder.ids(batch) - ROWS).reshape(1, 17, -1)
+    mean, spread = (np.asarray(part[0]) for part in motion.running_statistics(values, rows))
+    for start, stop in ((0, 5), (9, 13)):
+        own = np.asarray(values[0, start + 1 : stop + 1])
+        np.testing.assert_allclose(mean[stop], own.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(spread[stop], np.sqrt(own.var(axis=0) + 0.01), atol=1e-5)
+
+    def states(batch: dict[str, np.ndarray]) -> np.ndarray:
+        x_BLD = decoder.embed(params, decoder.ids(batch), cfg)
+        codes = decoder.ids(batch) - ROWS
+        return np.asarray(motion.add_statistics(x_BLD, params["motion"], codes, rows, cfg)[0] - x_BLD[0])
+
+    before = states(batch)
+    assert (np.abs(before).max(axis=1) > 0).tolist() == [
+        *[False, *[True] * 5, *[False] * 3],
+        False,
+        *[True] * 4,
+        *[False] * 3,
+    ]
+    changed = {name: array.copy() for name, array in batch.items()}
+    changed["codes_11"][0, 3] = ROWS + 110 + (changed["codes_11"][0, 3] - ROWS - 110 + 1) % 10
+    differs = np.abs(states(changed) - before).max(axis=1) > 1e-4  # differences of sums are rounded
+    assert np.flatnonzero(differs).tolist() == [3, 4, 5]  # itself and what follows in its trunk
+
+
 def test_codes_whose_vectors_are_near_are_near_as_tokens_before_training() -> None:
     params = decoder.init(jax.random.key(1), BASE, ROWS, motion=(1, 50, 2))
     angle = np.linspace(0, np.pi, 50)

@@ -35,7 +35,7 @@ def row():
 rows_BL = [row() for _ in range(B)]
 batch = {name: np.stack([one[name] for one in rows_BL]) for name in rows_BL[0]}
 experiment = config.Experiment(
-    model=config.Model(layers=2, model_size=D, heads=4, kv_heads=4, head_size=8, hidden_size=64),
+    model=config.Model(layers=2, model_size=D, heads=4, kv_heads=4, head_size=8, hidden_size=64, motion_statistics=16),
     optimizer=config.Optimizer(clip_norm=1e9),
     train=config.Train(batch_size=B, loss_chunk=8, question_weight=0.5, motion_weight=0.25, z_loss=1e-3),
 )
