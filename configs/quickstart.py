@@ -1,4 +1,4 @@
-"""The quickstart: the whole program in 15 minutes on two cores, without a GPU."""
+"""The quickstart: the whole program in about 20 minutes on two cores, without a GPU."""
 
 from biomechgpt_jax.config import Cohort, Evaluation, Experiment, Model, Optimizer, Pack, Tokenizer, Train
 
