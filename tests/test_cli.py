@@ -140,7 +140,7 @@ def config():
         name="tiny",
         cohort=c.Cohort(participants=10, hours=0.02, seed=1, noise="none", activities=("chair_rise", "tug")),
         tokenizer=c.Tokenizer(steps=20, width=16, depth=1),
-        evaluation=c.Evaluation(bootstrap=20),
+        evaluation=c.Evaluation(bootstrap=20, encoder_steps=2),
     )
 """
 

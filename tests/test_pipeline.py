@@ -24,7 +24,7 @@ cfg = config.Experiment(
     model=config.Model(layers=2, model_size=32, heads=2, kv_heads=1, head_size=16, hidden_size=64),
     train=config.Train(steps=6, batch_size=8, checkpoint_every=3, log_every=1),
     text_only_steps=2,
-    evaluation=config.Evaluation(bootstrap=50, stick_figures=1),
+    evaluation=config.Evaluation(bootstrap=50, stick_figures=1, encoder_steps=2),
 )
 pipeline.run(cfg, Path(sys.argv[1]), sys.argv[2])
 """
