@@ -155,7 +155,8 @@ def judge(
     judged = [(one, said.logit) for one, said in pairs if one.impaired is not None and one.activity]
     rules = [("", [0.0] * len(judged))]
     if threshold is not None:
-        rules.append((", threshold", [threshold(one.person) for one, _ in judged]))
+        limits = {person: threshold(person) for person in {one.person for one, _ in judged}}
+        rules.append((", threshold", [limits[one.person] for one, _ in judged]))
     for rule, thresholds in rules:
         called = [logit > limit for (_, logit), limit in zip(judged, thresholds, strict=True)]
         healthy = [yes for (one, _), yes in zip(judged, called, strict=True) if not one.impaired]
@@ -176,15 +177,12 @@ def judge(
     return figures
 
 
-def threshold_without(
-    answerer: asking.Answerer, recordings: Sequence[Recording], person: str, own: normals.Normals | None
-) -> float:
-    """The threshold that the healthy people other than `person` set, the normals of each from the rest of them."""
+def threshold_without(recordings: Sequence[Recording], person: str, logit_of: Callable[[Recording], float]) -> float:
+    """The threshold that the healthy people other than `person` set."""
     by_person: dict[str, list[float]] = {}
     for one in recordings:
         if one.impaired is False and one.activity and one.person != person:
-            shown = one.trajectory if own is None else own.without(one.person).take_out(one.trajectory)
-            by_person.setdefault(one.person, []).append(ask(answerer, shown, ("impairment",)).logit)
+            by_person.setdefault(one.person, []).append(logit_of(one))
     return normal_range.threshold(list(by_person.values()))
 
 
@@ -292,11 +290,23 @@ def main() -> None:
     answerer = asking.load(given.workdir)
     figures = {"recordings": Figure(len(recordings), "files", note=f"{unread} more cannot be read")}
     plain = [ask(answerer, one.trajectory) for one in recordings]
-    figures |= judge("as they are", recordings, plain, lambda who: threshold_without(answerer, recordings, who, None))
+    logits = {one.file: said.logit for one, said in zip(recordings, plain, strict=True)}
+    figures |= judge(
+        "as they are", recordings, plain, lambda who: threshold_without(recordings, who, lambda one: logits[one.file])
+    )
     own = {person: _others(recordings, person, known) for person in {one.person for one in recordings}}
     corrected = [ask(answerer, own[one.person].take_out(one.trajectory)) for one in recordings]
+
+    def without_both(who: str, one: Recording) -> float:
+        """The logit of a recording by the normals of everybody but its person and `who`."""
+        shown = own[who].without(one.person).take_out(one.trajectory)
+        return ask(answerer, shown, ("impairment",)).logit
+
     figures |= judge(
-        "normals", recordings, corrected, lambda who: threshold_without(answerer, recordings, who, own[who])
+        "normals",
+        recordings,
+        corrected,
+        lambda who: threshold_without(recordings, who, lambda one: without_both(who, one)),
     )
     figures |= postures(recordings, known["walking"])
     figures |= estimated(known["walking"], held_out)

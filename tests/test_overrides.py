@@ -57,6 +57,7 @@ def test_overrides_change_what_they_name_and_nothing_else() -> None:
         (["--tokenizer.levels", "8x5", "axb"], 'tokenizer.levels has "axb"'),
         (["--tokenizer.levels", "8x5", "8x8"], r"layers of \[40, 64\] codes; each must have as many"),
         (["--model.heads", "3"], "model.heads 3 is not a multiple of model.kv_heads 2"),
+        (["--evaluation.encoder_steps", "-1"], "evaluation.encoder_steps -1 must be 0 or more"),
     ],
 )
 def test_refusals_are_one_line(words: list[str], said: str) -> None:

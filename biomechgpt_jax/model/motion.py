@@ -10,7 +10,7 @@ such a context, so that it changes nothing in how text is decoded.
 
 How somebody holds a joint, and how far it moves: such questions are about all tokens at once. The mean and the standard
 deviation of the codes' vectors from the beginning of the trunk (`model.motion_statistics`) are a token's third input. A
-linear reader finds more of a diagnosis in them than attention learns to collect in as many steps (docs/training.md).
+linear reader finds more devices and step widths in them than attention learned to collect (docs/training.md).
 
 Shapes: B batch, L length, D model, Q layers of motion codes, N codes of a layer, C size of a code's vector, V = Q C,
 W tokens of the context, F its hidden size (D), E hidden size of the statistics.

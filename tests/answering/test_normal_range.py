@@ -34,3 +34,8 @@ def test_the_order_of_answers_stays() -> None:
     assert [options["yes"] > 0.5 for options in after] == [False, False, True, True]
     assert all(sum(options.values()) == pytest.approx(1.0) for options in after)
     assert normal_range.logit(after[0]) == pytest.approx(normal_range.logit(before[0]) - limit)
+
+
+def test_what_is_said_of_a_threshold_is_true_of_it() -> None:
+    assert normal_range.words(0.0, 30).endswith("0.50 as without normals; 30 healthy people call for no more")
+    assert "of 0.73, so that about one in 10 healthy people" in normal_range.words(1.0, 12)

@@ -270,6 +270,20 @@ def test_context_is_causal_and_stays_within_its_trunk() -> None:
     np.testing.assert_allclose(states(second), before[9:], atol=1e-6)
 
 
+def test_norms_around_one_change_nothing_in_the_context() -> None:
+    """A scale that is counted from 1 (Gemma) is 0 where there is none."""
+    cfg = dataclasses.replace(BASE, motion_context=3)
+    params = with_motion(cfg, np.random.default_rng(6))
+    batch = moved(np.random.default_rng(7), [6, 5], 3)
+    rows = packed.Rows(*(batch[name] for name in ("positions", "segments", "branches")))
+    x_BLD = decoder.embed(params, decoder.ids(batch), cfg)
+    one, other = (
+        motion.add_context(x_BLD, params["motion"]["context"], rows, dataclasses.replace(cfg, unit_norms=unit))
+        for unit in (False, True)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 def test_statistics_are_those_of_a_trunk_up_to_each_token() -> None:
     cfg = dataclasses.replace(BASE, motion_context=0, motion_statistics=8)
     params = with_motion(cfg, np.random.default_rng(8))

@@ -63,6 +63,18 @@ def test_everybody_is_asked_about_and_the_run_stays_as_it_was(run, tmp_path, cap
     assert "evaluation_others/report.html" in printed
 
 
+def test_another_dataset_of_the_same_name_does_not_write_over_the_first(run, tmp_path, capsys) -> None:
+    for place, count in (("a", 2), ("b", 3)):
+        write(tmp_path / place / "others" / "movements", people("stranger", count, "test"))
+    words = ["evaluate", "--workdir", str(run), "--people"]
+    assert cli.main([*words, str(tmp_path / "a" / "others" / "movements")]) == 0
+    before = (run / "evaluation_others" / "metrics.json").read_bytes()
+    capsys.readouterr()
+    assert cli.main([*words, str(tmp_path / "b" / "others" / "movements")]) == 2
+    assert "holds the evaluation of other people" in capsys.readouterr().err
+    assert (run / "evaluation_others" / "metrics.json").read_bytes() == before
+
+
 def test_people_whom_the_run_was_trained_on_are_refused(run, tmp_path, capsys) -> None:
     known = people("own", 1, "train")
     write(tmp_path / "others" / "movements", [*people("stranger", 2, "train"), *known])
