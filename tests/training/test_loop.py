@@ -170,7 +170,8 @@ def test_full_disk_ends_a_run_on_one_line(toy, disk) -> None:
     with pytest.raises(RunError, match="No space left on device") as ended:
         run(toy, disk.path)
     assert "\n" not in str(ended.value)
-    saved = manifest.steps(disk.path / "checkpoints")  # how many fit depends on how Orbax groups its small files
+    # How many fit depends on how Orbax groups its small files; the last may be whole but for its manifest.
+    saved = [step for step in manifest.steps(disk.path / "checkpoints") if manifest.committed(step)]
     assert saved
     for step in saved:
         manifest.verify(step)
