@@ -60,6 +60,15 @@ COLUMNS = (
     ("step_time_asymmetry", "r", "", "asymmetry r"),
     ("step_width", "r", "", "width r"),
 )
+ROWS = (
+    "features of the movement without noise",
+    "features of the movement",
+    "encoder of the movement",
+    "features of the reconstruction",
+    "linear reader of the tokens",
+    "linear reader of the hidden states",
+    "the model's answers",
+)
 _SEED = 0
 _GROUPS: dict[str, tuple[str, ...]] = {
     "path and heading": ("forward_velocity", "rightward_velocity", "yaw_rate"),
@@ -142,9 +151,12 @@ class Table:
         rows: figures by the name of a reader.
     """
 
-    def __init__(self, only: str) -> None:
+    def __init__(self, only: str, names: Sequence[str]) -> None:
         self.rows: dict[str, dict[str, Figure]] = {}
         self._words = [word for word in only.split(",") if word]
+        for word in self._words:
+            if not any(word in name for name in names):  # said before hours are spent
+                raise SystemExit(f"information: no row has the word {word} of --only; the rows are: {', '.join(names)}")
 
     def add(self, name: str, answer: Callable[[], list[Prediction]]) -> None:
         if self._words and not any(word in name for word in self._words):
@@ -179,7 +191,9 @@ def main() -> None:
         asked = evaluate.questions_of(shown(trials[part]), cfg)
         return [item for item in asked if item.question in wanted] if options.fast else asked
 
-    table, train, test = Table(options.only), ask("train"), ask("test")
+    shares = dict(_shares(options.groups, options.bands))
+    table = Table(options.only, (*ROWS, *(f"features with {name}" for name in shares)))
+    train, test = ask("train"), ask("test")
     table.add(
         "features of the movement without noise",
         lambda: baselines.answers("features", ask("train", clean), ask("test", clean), _SEED),
@@ -196,11 +210,9 @@ def main() -> None:
         return baselines.answers("features", changed[0], changed[1], _SEED)
 
     table.add("features of the reconstruction", lambda: read(lambda rows, crops: crops))
-    for name, share in _shares(options.groups, options.bands):
+    for name, share in shares.items():
         table.add(f"features with {name}", lambda share=share: read(lambda rows, crops: mix(rows, crops, share)))
     add_readers_of_tokens(table, cfg, work, options.people, codec, train, test)
-    if not table.rows:
-        raise SystemExit(f"information: no row has a word of --only {options.only}")
     if options.json:
         publish("information", {f"{row}: {c}": f for row, cells in table.rows.items() for c, f in cells.items()}, True)
     else:

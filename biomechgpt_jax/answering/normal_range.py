@@ -37,9 +37,9 @@ def threshold(logits: Sequence[Sequence[float]]) -> float:
 
 def words(threshold: float, people: int) -> str:
     """What a threshold means, on one line."""
-    normals = "1 healthy person" if people == 1 else f"{people} healthy people"
+    normals, call = ("1 healthy person", "calls") if people == 1 else (f"{people} healthy people", "call")
     if not threshold:
-        return f"impairment: counted from a probability of 0.50 as without normals; {normals} call for no more"
+        return f"impairment: counted from a probability of 0.50 as without normals; {normals} {call} for no more"
     chance = 1 / (1 + np.exp(-threshold))
     return (
         f"impairment: counted from a probability of {chance:.2f}, so that about one in {1 / FALSE_ALARMS:.0f} healthy "

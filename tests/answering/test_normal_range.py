@@ -38,4 +38,5 @@ def test_the_order_of_answers_stays() -> None:
 
 def test_what_is_said_of_a_threshold_is_true_of_it() -> None:
     assert normal_range.words(0.0, 30).endswith("0.50 as without normals; 30 healthy people call for no more")
+    assert normal_range.words(0.0, 1).endswith("0.50 as without normals; 1 healthy person calls for no more")
     assert "of 0.73, so that about one in 10 healthy people" in normal_range.words(1.0, 12)
