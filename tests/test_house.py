@@ -18,6 +18,7 @@ ROOMS = (
     "overrides",
     "provenance",
     "biomechanics",
+    "biomechanics.fitting",
     "biomechanics.gait",
     "biomechanics.scores",
     "formats",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
@@ -40,7 +40,7 @@ def canonical(path: str | Path) -> Trajectory:
 
 def _from_markers(path: Path) -> Trajectory:
     """Coordinates by inverse kinematics, or from the file's Plug-in-Gait angles if no known markers allow that."""
-    from biomechgpt_jax.biomechanics import inverse
+    from biomechgpt_jax.biomechanics.fitting import inverse
     from biomechgpt_jax.formats import plugin_gait
 
     markers = read_markers(path)

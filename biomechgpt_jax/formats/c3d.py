@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Metadata
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import native

@@ -10,9 +10,9 @@ import dataclasses
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from biomechgpt_jax.biomechanics import observability
+from biomechgpt_jax.biomechanics.fitting import observability
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.gait.indices import PELVIC_PLANE_DEG
-from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError

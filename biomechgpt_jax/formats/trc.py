@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Metadata
 from biomechgpt_jax.errors import InputError
 
