@@ -21,6 +21,7 @@ ROOMS = (
     "biomechanics.fitting",
     "biomechanics.gait",
     "biomechanics.scores",
+    "formats.parsing",
     "formats",
     "cohort.people",
     "cohort.etiologies",
