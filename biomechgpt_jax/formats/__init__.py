@@ -110,7 +110,7 @@ def _raw_reader(ending: str) -> Callable[[Path], Markers]:
     return c3d.read
 
 
-# To be replaced: fitting.people.choose takes the place of this function, and synonyms.bone_axes is asked in marker_sets.match.
+# To be replaced by fitting.people.choose; synonyms.bone_axes is asked in marker_sets.recognise.
 def _one_person(raw: Markers, person: str) -> Markers:
     """The markers whose labels have this prefix (all without one), with bare labels; of equal ones the first."""
     import numpy as np
