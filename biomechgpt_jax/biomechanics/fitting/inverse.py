@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from biomechgpt_jax.biomechanics import kinematics
-from biomechgpt_jax.biomechanics.fitting import marker_sets, observability, solver
+from biomechgpt_jax.biomechanics.fitting import marker_sets, observability, pose_checks, solver
 from biomechgpt_jax.biomechanics.fitting.marker_sets import NOMINAL_HEIGHT_M, landmark
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, SEGMENTS, Fractions
@@ -85,7 +85,8 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     Raises:
         InputError: the labels belong to no known set, or too few markers are seen.
     """
-    set_name, chosen = marker_sets.match(markers.names)
+    listed_and_seen = np.isfinite(markers.positions).all(axis=2).any(axis=0)
+    set_name, chosen = marker_sets.match(markers.names, list(listed_and_seen))
     if static is not None and set(markers.names[i] for i in chosen) - set(static.names):
         raise InputError("the static trial lacks markers of the movement; give one with the same markers")
     index = np.array(list(chosen))
@@ -115,9 +116,14 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     flags += observability.flags(observable, listed)
     if len(seen) < markers.frames:
         flags += ("trimmed",)
+    flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if listed_and_seen[i]})
     metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
+    trajectory = Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata)
+    metadata = dataclasses.replace(
+        metadata, flags=flags + pose_checks.of_fit(trajectory, error[:, : len(index)], names)
+    )
     return Fit(
-        Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata),
+        dataclasses.replace(trajectory, metadata=metadata),
         Fractions(*(float(value) for value in model.fractions)),
         error[:, : len(index)],
         names,
