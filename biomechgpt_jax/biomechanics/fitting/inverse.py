@@ -85,8 +85,8 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     Raises:
         InputError: the labels belong to no known set, or too few markers are seen.
     """
-    listed_and_seen = np.isfinite(markers.positions).all(axis=2).any(axis=0)
-    set_name, chosen = marker_sets.match(markers.names, list(listed_and_seen))
+    ever_seen = np.isfinite(markers.positions).all(axis=2).any(axis=0)
+    set_name, chosen = marker_sets.match(markers.names, list(ever_seen))
     if static is not None and set(markers.names[i] for i in chosen) - set(static.names):
         raise InputError("the static trial lacks markers of the movement; give one with the same markers")
     index = np.array(list(chosen))
@@ -99,7 +99,8 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
         raise InputError("in no frame half of its known markers are seen; fill the gaps first")
     first, last = np.flatnonzero(enough)[[0, -1]]
     seen, enough = seen[first : last + 1], enough[first : last + 1]
-    if len(seen) < 2 or enough.mean() < 0.5:
+    recorded = np.isfinite(seen).any(axis=(1, 2))  # in a gap of the file no marker could be seen
+    if len(seen) < 2 or enough.sum() < 0.5 * recorded.sum():
         raise InputError("half of its known markers are seen too rarely; fill the gaps first")
     model = _nominal([chosen[i] for i in index], height_m)
     sizing = seen if static is None else static.positions[:, [static.names.index(name) for name in names]]
@@ -108,15 +109,15 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     q, error = _poses(model, _pad(seen), markers.rate_hz, observable)
     q[:, INDEX["pelvis_rotation"]] = np.unwrap(q[:, INDEX["pelvis_rotation"]])
     observed = observability.calibrated([chosen[i] for i in index[ever]])
-    observed &= observable.mean(axis=0) > observability.MOSTLY
+    observed &= observable[recorded].mean(axis=0) > observability.MOSTLY
     q[~observable] = np.nan
     q[:, ~observed] = 0.0
     listed &= observability.calibrated([chosen[i] for i in index])
     flags = markers.metadata.flags + (() if enough.all() else ("markers-missing",))
-    flags += observability.flags(observable, listed)
+    flags += observability.flags(observable[recorded], listed)
     if len(seen) < markers.frames:
         flags += ("trimmed",)
-    flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if listed_and_seen[i]})
+    flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if ever_seen[i]})
     metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
     trajectory = Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata)
     metadata = dataclasses.replace(
