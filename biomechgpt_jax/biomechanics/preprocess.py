@@ -22,7 +22,7 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics import filtering, gaps, kinematics, quality, treadmill
 from biomechgpt_jax.biomechanics.features import feature_mask, features
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 from biomechgpt_jax.errors import InputError
@@ -288,7 +288,9 @@ def _mend(group: _Group) -> _Mended:
     missing_TC = asked_TC & (~known_TC | spiked_TC)
     values_TC, unknown_TC = gaps.fill(values_TC, known_TC & ~spiked_TC, count, rate_hz)
     unknown_TC &= missing_TC
-    observed_C &= unknown_TC.sum(0) <= gaps.LOST_SHARE * count
+    # Frames that hold nothing at all were not recorded: they are cut out, and speak against no coordinate.
+    recorded_T1 = known_TC.any(1)[:, None]
+    observed_C &= (unknown_TC & recorded_T1).sum(0) <= gaps.LOST_SHARE * recorded_T1.sum()
     jumped_TC = gaps.jumps(values_TC, rate_hz) & live_T1 & observed_C
     whole_T = live_T1[:, 0] & ~(unknown_TC & observed_C).any(1)
     first, used = gaps.longest_stretch(whole_T, jumped_TC.any(1))
@@ -328,13 +330,23 @@ def _at_30_hz(mended: _Mended, body: _Body, shape: _Shape) -> tuple[jax.Array, j
     return moved_BMC, filtering.new_frames_on_device(mended.used_B, body.rate_B, CANONICAL_RATE_HZ)
 
 
+def _why_nothing_is_left(trajectory: Trajectory) -> str:
+    """The coordinate that spoils a recording of which no two consecutive frames can be used."""
+    unknown_C = np.where(trajectory.observed, (~np.isfinite(trajectory.coordinates)).mean(axis=0), 0.0)
+    worst = int(unknown_C.argmax())
+    if not trajectory.observed.any() or unknown_C[worst] == 0:
+        return "no two consecutive frames can be used: its coordinates jump from frame to frame; export it again"
+    return (
+        f"no two consecutive frames can be used: {COORDINATES[worst]} is missing in {100 * unknown_C[worst]:.0f} % of "
+        "the frames, or others are when it is not; fill or cut the gaps"
+    )
+
+
 def _prepared(trajectory: Trajectory, found: Any, row: int) -> Prepared:
     """The result for one row of a `_Found` of NumPy arrays."""
     frames, first = int(found.frames_B[row]), int(found.first_B[row])
     if frames < _FEWEST_FRAMES or not found.observed_BC[row].any():
-        raise InputError(
-            "no two consecutive frames can be used: all its coordinates have gaps or jump; fill or cut them"
-        )
+        raise InputError(_why_nothing_is_left(trajectory))
     known = trajectory.metadata
     raised = quality.Flags(*(value[row] for value in found.flags)).names()
     if trajectory.frames - int(found.used_B[row]) > _MOST_CUT_S * trajectory.rate_hz:

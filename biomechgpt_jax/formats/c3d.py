@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Metadata
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import native
-from biomechgpt_jax.formats.trc import FARTHEST_M, METRES, upright
+from biomechgpt_jax.formats.parsing import points
 
 LARGEST_BYTES = 512 * 2**20
 _BLOCK = 512
@@ -54,7 +54,7 @@ class _Content:
 
 
 def read(path: Path) -> Markers:
-    """Read a C3D file.
+    """Read a C3D file: raw markers (see `Markers`).
 
     Raises:
         InputError: no library is installed (extra `c3d`), the file is damaged, or it holds no markers.
@@ -77,9 +77,26 @@ def read(path: Path) -> Markers:
             f"{path} holds one average gait cycle in percent of the cycle, not movement over time; give the trials it "
             "was averaged from"
         )
-    metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest())
-    positions, names, angles = _sort_points(path, content)
-    return Markers(positions, names, content.rate_hz, metadata, events, _measured_parameters(content), angles)
+    markers, angles = _sort_points(content)
+    if not markers:
+        raise InputError(f"{path} holds no named marker; give a file in which the markers are labelled")
+    scale = points.metres(path, content.units)
+    positions = points.seen(content.points[:, markers])
+    if not np.isfinite(positions).any():
+        raise InputError(f"{path}: none of its {len(markers)} markers is seen in any frame; export it again")
+    names = [content.labels[index] for index in markers]
+    chosen, flags = points.first_seen(names, positions)
+    return Markers(
+        (scale * positions[:, chosen]).astype(np.float32),
+        tuple(names[index] for index in chosen),
+        content.rate_hz,
+        Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest(), flags=flags),
+        events,
+        _measured_parameters(content),
+        angles,
+        content.vertical,
+        content.units or "mm",
+    )
 
 
 def _check(path: Path, raw: bytes) -> None:
@@ -161,7 +178,7 @@ def _load_with_ezc3d(path: Path) -> _Content:
     point = parameters["POINT"]
     return _Content(
         points,
-        [str(label) for label in point.get("LABELS", [])],
+        [str(label).strip() for label in point.get("LABELS", [])],
         float(np.ravel(point["RATE"])[0]),
         _first(point.get("UNITS")),
         int(facts["first_frame"]) + 1,
@@ -178,39 +195,30 @@ def _array(value: list[Any]) -> Any:
 def _load_with_c3d(path: Path) -> _Content:
     arrays, facts = native.load("c3d", path)
     xyz = np.where((arrays["residual"] >= 0)[..., None], arrays["points"], np.nan)
-    return _Content(xyz, facts["labels"], facts["rate_hz"], facts["units"], facts["first_frame"], facts["vertical"])
+    return _Content(
+        xyz,
+        [label.strip() for label in facts["labels"]],
+        facts["rate_hz"],
+        facts["units"],
+        facts["first_frame"],
+        facts["vertical"],
+    )
 
 
 def _first(value: Any) -> str:
     return str(value[0]).strip() if value is not None and len(value) else ""
 
 
-def _sort_points(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
-    """Marker positions in metres with y up, their names, and the joint angles stored among the points."""
-    scale = METRES.get((content.units or "mm").lower())
-    if scale is None:
-        raise InputError(f"{path} is in units of {content.units!r}; give one of {', '.join(METRES)}")
-    keep: dict[str, int] = {}
-    angles = {}
+def _sort_points(content: _Content) -> tuple[list[int], dict[str, np.ndarray]]:
+    """Indices of the points that are labelled markers, and the joint angles stored among the points by full label."""
+    markers, angles = [], {}
     for index, label in enumerate(content.labels[: content.points.shape[1]]):
-        name = label.strip().rpartition(":")[2]
+        name = label.rpartition(":")[2]
         if name.endswith(_ANGLE_ENDINGS):
-            angles[name] = content.points[:, index].astype(np.float32)
+            angles[label] = content.points[:, index].astype(np.float32)
         elif name and not name.startswith(("*", "#")) and not name.endswith(_OTHER_OUTPUTS):
-            keep.setdefault(name, index)
-    if not keep:
-        raise InputError(f"{path} holds no named marker; give a file in which the markers are labelled")
-    positions = scale * content.points[:, list(keep.values())]
-    positions[np.abs(positions) > FARTHEST_M] = np.nan
-    # Some programs place a marker that was not seen exactly at the origin.
-    positions[(positions == 0).all(axis=2)] = np.nan
-    if not np.isfinite(positions).any():
-        raise InputError(f"{path}: none of its {len(keep)} markers is seen in any frame; export it again")
-    if content.vertical.upper().endswith("Z"):
-        positions = positions[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
-    elif not content.vertical.upper().endswith("Y"):
-        positions = upright(positions)
-    return positions.astype(np.float32), tuple(keep), angles
+            markers.append(index)
+    return markers, angles
 
 
 def _events(content: _Content) -> Contacts:

@@ -8,7 +8,7 @@ calcaneus were chosen with one OpenCap walk in view; its agreement with the coor
 therefore no independent evidence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from biomechgpt_jax.errors import InputError
@@ -178,23 +178,44 @@ def _labels(marker_set: Mapping[str, str]) -> dict[str, str]:
     return landmarks
 
 
-def match(names: tuple[str, ...]) -> tuple[str, dict[int, str]]:
+def is_known(label: str) -> bool:
+    """Whether any marker set has this label."""
+    return any(_clean(label) in _labels(marker_set) for marker_set in MARKER_SETS.values())
+
+
+def recognise(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
     """The marker set that contains most of a file's labels, and the landmark of each known label by its index.
 
-    Raises:
-        InputError: no set contains the labels of the pelvis and both knees.
+    Args:
+        seen: which markers are ever seen; those that are not are recognised too, but speak for no set.
     """
-    best, chosen = "", dict[int, str]()
+    seen = [True] * len(names) if seen is None else seen
+    best, chosen, most = "", dict[int, str](), 0
     for name, marker_set in MARKER_SETS.items():
         known = _labels(marker_set)
-        clean = [label.lower().removesuffix("_study") for label in names]
-        matched = {i: known[label] for i, label in enumerate(clean) if label in known}
-        if len(matched) > len(chosen):
-            best, chosen = name, matched
-    here = set(chosen.values())
+        matched = {i: known[_clean(label)] for i, label in enumerate(names) if _clean(label) in known}
+        count = sum(bool(seen[i]) for i in matched)
+        if count > most:
+            best, chosen, most = name, matched, count
+    return best, chosen
+
+
+def _clean(label: str) -> str:
+    return label.lower().removesuffix("_study")
+
+
+def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
+    """As `recognise`.
+
+    Raises:
+        InputError: no set contains the seen labels of the pelvis and both knees.
+    """
+    best, chosen = recognise(names, seen)
+    here = {mark for i, mark in chosen.items() if seen is None or seen[i]}
+    count = sum(1 for i in chosen if seen is None or seen[i])
     pelvis = sum(mark.startswith(("asis", "psis", "sacrum", "hip_centre")) for mark in here)
     legs = all({f"knee_lateral_{s}", f"knee_centre_{s}"} & here for s in "rl")
-    if len(chosen) < _FEWEST or pelvis < 3 or not legs:
+    if count < _FEWEST or pelvis < 3 or not legs:
         shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
         raise InputError(
             f"no known marker set has pelvis and both knees among its labels ({shown}); known are "
