@@ -14,9 +14,10 @@ import numpy as np
 from figures import Figure, parser, publish
 
 from biomechgpt_jax import config, formats
-from biomechgpt_jax.biomechanics import gait, inverse, preprocess
+from biomechgpt_jax.biomechanics import gait, preprocess
+from biomechgpt_jax.biomechanics.fitting import inverse
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.gait import indices, strides
-from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trial
 from biomechgpt_jax.cohort.simulate import simulate
 from biomechgpt_jax.errors import InputError

@@ -1,12 +1,15 @@
-"""One reader per family of motion files; each returns a `Trajectory`."""
+"""One reader per family of motion files; each returns a `Trajectory`, or `Markers` that are fitted."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats import recording
+from biomechgpt_jax.formats.recording import Recording
 
 COORDINATES = (".mot", ".sto", ".npz", ".b3d", ".bvh")
 MARKERS = (".trc", ".c3d")
@@ -14,45 +17,49 @@ READABLE = (*COORDINATES, *MARKERS)
 
 
 def read(path: str | Path) -> Trajectory:
+    """The movement in a motion file; `record(path).trajectory`."""
+    return record(path).trajectory
+
+
+def record(path: str | Path, *, static: Path | None = None, person: str = "") -> Recording:
     """Read a motion file with the reader for its extension; markers go through inverse kinematics.
 
+    Args:
+        static: a quiet standing trial of the same person, from whose markers the body is sized.
+        person: whose markers are read where a file holds those of several people: the prefix of their labels.
+
     Raises:
-        InputError: the file is missing, a directory, of an unknown kind, or its content cannot be used.
+        InputError: the file is missing, a directory, of an unknown kind, or its content cannot be used; or `static` or
+            `person` is given for a file that holds no markers.
     """
     path = Path(path)
     if path.suffix.lower() in MARKERS and path.is_file():
-        return _from_markers(path)
+        markers = read_markers(path, person)
+        standing = None if static is None else read_markers(static, person)
+        try:
+            return recording.of_markers(markers, standing)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     _check(path, READABLE)
+    for option, given in (("--static", static), ("--person", person)):
+        if given:
+            raise InputError(f"{option} is for files of markers ({', '.join(MARKERS)}); {path} holds none")
     with _name_os_errors(path):
-        return _reader(path.suffix.lower())(path)
+        return Recording(_reader(path.suffix.lower())(path))
 
 
-def canonical(path: str | Path) -> Trajectory:
+def canonical(path: str | Path, *, static: Path | None = None, person: str = "") -> Trajectory:
     """Read a motion file as every model sees it: 40 coordinates at 30 Hz, gaps filled or trimmed.
 
+    Args:
+        static, person: as in `record`.
+
     Raises:
-        InputError: as in `read`, or too little of the movement is usable.
+        InputError: as in `record`, or too little of the movement is usable.
     """
     from biomechgpt_jax.biomechanics import preprocess
 
-    return preprocess.canonical(read(path))
-
-
-def _from_markers(path: Path) -> Trajectory:
-    """Coordinates by inverse kinematics, or from the file's Plug-in-Gait angles if no known markers allow that."""
-    from biomechgpt_jax.biomechanics import inverse
-    from biomechgpt_jax.formats import plugin_gait
-
-    markers = read_markers(path)
-    try:
-        try:
-            return inverse.fit(markers).trajectory
-        except InputError:
-            if not plugin_gait.supported(markers):
-                raise
-            return plugin_gait.trajectory(markers)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return preprocess.canonical(record(path, static=static, person=person).trajectory)
 
 
 def _reader(ending: str) -> Callable[[Path], Trajectory]:
@@ -74,22 +81,50 @@ def _reader(ending: str) -> Callable[[Path], Trajectory]:
     return opensim.read
 
 
-def read_markers(path: str | Path) -> Markers:
-    """Read the markers of a .trc or .c3d file.
+def read_markers(path: str | Path, person: str = "") -> Markers:
+    """Read the markers of one person in a .trc or .c3d file, with y up and without the prefix of their labels.
 
     Raises:
         InputError: the file is missing, a directory, of another kind, or its content cannot be used.
     """
+    from biomechgpt_jax.biomechanics.fitting import standing
+
     path = Path(path)
     _check(path, MARKERS)
     with _name_os_errors(path):
-        if path.suffix.lower() == ".trc":
-            from biomechgpt_jax.formats import trc
+        raw = _raw_reader(path.suffix.lower())(path)
+    try:
+        return standing.upright(_one_person(raw, person))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
-            return trc.read(path)
-        from biomechgpt_jax.formats import c3d
 
-        return c3d.read(path)
+def _raw_reader(ending: str) -> Callable[[Path], Markers]:
+    """The reader of a family of marker files; it is imported only when needed."""
+    if ending == ".trc":
+        from biomechgpt_jax.formats import trc
+
+        return trc.read
+    from biomechgpt_jax.formats import c3d
+
+    return c3d.read
+
+
+# To be replaced: fitting.people.choose takes the place of this function, and synonyms.bone_axes is asked in marker_sets.match.
+def _one_person(raw: Markers, person: str) -> Markers:
+    """The markers whose labels have this prefix (all without one), with bare labels; of equal ones the first."""
+    import numpy as np
+
+    chosen: dict[str, int] = {}
+    for index, label in enumerate(raw.names):
+        prefix, _, bare = label.rpartition(":")
+        if person in ("", prefix):
+            chosen.setdefault(bare, index)
+    if not chosen:
+        raise InputError(f"no label begins with '{person}:'; give one of the prefixes in the file")
+    angles = {label.rpartition(":")[2]: values for label, values in raw.angles.items()}
+    positions = np.ascontiguousarray(raw.positions[:, list(chosen.values())])
+    return dataclasses.replace(raw, positions=positions, names=tuple(chosen), angles=angles)
 
 
 def _check(path: Path, readable: tuple[str, ...]) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Metadata
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import native
-from biomechgpt_jax.formats.trc import FARTHEST_M, METRES, upright
+from biomechgpt_jax.formats.trc import FARTHEST_M, METRES
 
 LARGEST_BYTES = 512 * 2**20
 _BLOCK = 512
@@ -54,7 +54,7 @@ class _Content:
 
 
 def read(path: Path) -> Markers:
-    """Read a C3D file.
+    """Read a C3D file: raw markers (see `Markers`).
 
     Raises:
         InputError: no library is installed (extra `c3d`), the file is damaged, or it holds no markers.
@@ -79,7 +79,8 @@ def read(path: Path) -> Markers:
         )
     metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest())
     positions, names, angles = _sort_points(path, content)
-    return Markers(positions, names, content.rate_hz, metadata, events, _measured_parameters(content), angles)
+    parameters = _measured_parameters(content)
+    return Markers(positions, names, content.rate_hz, metadata, events, parameters, angles, content.vertical)
 
 
 def _check(path: Path, raw: bytes) -> None:
@@ -186,18 +187,19 @@ def _first(value: Any) -> str:
 
 
 def _sort_points(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
-    """Marker positions in metres with y up, their names, and the joint angles stored among the points."""
+    """Marker positions in metres, their full labels, and the joint angles stored among the points."""
     scale = METRES.get((content.units or "mm").lower())
     if scale is None:
         raise InputError(f"{path} is in units of {content.units!r}; give one of {', '.join(METRES)}")
     keep: dict[str, int] = {}
     angles = {}
     for index, label in enumerate(content.labels[: content.points.shape[1]]):
-        name = label.strip().rpartition(":")[2]
+        label = label.strip()
+        name = label.rpartition(":")[2]
         if name.endswith(_ANGLE_ENDINGS):
-            angles[name] = content.points[:, index].astype(np.float32)
+            angles[label] = content.points[:, index].astype(np.float32)
         elif name and not name.startswith(("*", "#")) and not name.endswith(_OTHER_OUTPUTS):
-            keep.setdefault(name, index)
+            keep.setdefault(label, index)
     if not keep:
         raise InputError(f"{path} holds no named marker; give a file in which the markers are labelled")
     positions = scale * content.points[:, list(keep.values())]
@@ -206,10 +208,6 @@ def _sort_points(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, 
     positions[(positions == 0).all(axis=2)] = np.nan
     if not np.isfinite(positions).any():
         raise InputError(f"{path}: none of its {len(keep)} markers is seen in any frame; export it again")
-    if content.vertical.upper().endswith("Z"):
-        positions = positions[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
-    elif not content.vertical.upper().endswith("Y"):
-        positions = upright(positions)
     return positions.astype(np.float32), tuple(keep), angles
 
 

@@ -10,9 +10,9 @@ import dataclasses
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from biomechgpt_jax.biomechanics import observability
+from biomechgpt_jax.biomechanics.fitting import observability
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.gait.indices import PELVIC_PLANE_DEG
-from biomechgpt_jax.biomechanics.markers import Markers
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
@@ -60,8 +60,7 @@ def trajectory(markers: Markers) -> Trajectory:
         q[:, [INDEX[f"pelvis_{name}"] for name in ("tilt", "list", "rotation")]] = _decompose_in_world(
             heading, tilt, list_
         )
-    legs = np.isfinite(q[:, [INDEX[f"{n}_{s}"] for n in ("hip_flexion", "knee_angle", "ankle_angle") for s in "rl"]])
-    complete = np.flatnonzero(legs.all(axis=1))
+    complete = _complete(markers)
     if len(complete) < 2:
         raise InputError("no two frames have complete Plug-in-Gait angles; run the model again")
     q = q[complete[0] : complete[-1] + 1]
@@ -73,6 +72,17 @@ def trajectory(markers: Markers) -> Trajectory:
     metadata = markers.metadata
     flags = (*metadata.flags, FLAG, *observability.flags(known, known.any(axis=0)))
     return Trajectory(q.astype(np.float32), observed, markers.rate_hz, dataclasses.replace(metadata, flags=flags))
+
+
+def first_frame(markers: Markers) -> int:
+    """Frame of the recording at which `trajectory` begins."""
+    complete = _complete(markers)
+    return int(complete[0]) if len(complete) else 0
+
+
+def _complete(markers: Markers) -> np.ndarray:
+    """Frames that have the flexion of every joint of both legs, i64[n]."""
+    return np.flatnonzero(np.isfinite([markers.angles[name][:, 0] for name in _NEEDED]).all(axis=0))
 
 
 def _path(markers: Markers) -> np.ndarray | None:

@@ -1,43 +1,32 @@
 """Marker files of Motion Analysis and OpenSim (.trc): tab-separated text."""
 
-import hashlib
-import re
-import warnings
 from pathlib import Path
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Metadata
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats.parsing import text
 
-LARGEST_BYTES = 256 * 2**20
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "meters": 1.0, "metres": 1.0, "millimeters": 1e-3, "inches": 0.0254}
 _HEADER_LINES = 6
 FARTHEST_M = 1e4
 
 
 def read(path: Path) -> Markers:
-    """Read a .trc file. A blank cell is a marker that was not seen.
+    """Read a .trc file: raw markers (see `Markers`). A blank cell is a marker that was not seen.
 
     Raises:
         InputError: the file is empty, truncated, or its header and rows cannot be read.
     """
-    size = path.stat().st_size
-    if size > LARGEST_BYTES:
-        raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
-    content = path.read_bytes()
-    if b"\x00" in content:
-        raise InputError(f"{path} is not a plain text file; give a .trc file")
-    lines = re.split(r"\r\n|\r|\n", content.decode("utf-8-sig", errors="replace"))
-    if not any(line.strip() for line in lines):
-        raise InputError(f"{path} is empty; export it again")
+    lines, digest = text.lines(path)
     head = next((i for i, line in enumerate(lines[:_HEADER_LINES]) if line.startswith("Frame#")), -1)
     if head < 2:
         raise InputError(f"{path} has no line of marker names starting with 'Frame#'; give a .trc file")
-    separator = "\t" if "\t" in lines[head] else ","
+    separator = text.separator(lines[head])
     facts = _facts(path, *(lines[i].split(separator) for i in (head - 2, head - 1)))
-    names = _non_empty(lines[head].split(separator)[2:])
+    names = text.non_empty(lines[head].split(separator)[2:])
     if not names or len(set(names)) < len(names):
         raise InputError(f"{path} names no marker, or one twice; correct the line starting with 'Frame#'")
     table = _table(path, [line.split(separator) for line in lines[head + 2 :]], len(names), head + 3)
@@ -50,27 +39,13 @@ def read(path: Path) -> Markers:
     if not np.isfinite(positions).all(axis=2).any():
         raise InputError(f"{path}: no marker lies within {FARTHEST_M:g} m; correct its units, or export it again")
     flags = () if len(table) == int(float(facts.get("numframes", len(table)))) else ("rows-not-as-in-header",)
-    metadata = Metadata(source=path.name, sha256=hashlib.sha256(content).hexdigest(), flags=flags)
-    positions = upright(positions)
-    bare = tuple(name.rpartition(":")[2] for name in names)
-    return Markers(positions.astype(np.float32), bare if len(set(bare)) == len(bare) else tuple(names), rate, metadata)
-
-
-def upright(positions: np.ndarray) -> np.ndarray:
-    """Rotate z-up positions [T, M, 3] to y up: a standing or walking person extends furthest along the vertical."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # frames in which no marker is seen
-        spread = np.nanmedian(np.nanmax(positions, axis=1) - np.nanmin(positions, axis=1), axis=0)
-    return positions if spread[1] >= spread[2] else positions[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])
-
-
-def _non_empty(cells: list[str]) -> list[str]:
-    return [cell.strip() for cell in cells if cell.strip()]
+    metadata = Metadata(source=path.name, sha256=digest, flags=flags)
+    return Markers(positions.astype(np.float32), tuple(names), rate, metadata)
 
 
 def _facts(path: Path, keys: list[str], values: list[str]) -> dict[str, str]:
     """Header values by lower-case key; some programs put empty cells between them."""
-    facts = dict(zip((key.lower() for key in _non_empty(keys)), _non_empty(values), strict=False))
+    facts = dict(zip((key.lower() for key in text.non_empty(keys)), text.non_empty(values), strict=False))
     for key in ("datarate", "numframes"):
         try:
             sound = np.isfinite(float(facts.get(key, "1")))

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import formats
-from biomechgpt_jax.biomechanics import inverse, preprocess
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics import preprocess
+from biomechgpt_jax.biomechanics.fitting import inverse
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import plugin_gait

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.biomechanics.fitting.landmarks import NOMINAL_HEIGHT_M, landmark
+from biomechgpt_jax.biomechanics.fitting.marker_sets import match
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, Fractions
-from biomechgpt_jax.biomechanics.marker_sets import NOMINAL_HEIGHT_M, landmark, match
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 
 RATE_HZ = 50.0

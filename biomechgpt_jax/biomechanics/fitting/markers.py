@@ -22,6 +22,10 @@ class Markers:
         parameters: measured gait parameters in the file by question name, such as walking_speed (m/s) and cadence
             (steps/min); `..._r` and `..._l` where they are given per side.
         angles: joint angles in the file by label, f32[T, 3] degrees as stored.
+        vertical: the axis that the file says is up, such as "+Z"; "" where it says nothing.
+
+    A reader of a file gives its markers RAW: with full labels and in the file's own axes; `formats.read_markers` makes
+    of them what is described here.
     """
 
     positions: np.ndarray
@@ -31,6 +35,7 @@ class Markers:
     events: Contacts = field(default_factory=Contacts)
     parameters: Mapping[str, float] = field(default_factory=dict)
     angles: Mapping[str, np.ndarray] = field(default_factory=dict)
+    vertical: str = ""
 
     def __post_init__(self) -> None:
         if self.positions.ndim != 3 or self.positions.shape[1:] != (len(self.names), 3):

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.marker_sets import NOMINAL_HEIGHT_M, landmark
+from biomechgpt_jax.biomechanics.fitting.landmarks import NOMINAL_HEIGHT_M, landmark
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, observed_without
 
 # A coordinate is hidden unless it is observable in more than this share of the frames.

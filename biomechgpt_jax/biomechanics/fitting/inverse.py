@@ -16,23 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from biomechgpt_jax.biomechanics import kinematics, marker_sets, observability
+from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.biomechanics.fitting import marker_sets, observability, solver
+from biomechgpt_jax.biomechanics.fitting.landmarks import NOMINAL_HEIGHT_M, landmark
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, SEGMENTS, Fractions
-from biomechgpt_jax.biomechanics.marker_sets import NOMINAL_HEIGHT_M, landmark
-from biomechgpt_jax.biomechanics.markers import Markers
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, limits
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
 _MOST_MARKERS = 80  # one shape for all files
-_CHUNK = 64  # frames solved together
 _SIZING_FRAMES = 32
 _SIZING_ROUNDS = 8
-_ITERATIONS = 12
 # Between people: stature, and each segment's length for a given stature (as a share of it).
 _STATURE_SPREAD, _LENGTH_SPREAD = 0.30, 0.06
-# A marker error of this size has half its weight; soft tissue moves markers by 1 to 2 cm.
-_OUTLIER_M = 0.05
 _FEWEST_SEEN = 6
 # Pull towards the neutral pose, metres per radian: matters only for coordinates that no marker determines.
 _NEUTRAL = 0.004
@@ -159,52 +156,6 @@ def _spread_frames(seen: np.ndarray) -> np.ndarray:
     return seen[good[np.linspace(0, len(good) - 1, _SIZING_FRAMES).round().astype(int)]]
 
 
-def _predict(
-    q_C: jax.Array, at_M: jax.Array, turns_M: jax.Array, offset_M3: jax.Array, height: jax.Array, fractions: jax.Array
-) -> jax.Array:
-    """Marker positions f32[M, 3] of one frame."""
-    body = kinematics.segments(q_C, height, Fractions(*fractions))
-    origin_S3 = jnp.stack([body[name].origin for name in SEGMENTS])
-    frame_S33 = jnp.stack([jnp.stack(body[name].frame, axis=-1) for name in SEGMENTS])
-    return origin_S3[at_M] + jnp.einsum("mij,mj->mi", frame_S33[turns_M], offset_M3)
-
-
-@jax.jit
-def _solve(q_TC, wanted_TC, pull_C, seen_TM3, at, turns, offset, height, fractions, iterations):  # type: ignore[no-untyped-def]
-    """Levenberg-Marquardt on every frame; returns coordinates and the distance of each marker, NaN where unseen."""
-    bounds = jnp.asarray(limits())
-    known_TM = jnp.isfinite(seen_TM3).all(axis=2)
-    target_TM3 = jnp.where(known_TM[..., None], seen_TM3, 0.0)
-
-    def residual(q_C, target_M3, known_M):  # type: ignore[no-untyped-def]
-        placed_M3 = _predict(q_C, at, turns, offset, height, fractions)
-        return (placed_M3 - target_M3) * known_M[:, None]
-
-    def cost(q_C, wanted_C, target_M3, known_M):  # type: ignore[no-untyped-def]
-        squared_M = (residual(q_C, target_M3, known_M) ** 2).sum(axis=1)
-        return jnp.sum(_OUTLIER_M**2 * jnp.log1p(squared_M / _OUTLIER_M**2)) + jnp.sum((pull_C * (q_C - wanted_C)) ** 2)
-
-    def step(state, wanted_C, target_M3, known_M):  # type: ignore[no-untyped-def]
-        q_C, damping = state
-        value_M3 = residual(q_C, target_M3, known_M)
-        jacobian = jax.jacfwd(residual)(q_C, target_M3, known_M)  # [M, 3, C]
-        weight_M = 1.0 / (1.0 + (value_M3**2).sum(axis=1) / _OUTLIER_M**2)
-        weighted = jacobian * weight_M[:, None, None]
-        normal = jnp.einsum("mic,mid->cd", weighted, jacobian) + jnp.diag(pull_C**2 + 1e-9)
-        right = jnp.einsum("mic,mi->c", weighted, value_M3) + pull_C**2 * (q_C - wanted_C)
-        change = jax.scipy.linalg.solve(normal + damping * jnp.diag(jnp.diag(normal)), right, assume_a="pos")
-        tried = jnp.clip(q_C - jnp.clip(change, -0.6, 0.6), bounds[:, 0], bounds[:, 1])
-        better = cost(tried, wanted_C, target_M3, known_M) < cost(q_C, wanted_C, target_M3, known_M)
-        return jnp.where(better, tried, q_C), jnp.where(better, damping * 0.3, damping * 5.0).clip(1e-6, 1e3)
-
-    def iterate(_, state):  # type: ignore[no-untyped-def]
-        return jax.vmap(step)(state, wanted_TC, target_TM3, known_TM)
-
-    q_TC, _ = jax.lax.fori_loop(0, iterations, iterate, (q_TC, jnp.full(len(q_TC), 1e-2)))
-    off_TM = jnp.linalg.norm(jax.vmap(residual)(q_TC, target_TM3, known_TM), axis=2)
-    return q_TC, jnp.where(known_TM, off_TM, jnp.nan)
-
-
 def _start(model: _Model, seen: np.ndarray) -> np.ndarray:
     """Initial coordinates f32[T, 40]: upright with slightly bent knees, facing as the pelvis markers do."""
     q = np.zeros((len(seen), COORDINATE_COUNT), np.float32)
@@ -250,13 +201,13 @@ def _size(model: _Model, seen: np.ndarray, fixed_height: bool) -> None:
     free = COORDINATE_COUNT
     for round_ in range(_SIZING_ROUNDS):
         args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
-        q, _ = _in_chunks(q, wanted, _pull(), seen, args, iterations=20 if round_ == 0 else 6)
+        q, _ = solver.in_chunks(q, wanted, _pull(), seen, args, iterations=20 if round_ == 0 else 6)
         wanted = _neutral(q)
-        jac_q, jac_p, value = (np.asarray(x, np.float64) for x in _sensitivities(q, seen, *args, model.nominal))
+        jac_q, jac_p, value = (np.asarray(x, np.float64) for x in solver.sensitivities(q, seen, *args, model.nominal))
         count = jac_p.shape[-1]
         normal, right = _prior(model, fixed_height)
         for frame in range(len(q)):
-            weight = known[frame] / (1.0 + (value[frame] ** 2).sum(axis=1) / _OUTLIER_M**2)
+            weight = known[frame] / (1.0 + (value[frame] ** 2).sum(axis=1) / solver.OUTLIER_M**2)
             rows = np.repeat(weight, 3)
             a, b = jac_q[frame].reshape(-1, free), jac_p[frame].reshape(-1, count)
             r = value[frame].reshape(-1)
@@ -278,29 +229,6 @@ def _pull() -> np.ndarray:
     pull = np.full(COORDINATE_COUNT, _NEUTRAL, np.float32)
     pull[:6] = 0.0
     return pull
-
-
-@jax.jit
-def _sensitivities(q, seen, at, turns, offset, height, fractions, nominal):  # type: ignore[no-untyped-def]
-    """Derivatives of every marker with respect to coordinates and sizes, and its error.
-
-    Sizes are log stature, log segment lengths and marker offsets.
-    """
-    known = jnp.isfinite(seen).all(axis=2)
-
-    def place(q_C, sizes):  # type: ignore[no-untyped-def]
-        stature = jnp.exp(sizes[0])
-        lengths = fractions * jnp.exp(sizes[1 : 1 + len(fractions)])
-        moved = offset + nominal * height * (stature - 1) + sizes[1 + len(fractions) :].reshape(offset.shape)
-        return _predict(q_C, at, turns, moved, height * stature, lengths)
-
-    def frame(q_C, seen_M3, known_M):  # type: ignore[no-untyped-def]
-        zero = jnp.zeros(1 + len(fractions) + offset.size)
-        by_q, by_size = jax.jacfwd(place, argnums=(0, 1))(q_C, zero)
-        error = jnp.where(known_M[:, None], place(q_C, zero) - jnp.where(known_M[:, None], seen_M3, 0.0), 0.0)
-        return by_q, by_size, error
-
-    return jax.vmap(frame)(q, seen, known)
 
 
 # Standard deviation of a marker in one sizing frame; scaled up because the errors of one trial's frames are alike.
@@ -337,7 +265,9 @@ def _observable(model: _Model, seen: np.ndarray, listed: int) -> tuple[np.ndarra
     args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions, model.nominal)
     # The Jacobian of one posture, by the program that sized the body: another would have to be compiled.
     q = np.tile(observability.posture(), (_SIZING_FRAMES, 1))
-    jacobian = np.asarray(_sensitivities(q, np.full((_SIZING_FRAMES, *seen.shape[1:]), np.nan, np.float32), *args)[0])
+    jacobian = np.asarray(
+        solver.sensitivities(q, np.full((_SIZING_FRAMES, *seen.shape[1:]), np.nan, np.float32), *args)[0]
+    )
     known = np.concatenate([np.arange(seen.shape[1])[None] < listed, np.isfinite(seen).all(axis=2)])
     mask = observability.observable(jacobian[0], known, model.height_m)
     return mask[1:], mask[0]
@@ -350,11 +280,11 @@ def _poses(model: _Model, seen: np.ndarray, rate_hz: float, observable: np.ndarr
     """
     args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
     q = _start(model, seen)
-    q, _ = _in_chunks(q, _neutral(q), _pull(), seen, args)
+    q, _ = solver.in_chunks(q, _neutral(q), _pull(), seen, args)
     pull = np.full(COORDINATE_COUNT, _SMOOTH, np.float32)
     near = _bridge(q, observable)
     near = gaussian_filter1d(near, max(0.5, _SMOOTH_S * rate_hz), axis=0, mode="nearest").astype(np.float32)
-    return _in_chunks(near, near, pull, seen, args)
+    return solver.in_chunks(near, near, pull, seen, args)
 
 
 def _bridge(q: np.ndarray, observable: np.ndarray) -> np.ndarray:
@@ -367,16 +297,3 @@ def _bridge(q: np.ndarray, observable: np.ndarray) -> np.ndarray:
         if 0 < len(known) < len(q):
             bridged[:, column] = np.interp(np.arange(len(q)), known, bridged[known, column])
     return bridged
-
-
-def _in_chunks(q, wanted, pull, seen, args, iterations=_ITERATIONS) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
-    """Run `_solve` on chunks of one shape, so that files of any length share a compilation."""
-    solved, errors = [], []
-    for begin in range(0, len(q), _CHUNK):
-        part = [x[begin : begin + _CHUNK] for x in (q, wanted, seen)]
-        count = len(part[0])
-        start, towards, marks = (np.concatenate([x, np.repeat(x[-1:], _CHUNK - count, axis=0)]) for x in part)
-        q_part, error = _solve(start, towards, pull, marks, *args, iterations)
-        solved.append(np.asarray(q_part)[:count])
-        errors.append(np.asarray(error)[:count])
-    return np.concatenate(solved), np.concatenate(errors)

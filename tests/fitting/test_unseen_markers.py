@@ -7,8 +7,9 @@ import pytest
 from marker_cloud import LABELS, RATE_HZ, hide, place, walk, write_trc
 
 from biomechgpt_jax import formats
-from biomechgpt_jax.biomechanics import gait, inverse, preprocess
-from biomechgpt_jax.biomechanics.markers import Markers
+from biomechgpt_jax.biomechanics import gait, preprocess
+from biomechgpt_jax.biomechanics.fitting import inverse
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.config import CANONICAL_RATE_HZ

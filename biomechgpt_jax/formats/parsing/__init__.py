@@ -1,0 +1,1 @@
+"""What readers of text files share: decoding, columns, times."""

@@ -1,0 +1,76 @@
+"""A motion file as read: its movement, and what the file says of it beside."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
+from biomechgpt_jax.biomechanics.trajectory import Contacts, Trajectory
+from biomechgpt_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was read from one file. Everything but the trajectory is empty unless the file holds markers.
+
+    Attributes:
+        trajectory: the movement at the file's own rate.
+        contacts: foot strikes and toe offs that the file lists, in seconds from the trajectory's first frame.
+        parameters: gait parameters that the file states, as in `Markers.parameters`.
+        marker_set: name of the marker set that the labels belong to.
+        markers_used: labels to which the body was fitted.
+        markers_unused: the file's other labels.
+        marker_error_cm: by used label, the median distance of the marker from its place on the body.
+    """
+
+    trajectory: Trajectory
+    contacts: Contacts = field(default_factory=Contacts)
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    marker_set: str = ""
+    markers_used: tuple[str, ...] = ()
+    markers_unused: tuple[str, ...] = ()
+    marker_error_cm: Mapping[str, float] = field(default_factory=dict)
+
+
+def of_markers(markers: Markers, static: Markers | None = None) -> Recording:
+    """Coordinates by inverse kinematics, or from the file's Plug-in-Gait angles if no known markers allow that.
+
+    Raises:
+        InputError: neither is possible.
+    """
+    from biomechgpt_jax.biomechanics.fitting import inverse
+    from biomechgpt_jax.formats import plugin_gait
+
+    try:
+        fit = inverse.fit(markers, static=static)
+    except InputError:
+        if not plugin_gait.supported(markers):
+            raise
+        first = plugin_gait.first_frame(markers)
+        contacts = _later(markers.events, first / markers.rate_hz)
+        return Recording(plugin_gait.trajectory(markers), contacts, markers.parameters, markers_unused=markers.names)
+    used = set(fit.marker_names)
+    seen = np.isfinite(fit.marker_error_m).any(axis=0)
+    errors = {
+        name: 100.0 * float(np.nanmedian(fit.marker_error_m[:, index]))
+        for index, name in enumerate(fit.marker_names)
+        if seen[index]
+    }
+    return Recording(
+        fit.trajectory,
+        _later(markers.events, fit.first_frame / markers.rate_hz),
+        markers.parameters,
+        fit.marker_set,
+        fit.marker_names,
+        tuple(name for name in markers.names if name not in used),
+        errors,
+    )
+
+
+def _later(contacts: Contacts, begin_s: float) -> Contacts:
+    """Contacts in seconds from a later moment."""
+    return dataclasses.replace(
+        contacts, strike_time=contacts.strike_time - begin_s, off_time=contacts.off_time - begin_s
+    )
