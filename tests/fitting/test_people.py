@@ -34,7 +34,8 @@ def test_the_fullest_person_is_read_alone() -> None:
     choice = _choose(names)
     assert choice.person == "Ben" and choice.names == BODY
     assert all(names[i].startswith("Ben:") for i in choice.index)
-    assert choice.flags == ("of 2 people, Ben is read; left out: Ann",)
+    assert choice.flags == ("caution: several people in the file: of 2 people, Ben is read; left out: Ann",)
+    assert people.without_names(("gap", *choice.flags)) == ("gap", "caution: several people in the file")
     ann = _choose(names, "ann")
     assert ann.person == "Ann" and "RANK" not in ann.names and ann.others == ("Ben",)
 

@@ -1,5 +1,6 @@
 """Skin markers on a body that moves in a known way, placed by forward kinematics."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -38,12 +39,14 @@ def walk(frames: int) -> np.ndarray:
     return q
 
 
-def place(q: np.ndarray, height_m: float = 1.75, fractions: Fractions = FRACTIONS) -> np.ndarray:
-    """Positions f32[T, M, 3] in metres of the markers of LABELS on a body of this height."""
-    _, chosen = match(LABELS)
+def place(
+    q: np.ndarray, height_m: float = 1.75, fractions: Fractions = FRACTIONS, labels: Sequence[str] = LABELS
+) -> np.ndarray:
+    """Positions f32[T, M, 3] in metres of markers on a body of this height."""
+    _, chosen = match(labels)
     body = jax.device_get(kinematics.segments(q, height_m, fractions))
     placed = []
-    for i in range(len(LABELS)):
+    for i in range(len(labels)):
         mark = landmark(chosen[i])
         x, y, z = (height_m / NOMINAL_HEIGHT_M * value for value in mark.offset_m)
         frame = body[mark.turns_with].frame

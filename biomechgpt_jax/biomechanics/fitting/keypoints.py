@@ -1,7 +1,7 @@
 """Keypoints of markerless systems and joints of skeletons: labels that name joint centres.
 
-Labels are folded (`synonyms.fold`), with {s} for the side. What a label means differs between systems: `foot` is the ball
-of the foot in SMPL, and the ankle in Human3.6M; hence one table for each, and the one that knows most labels decides.
+Labels are folded (`synonyms.fold`), with {s} for the side. What a label means differs between systems: `foot` is the
+ball of the foot in SMPL, and the ankle in Human3.6M; hence one table for each, and the one that knows most decides.
 
 Sources: HALPE_26, BODY_25 and COCO as Pose2Sim, Sports2D and OpenPose name them; MediaPipe's names as FreeMoCap writes
 them; the joints of SMPL as in HumanML3D; segments of Xsens MVN, whose origins are their proximal joints (MVN manual);

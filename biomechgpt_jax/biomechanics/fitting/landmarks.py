@@ -95,7 +95,9 @@ LANDMARKS: dict[str, Landmark] = {
     # Joint centres and points of the face that pose estimation and suits give in the place of skin markers.
     "pelvis_centre": _on("pelvis", (-0.058, -0.081, 0.0), _CENTRE),  # midway between the hips
     "pelvis_joint": _on("pelvis", (-0.040, 0.008, 0.0), _CENTRE),  # the root of SMPL
-    "spine_low": _on("pelvis", (-0.079, 0.136, 0.0), _CENTRE),  # the first spine joint of SMPL, which the pelvis carries
+    "spine_low": _on(
+        "pelvis", (-0.079, 0.136, 0.0), _CENTRE
+    ),  # the first spine joint of SMPL, which the pelvis carries
     "l5s1": _on("pelvis", (-0.058, 0.017, 0.0), _CENTRE),  # of MVN, above the middle of the hips [memory]
     "ball_centre_r": _on("toes_r", (0.0, 0.0, 0.0), _CENTRE, "foot_r"),
     "big_toe_r": _on("toes_r", (0.045, 0.0, -0.020), _CENTRE, "foot_r"),

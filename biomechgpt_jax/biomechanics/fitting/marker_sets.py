@@ -1,14 +1,14 @@
 """The labels that marker sets give to landmarks, and which set a file follows.
 
-Labels are folded (`synonyms.fold`), for the right side with {s} for the side, or for the midline. The same label may mean
-different things in different sets, so the set that knows most of a file's landmarks decides; labels that it does not know
-are then looked up among those on which all sets agree.
+Labels are folded (`synonyms.fold`), for the right side with {s} for the side, or for the midline. The same label may
+mean different things in different sets, so the set that knows most of a file's landmarks decides; labels that it does
+not know are then looked up among those on which all sets agree.
 
 Sources: Plug-in Gait, Helen Hayes, OpenCap and the clusters of OpenSim's examples from files in public repositories;
-IOR from Leardini 2007 (Gait Posture 26:560), the shoulder and arms as Qualisys exports them; the Human Body Model from the
-marker list in nimblephysics; RRIS40 from the list of koonyook/rris40; CGM2 from the translators of pyCGM2; the sports set
-of Qualisys and Motive's Baseline from labels in public files; Davis as BTS exports it, from BTKData; French names, CAST
-(Cappozzo 1995), Cleveland Clinic and Visual3D [memory].
+IOR from Leardini 2007 (Gait Posture 26:560), the shoulder and arms as Qualisys exports them; the Human Body Model from
+the marker list in nimblephysics; RRIS40 from the list of koonyook/rris40; CGM2 from the translators of pyCGM2; the
+sports set of Qualisys and Motive's Baseline from labels in public files; Davis as BTS exports it, from BTKData; French
+names, CAST (Cappozzo 1995), Cleveland Clinic and Visual3D [memory].
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,8 @@ _PLUG_IN_GAIT = {
     **_numbered("{s}ua", "upper_arm_cluster_r"), "{s}frm": "forearm_cluster_r", "{s}fra": "forearm_cluster_r",
     **_numbered("{s}la", "forearm_cluster_r"),
     # Medial markers that many laboratories add, under the names that they give them.
-    "{s}kneemed": "knee_medial_r", "{s}knemed": "knee_medial_r", "{s}mkne": "knee_medial_r", "{s}knein": "knee_medial_r",
+    "{s}kneemed": "knee_medial_r", "{s}knemed": "knee_medial_r", "{s}mkne": "knee_medial_r",
+    "{s}knein": "knee_medial_r",
     "{s}ankm": "ankle_medial_r", "{s}ankmed": "ankle_medial_r", "{s}mank": "ankle_medial_r",
     "{s}ankin": "ankle_medial_r", "{s}melb": "elbow_medial_r", "{s}elbm": "elbow_medial_r",
     # Waist and shin labels of another laboratory, which otherwise follows this set.
@@ -112,7 +113,8 @@ _HUMAN_BODY_MODEL = {
 }  # fmt: skip
 _CGM2 = {
     "{s}asi": "asis_r", "{s}psi": "psis_r", "sacr": "sacrum", "{s}thi": "thigh_cluster_r", "{s}thap": "thigh_cluster_r",
-    "{s}thad": "thigh_cluster_r", "{s}thlp": "thigh_cluster_r", "{s}thld": "thigh_cluster_r", "{s}kne": "knee_lateral_r",
+    "{s}thad": "thigh_cluster_r", "{s}thlp": "thigh_cluster_r", "{s}thld": "thigh_cluster_r",
+    "{s}kne": "knee_lateral_r",
     "{s}knm": "knee_medial_r", "{s}lepi": "knee_lateral_r", "{s}mepi": "knee_medial_r", "{s}tib": "shank_cluster_r",
     "{s}tiap": "shank_cluster_r", "{s}tiad": "shank_cluster_r", "{s}tilat": "shank_cluster_r",
     "{s}ank": "ankle_lateral_r", "{s}med": "ankle_medial_r", "{s}lmal": "ankle_lateral_r", "{s}mmal": "ankle_medial_r",
@@ -124,8 +126,10 @@ _CGM2 = {
 }  # fmt: skip
 _DAVIS = {
     "{s}asis": "asis_r", "{s}psis": "psis_r", "sacrum": "sacrum", "{s}thigh": "thigh_cluster_r",
-    "{s}bar1": "thigh_cluster_r", "{s}knee1": "knee_lateral_r", "{s}knee2": "fibula_head_r", "{s}bar2": "shank_cluster_r",
-    "{s}mall": "ankle_lateral_r", "{s}heel": "heel_r", "{s}met": "metatarsal_5_r", "{s}should": "acromion_r", "c7": "c7",
+    "{s}bar1": "thigh_cluster_r", "{s}knee1": "knee_lateral_r", "{s}knee2": "fibula_head_r",
+    "{s}bar2": "shank_cluster_r",
+    "{s}mall": "ankle_lateral_r", "{s}heel": "heel_r", "{s}met": "metatarsal_5_r", "{s}should": "acromion_r",
+    "c7": "c7",
 }  # fmt: skip
 # Motive's Baseline skeletons (37, 41, 50, 57 markers) and the sports set of Qualisys share most of their labels.
 _MOTIVE = {
@@ -144,7 +148,8 @@ _MOTIVE = {
     "{s}wristin": "wrist_radial_r", "{s}wristout": "wrist_ulnar_r", "{s}hand2": "finger_r", "headtop": "head_top",
 }  # fmt: skip
 _VISUAL3D = {  # [memory]
-    "{s}asis": "asis_r", "{s}psis": "psis_r", "{s}ic": "iliac_crest_r", "{s}gt": "trochanter_r", "{s}lk": "knee_lateral_r",
+    "{s}asis": "asis_r", "{s}psis": "psis_r", "{s}ic": "iliac_crest_r", "{s}gt": "trochanter_r",
+    "{s}lk": "knee_lateral_r",
     "{s}mk": "knee_medial_r", "{s}la": "ankle_lateral_r", "{s}ma": "ankle_medial_r", "{s}heel": "heel_r",
     "{s}1mt": "metatarsal_1_r", "{s}2mt": "metatarsal_2_r", "{s}5mt": "metatarsal_5_r", "{s}mt1": "metatarsal_1_r",
     "{s}mt5": "metatarsal_5_r", "{s}toe": "metatarsal_2_r", **_numbered("{s}th", "thigh_cluster_r"),
@@ -231,7 +236,13 @@ def tables() -> tuple[synonyms.Table, ...]:
     return (*(_table(name) for name in MARKER_SETS), *keypoints.tables())
 
 
-def find(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
+def is_known(label: str) -> bool:
+    """Whether any marker set or set of keypoints has this label, on its own."""
+    folded = synonyms.fold(label)
+    return any(table.landmark(folded, frozenset()) for table in tables())
+
+
+def recognise(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
     """The marker set that knows most of a file's landmarks, and the landmark of each known label by its index.
 
     The set's name is empty, and no landmark known, where no label is. A file with hips and without markers of the
@@ -276,7 +287,8 @@ def _first_of_each(labels: list[str], there: list[bool]) -> list[str]:
 
 
 def sizes_a_body(marks: Iterable[str]) -> bool:
-    """Whether these landmarks suffice to fit a body: three of the pelvis and both knees, or both hips and both knees."""
+    """Whether these landmarks suffice to fit a body: three of the pelvis and both knees,
+    or both hips and both knees."""
     here = set(marks)
     knees = all({f"knee_lateral_{side}", f"knee_centre_{side}"} & here for side in "rl")
     pelvis = sum(mark.startswith(_PELVIC) for mark in here) >= 3
@@ -284,12 +296,12 @@ def sizes_a_body(marks: Iterable[str]) -> bool:
 
 
 def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
-    """As `find`, for a file that suffices to fit a body.
+    """As `recognise`, for a file that suffices to fit a body.
 
     Raises:
         InputError: the labels of the pelvis or of a knee are lacking; it says which, and what they may be called.
     """
-    name, chosen = find(names, seen)
+    name, chosen = recognise(names, seen)
     there = [True] * len(names) if seen is None else seen
     marks = {mark for i, mark in chosen.items() if there[i]}
     if not sizes_a_body(marks):
@@ -303,7 +315,9 @@ def _refusal(names: Sequence[str], marks: set[str], never: list[str]) -> str:
     sets = f"known are {', '.join(MARKER_SETS)}, and keypoints ({', '.join(keypoints.KEYPOINT_SETS)})"
     has = [part for part, stems in _PARTS.items() if any(mark.startswith(stems) for mark in marks)]
     if not has:
-        return f"its labels ({_shown(names, 8)}) belong to no known marker set; {sets}: rename the markers to one of them"
+        return (
+            f"its labels ({_shown(names, 8)}) belong to no known marker set; {sets}: rename the markers to one of them"
+        )
     lacking = []
     if sum(mark.startswith(_PELVIC) for mark in marks) < 3:
         lacking.append(f"three markers of the pelvis (such as {_examples('asis_r', 'psis_r', 'sacrum')})")
@@ -316,7 +330,9 @@ def _refusal(names: Sequence[str], marks: set[str], never: list[str]) -> str:
     text = f"lacks {' and '.join(lacking)}"
     text += f"; {_shown(never, 4)} are listed, but never seen" if never else ""
     text += f"; it has markers of {', '.join(has)}"
-    if knees and all(any(mark.startswith(f"{part}_cluster_{s}") for mark in marks) for part in ("thigh", "shank") for s in knees):
+    if knees and all(
+        any(mark.startswith(f"{part}_cluster_{s}") for mark in marks) for part in ("thigh", "shank") for s in knees
+    ):
         return f"{text}; its clusters can carry the knees of a static trial: give that with --static FILE"
     return f"{text}; {sets}: name them as one of these sets does"
 
@@ -335,6 +351,7 @@ def _examples(*marks: str) -> str:
 
 
 def at_most(chosen: Mapping[int, str], most: int) -> dict[int, str]:
-    """No more than so many of the chosen markers: those of clusters go first, the last ones of the file before others."""
+    """No more than so many of the chosen markers: those of clusters go first,
+    the last ones of the file before others."""
     order = sorted(chosen, key=lambda i: ("_cluster_" in chosen[i], i))
     return {i: chosen[i] for i in sorted(order[:most])}

@@ -4,13 +4,16 @@ Markers belong together by the prefix of their labels: what stands before the la
 what follows is the label of a landmark and the whole is not. No person's marker is ever filled from another's.
 """
 
+import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from biomechgpt_jax.biomechanics.fitting import marker_sets, synonyms
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
+from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.errors import InputError
 
 # A prefix with an underscore needs so many labels of landmarks; a group with so many is a person, and no object.
@@ -20,6 +23,7 @@ _FEWEST_OF_A_PERSON = 6
 _SEEN_SHARE = 0.5
 # Two people of whom this share of the fuller one's landmarks is seen are both whole.
 _AS_FULL = 0.95
+_SEVERAL = f"{CAUTION}several people in the file"
 _SIDES = frozenset(("r", "l", "d", "g", "right", "left", "droite", "droit", "gauche"))
 
 
@@ -41,16 +45,50 @@ class Choice:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Words for the reader of the file; none if there is one person."""
+        """Flags that name the people; none if there is one."""
         if not self.others:
             return ()
-        count = len(self.others) + 1
-        return (f"of {count} people, {self.person or 'unnamed'} is read; left out: {', '.join(self.others)}",)
+        who = (
+            f"of {len(self.others) + 1} people, {self.person or 'unnamed'} is read; left out: {', '.join(self.others)}"
+        )
+        return (f"{_SEVERAL}: {who}",)
+
+
+def read(markers: Markers, person: str = "") -> Markers:
+    """The markers of one person, with labels without their prefix; a flag names the others.
+
+    Args:
+        markers: raw, as a reader of a file gives them.
+        person: as in `choose`.
+
+    Raises:
+        InputError: as in `choose`.
+    """
+    seen_M = np.isfinite(markers.positions).all(axis=2).mean(axis=0)
+    choice = choose(markers.names, seen_M, person)
+    angles = {_bare(name): values for name, values in markers.angles.items() if _whose(name) in ("", choice.person)}
+    return dataclasses.replace(
+        markers,
+        positions=np.ascontiguousarray(markers.positions[:, list(choice.index)]),
+        names=choice.names,
+        metadata=dataclasses.replace(markers.metadata, flags=markers.metadata.flags + choice.flags),
+        angles=angles,
+    )
+
+
+def are_several(flags: Iterable[str]) -> bool:
+    """Whether these flags of a recording say that its file holds several people."""
+    return any(flag.startswith(_SEVERAL) for flag in flags)
+
+
+def without_names(flags: Iterable[str]) -> tuple[str, ...]:
+    """Flags of a recording that name nobody, for what is stored of it."""
+    return tuple(_SEVERAL if flag.startswith(_SEVERAL) else flag for flag in flags)
 
 
 def prefixes(names: Sequence[str]) -> list[str]:
     """The prefix of each label; empty where it has none."""
-    found = [name.rpartition(":")[0].strip() for name in names]
+    found = [_whose(name) for name in names]
     bare = [i for i, name in enumerate(names) if ":" not in name]
     whole = _known([names[i] for i in bare])
     splits = [_splits(names[i]) if not known else () for i, known in zip(bare, whole, strict=True)]
@@ -117,17 +155,22 @@ def choose(names: Sequence[str], seen_M: np.ndarray, person: str = "") -> Choice
     return Choice(tuple(index), tuple(bare[i] for i in index), chosen, others)
 
 
+def _whose(name: str) -> str:
+    return name.rpartition(":")[0].strip()
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(":")[2].strip()
+
+
 def _without(name: str, prefix: str) -> str:
-    rest = name.rpartition(":")[2] if ":" in name else name[len(prefix) + 1 :] if prefix else name
-    return rest.strip()
+    return _bare(name) if ":" in name or not prefix else name[len(prefix) + 1 :].strip()
 
 
 def _marks(names: Sequence[str], enough: np.ndarray) -> set[str]:
-    """Landmarks that a group of markers shows; axes of bones are none."""
-    axes = synonyms.bone_axes(names)
-    kept = [i for i, name in enumerate(names) if name not in axes]
-    _, chosen = marker_sets.find([names[i] for i in kept], [bool(enough[i]) for i in kept])
-    return {mark for i, mark in chosen.items() if enough[kept[i]]}
+    """Landmarks that a group of markers shows."""
+    _, chosen = marker_sets.recognise(names, list(enough))
+    return {mark for i, mark in chosen.items() if enough[i]}
 
 
 def _named(person: str, groups: dict[str, list[int]], people: list[str]) -> str:

@@ -62,14 +62,18 @@ class Table:
 
 
 def folded(names: Iterable[str]) -> list[str]:
-    """Folded labels of a file; empty for keypoints beside the markers that were estimated from them.
+    """Folded labels of one person; empty for axes of bones, and for keypoints beside markers estimated from them.
 
     A file of OpenCap or Pose2Sim may hold both: RKnee is then a joint centre, r_knee_study a marker on the skin.
     """
     labels = list(names)
+    axes = bone_axes(labels)
     augmented = [label.casefold().endswith(f"_{_AUGMENTED}") for label in labels]
     skip = sum(augmented) >= _FEWEST_AUGMENTED
-    return ["" if skip and not mine else fold(label) for label, mine in zip(labels, augmented, strict=True)]
+    return [
+        "" if label in axes or (skip and not mine) else fold(label)
+        for label, mine in zip(labels, augmented, strict=True)
+    ]
 
 
 def bone_axes(names: Iterable[str]) -> frozenset[str]:
