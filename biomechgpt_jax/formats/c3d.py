@@ -7,6 +7,7 @@ fails. Both trust the sizes and offsets that the file states, so these are check
 import hashlib
 import struct
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Metadata
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import native
-from biomechgpt_jax.formats.trc import FARTHEST_M, METRES
+from biomechgpt_jax.formats.parsing import points
 
 LARGEST_BYTES = 512 * 2**20
 _BLOCK = 512
@@ -64,7 +65,7 @@ def read(path: Path) -> Markers:
         raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
     raw = path.read_bytes()
     _check(path, raw)
-    content = _load(path)
+    content = _load(path, raw)
     if content.points.shape[1] == 0:
         raise InputError(f"{path} holds no markers (analog channels only); give a file with marker positions")
     if len(content.points) < 2:
@@ -77,10 +78,26 @@ def read(path: Path) -> Markers:
             f"{path} holds one average gait cycle in percent of the cycle, not movement over time; give the trials it "
             "was averaged from"
         )
-    metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest())
-    positions, names, angles = _sort_points(path, content)
-    parameters = _measured_parameters(content)
-    return Markers(positions, names, content.rate_hz, metadata, events, parameters, angles, content.vertical)
+    markers, angles = _sort_points(content)
+    if not markers:
+        raise InputError(f"{path} holds no named marker; give a file in which the markers are labelled")
+    scale = points.metres(path, content.units)
+    positions = points.seen(content.points[:, markers])
+    if not np.isfinite(positions).any():
+        raise InputError(f"{path}: none of its {len(markers)} markers is seen in any frame; export it again")
+    names = [content.labels[index] for index in markers]
+    chosen, flags = points.first_seen(names, positions)
+    return Markers(
+        (scale * positions[:, chosen]).astype(np.float32),
+        tuple(names[index] for index in chosen),
+        content.rate_hz,
+        Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest(), flags=flags),
+        events,
+        _measured_parameters(content),
+        angles,
+        content.vertical,
+        content.units or "mm",
+    )
 
 
 def _check(path: Path, raw: bytes) -> None:
@@ -141,9 +158,10 @@ def _fits(raw: bytes, at: int, room: int) -> bool:
     return 2 + dimensions + abs(kind) * count <= room
 
 
-def _load(path: Path) -> _Content:
+def _load(path: Path, raw: bytes) -> _Content:
     reasons = []
-    for load in (_load_with_ezc3d, _load_with_c3d):
+    with_analog = any(raw[4:6])
+    for load in (partial(_load_with_ezc3d, with_analog=with_analog), _load_with_c3d):
         try:
             return load(path)
         except ImportError as error:
@@ -155,14 +173,17 @@ def _load(path: Path) -> _Content:
     raise InputError(f"{path} cannot be read as C3D ({'; '.join(reasons)}); export it again")
 
 
-def _load_with_ezc3d(path: Path) -> _Content:
+def _load_with_ezc3d(path: Path, with_analog: bool) -> _Content:
     arrays, facts = native.load("ezc3d", path)
+    if with_analog and not np.any(facts["parameters"].get("ANALOG", {}).get("USED", 0)):
+        # ezc3d takes the size of a frame from this group, and would read the points out of step.
+        raise ValueError("its frames hold analog samples, which no group ANALOG describes")
     points, parameters = arrays["points"], facts["parameters"]
     points[arrays["residual"] < 0] = np.nan
     point = parameters["POINT"]
     return _Content(
         points,
-        [str(label) for label in point.get("LABELS", [])],
+        [str(label).strip() for label in point.get("LABELS", [])],
         float(np.ravel(point["RATE"])[0]),
         _first(point.get("UNITS")),
         int(facts["first_frame"]) + 1,
@@ -179,36 +200,30 @@ def _array(value: list[Any]) -> Any:
 def _load_with_c3d(path: Path) -> _Content:
     arrays, facts = native.load("c3d", path)
     xyz = np.where((arrays["residual"] >= 0)[..., None], arrays["points"], np.nan)
-    return _Content(xyz, facts["labels"], facts["rate_hz"], facts["units"], facts["first_frame"], facts["vertical"])
+    return _Content(
+        xyz,
+        [label.strip() for label in facts["labels"]],
+        facts["rate_hz"],
+        facts["units"],
+        facts["first_frame"],
+        facts["vertical"],
+    )
 
 
 def _first(value: Any) -> str:
     return str(value[0]).strip() if value is not None and len(value) else ""
 
 
-def _sort_points(path: Path, content: _Content) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray]]:
-    """Marker positions in metres, their full labels, and the joint angles stored among the points."""
-    scale = METRES.get((content.units or "mm").lower())
-    if scale is None:
-        raise InputError(f"{path} is in units of {content.units!r}; give one of {', '.join(METRES)}")
-    keep: dict[str, int] = {}
-    angles = {}
+def _sort_points(content: _Content) -> tuple[list[int], dict[str, np.ndarray]]:
+    """Indices of the points that are labelled markers, and the joint angles stored among the points by full label."""
+    markers, angles = [], {}
     for index, label in enumerate(content.labels[: content.points.shape[1]]):
-        label = label.strip()
         name = label.rpartition(":")[2]
         if name.endswith(_ANGLE_ENDINGS):
             angles[label] = content.points[:, index].astype(np.float32)
         elif name and not name.startswith(("*", "#")) and not name.endswith(_OTHER_OUTPUTS):
-            keep.setdefault(label, index)
-    if not keep:
-        raise InputError(f"{path} holds no named marker; give a file in which the markers are labelled")
-    positions = scale * content.points[:, list(keep.values())]
-    positions[np.abs(positions) > FARTHEST_M] = np.nan
-    # Some programs place a marker that was not seen exactly at the origin.
-    positions[(positions == 0).all(axis=2)] = np.nan
-    if not np.isfinite(positions).any():
-        raise InputError(f"{path}: none of its {len(keep)} markers is seen in any frame; export it again")
-    return positions.astype(np.float32), tuple(keep), angles
+            markers.append(index)
+    return markers, angles
 
 
 def _events(content: _Content) -> Contacts:

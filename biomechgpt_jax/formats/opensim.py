@@ -1,6 +1,6 @@
 """OpenSim and OpenCap coordinate files (.mot, .sto).
 
-Common problems and how they are handled: degrees or radians (inDegrees decides, otherwise the size of the leg angles);
+Common problems and how they are handled: degrees or radians (inDegrees decides unless the movement contradicts it);
 negative knee flexion (flipped); coordinates that a model lacks (masked); other results with the same extension, such as
 ground reactions or joint speeds (refused); cells that are not numbers (short gaps filled and flagged, whole columns
 masked); uneven time (resampled and flagged).
@@ -8,6 +8,7 @@ masked); uneven time (resampled and flagged).
 
 import hashlib
 import io
+import math
 import os
 import re
 import warnings
@@ -16,19 +17,24 @@ from pathlib import Path
 
 import numpy as np
 
+from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.formats import quality
+from biomechgpt_jax.formats.parsing import timing
 
 # 40 coordinates at 100 Hz for more than an hour; reading takes about three times as much memory.
 LARGEST_BYTES = 256 * 2**20
-# Gaps shorter than this are filled by interpolation.
-LONGEST_GAP_S = 0.2
-# Times further than this from an even grid are resampled; smaller differences are rounding of the time column.
-UNEVEN_FRAMES = 0.05
+_SLOWEST_HZ, _FASTEST_HZ = 5.0, 5000.0
 AMBIGUOUS_KNEE_RAD = np.radians(10.0)
+# Angles of the legs are radians only below this, whatever the pose; a hip bends to 2.6.
+_MOST_RADIANS = 3.3
+# Legs that range over less may stand in radians and sway in degrees; over more they swing, if in radians.
+_SWAY, _SWINGS = 0.1, 0.35
+# The pelvis travels, or rises as in a squat, or moves at all, if it moves this far.
+_TRAVELS_M, _RISES_M, _SWAYS_M = 0.5, 0.05, 0.01
 FEWEST_FRAMES = 2
 FARTHEST_M, FARTHEST_RAD = 1e5, 1e4  # larger values are not a person's, or not in metres and radians
 HIGHEST_PELVIS_M = 50.0
@@ -73,7 +79,12 @@ def read(path: Path) -> Trajectory:
     columns = _columns(path, header.names)
     table, flags = _table(path, header)
     time = table[:, 0]
-    _check_time(path, time)
+    if not np.isfinite(time).all():
+        row = int(np.flatnonzero(~np.isfinite(time))[0]) + 1
+        raise InputError(f"{path}: time does not increase at data row {row}; correct the time column")
+    times = timing.timing(time, math.nan, str(path), fill=False)
+    if not _SLOWEST_HZ <= times.rate_hz <= _FASTEST_HZ:
+        raise InputError(f"{path}: {times.rate_hz:.3g} frames per second are implausible; is time in seconds?")
     q = np.full((len(table), COORDINATE_COUNT), np.nan)
     q[:, [INDEX[name] for name in columns]] = table[:, list(columns.values())]
     del table
@@ -83,10 +94,11 @@ def read(path: Path) -> Trajectory:
     q[seen, heading] = np.unwrap(q[seen, heading])
     observed, gap_flags = _fill(path, q, time, tuple(columns))
     _check_size(path, q)
-    rate, time_flags = _resample_evenly(q, time)
-    flags += gap_flags + time_flags + _make_knee_flexion_positive(q, observed) + quality.flags(q, observed, rate)
+    q = _on_grid(q, times)
+    flags += [*gap_flags, *times.flags]
+    flags += _make_knee_flexion_positive(q, observed) + quality.flags(q, observed, times.rate_hz)
     metadata = Metadata(source=path.name, sha256=digest, flags=tuple(flags))
-    return Trajectory(q.astype(np.float32), observed, rate, metadata)
+    return Trajectory(q.astype(np.float32), observed, times.rate_hz, metadata)
 
 
 def _scan(path: Path) -> tuple[str, str]:
@@ -227,36 +239,58 @@ def _last_row_is_cut(path: Path, header: _Header) -> bool:
     return len(_cells(lines[-1], header.comma)) < len(header.names)
 
 
-def _check_time(path: Path, time: np.ndarray) -> None:
-    steps = np.diff(time)
-    wrong = ~(np.isfinite(time[1:]) & (steps > 0))
-    if wrong.any() or not np.isfinite(time[0]):
-        row = int(np.flatnonzero(wrong)[0]) + 2 if wrong.any() else 1
-        raise InputError(f"{path}: time does not increase at data row {row}; correct the time column")
-    rate = 1.0 / float(np.median(steps))
-    if not 5.0 <= rate <= 5000.0:
-        raise InputError(f"{path}: {rate:.3g} frames per second are implausible; is time in seconds?")
-    if steps.max() >= LONGEST_GAP_S and steps.max() * rate > 1.5:
-        row = int(steps.argmax()) + 1
-        raise InputError(f"{path}: {steps.max():.2f} s are missing after data row {row}; cut the file there")
-
-
 def _to_radians(q: np.ndarray, in_degrees: bool | None) -> list[str]:
-    """Convert angles in place. Without an entry in the header, leg angles above 2 pi imply degrees."""
-    flags = []
+    """Convert angles in place, from the unit that the header names unless the movement contradicts it.
+
+    Without an entry in the header, leg angles above 2 pi imply degrees.
+    """
     with np.errstate(all="ignore"):
         legs = np.nanmax(np.abs(q[:, _LEGS]), initial=0.0)
         # Never use the heading, which may count whole turns, and use arms only without legs, because they may wrap.
         others = [index for index in _ANGLES if COORDINATES[index] != "pelvis_rotation"]
         largest = legs if np.isfinite(q[:, _LEGS]).any() else np.nanmax(np.abs(q[:, others]), initial=0.0)
+    flags = []
     if in_degrees is None:
         in_degrees = bool(largest > 2 * np.pi)
         flags.append("units-guessed")
     elif not in_degrees and largest > 2 * np.pi:
-        flags.append("units-implausible")
+        in_degrees = True
+        said = f"the file says radians, but its leg angles reach {largest:.0f}: read as degrees"
+        flags += ["units-implausible", f"{CAUTION}{said}"]
+    elif in_degrees and 0 < legs <= _MOST_RADIANS:
+        if _moves_like_radians(q):
+            in_degrees = False
+            said = f"the file says degrees, but in degrees its legs hardly move (at most {legs:.1f}): read as radians"
+            flags.append(f"{CAUTION}{said}")
+        elif _arms_fit_radians(q):
+            flags.append(f"{CAUTION}the file says degrees, but its angles are so small that they may be radians")
     if in_degrees:
         q[:, _ANGLES] = np.radians(q[:, _ANGLES])
     return flags
+
+
+def _moves_like_radians(q: np.ndarray) -> bool:
+    """Whether leg angles that were degrees, if 3 of them at most, would not fit what the pelvis does."""
+    legs = float(np.nanmax(_ranges(q[:, _LEGS])))
+    if legs <= _SWAY:
+        return False
+    across, up = (q[:, [INDEX[name] for name in names]] for names in (("pelvis_tx", "pelvis_tz"), ("pelvis_ty",)))
+    travels = float(np.nanmax(_ranges(across), initial=0.0)) > _TRAVELS_M
+    rises = float(np.nanmax(_ranges(up), initial=0.0))
+    unknown = not np.isfinite(up).any()
+    return travels or rises > _RISES_M or (legs > _SWINGS and (unknown or rises > _SWAYS_M))
+
+
+def _arms_fit_radians(q: np.ndarray) -> bool:
+    """Whether arms are recorded and all their angles are small enough for radians."""
+    arms = [index for index, name in enumerate(COORDINATES) if name.startswith(("arm_", "elbow_"))]
+    return 0.0 < float(np.nanmax(np.abs(q[:, arms]), initial=0.0)) <= _MOST_RADIANS
+
+
+def _ranges(columns: np.ndarray) -> np.ndarray:
+    """Largest less smallest value of each column that has any, 0 of others."""
+    known = columns[:, np.isfinite(columns).any(axis=0)]
+    return np.nanmax(known, axis=0) - np.nanmin(known, axis=0) if known.size else np.zeros(1)
 
 
 def _fill(path: Path, q: np.ndarray, time: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
@@ -276,7 +310,7 @@ def _fill(path: Path, q: np.ndarray, time: np.ndarray, names: tuple[str, ...]) -
         first, end = edges[::2], edges[1::2]
         longest = int((end - first).argmax())
         seconds = (end - first)[longest] * frame_s
-        if seconds >= LONGEST_GAP_S - 1e-9:
+        if seconds >= timing.LONGEST_GAP_S - 1e-9:
             raise InputError(
                 f"{path}: {name} has no number in data rows {first[longest] + 1} to {end[longest]} ({seconds:.2f} s); "
                 "fill the gap or cut the file there"
@@ -302,16 +336,12 @@ def _check_size(path: Path, q: np.ndarray) -> None:
         raise InputError(f"{path}: pelvis_ty is about {height:.0f}; give metres (is the file in millimetres?)")
 
 
-def _resample_evenly(q: np.ndarray, time: np.ndarray) -> tuple[float, list[str]]:
-    """Resample unevenly spaced rows in place; returns the mean rate in Hz and flags."""
-    grid = np.linspace(time[0], time[-1], len(time))
-    rate = (len(time) - 1) / (time[-1] - time[0])
-    rate = float(round(rate) if abs(rate - round(rate)) < 1e-3 * rate / len(time) else rate)
-    if np.abs(time - grid).max() * rate <= UNEVEN_FRAMES:
-        return rate, []
-    for column in q.T:
-        column[:] = np.interp(grid, time, column)
-    return rate, ["uneven-time"]
+def _on_grid(q: np.ndarray, times: timing.Timing) -> np.ndarray:
+    """Coordinates at every frame, [frames, 40]: uneven rows and short gaps are interpolated."""
+    if times.even and times.frames == len(q):
+        return q
+    frame = np.arange(times.frames)
+    return np.stack([np.interp(frame, times.at_R, column) for column in q.T], axis=1)
 
 
 def _make_knee_flexion_positive(q: np.ndarray, observed: np.ndarray) -> list[str]:

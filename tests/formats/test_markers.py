@@ -1,11 +1,14 @@
 """Readers of marker files: small files written here, broken copies, and every real file."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from biomechgpt_jax import formats
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
+from biomechgpt_jax.biomechanics.flags import cautions
 from biomechgpt_jax.errors import InputError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -69,7 +72,9 @@ def test_blank_cells_are_unseen_markers(tmp_path: Path) -> None:
         ("Frame#", "Row", "no line of marker names"),
         ("mm", "furlong", "units of 'furlong'"),
         ("0.050", "zero", "line 11: a cell is not a number"),
-        ("HEEL", "C7", "or one twice"),
+        ("\tsubject:HEEL", "", "2 names of markers over 3 columns"),
+        ("\tsubject:HEEL\t\t", "", "numbers in 3 columns of x, y and z and names for 2"),
+        ("\tsubject:HEEL", "\tsubject:HEEL\tMORE", "4 names of markers over 3 columns"),
     ],
 )
 def test_broken_trc_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -77,6 +82,68 @@ def test_broken_trc_is_refused_with_the_reason(tmp_path: Path, old: str, new: st
     (tmp_path / "a.trc").write_text((tmp_path / "a.trc").read_text().replace(old, new, 1))
     with pytest.raises(InputError, match=words):
         formats.read_markers(tmp_path / "a.trc")
+
+
+def _edit(path: Path, edit: Callable[[list[list[str]]], object]) -> Markers:
+    """Read a made file after a change of its cells, line by line."""
+    _write_trc(path)
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    edit(lines)
+    path.write_text("\n".join("\t".join(cells) for cells in lines))
+    return formats.read_markers(path)
+
+
+def test_a_column_without_a_name_is_left_out_and_moves_no_other(tmp_path: Path) -> None:
+    truth = _write_trc(tmp_path / "b.trc")
+    found = _edit(tmp_path / "a.trc", lambda lines: lines[3].__setitem__(5, ""))
+    assert found.names == ("C7", "TOE")
+    np.testing.assert_allclose(found.positions, truth[:, [0, 2]], atol=1e-4)
+    assert cautions(found.metadata.flags) == ("marker 2 has no name and is left out",)
+
+
+@pytest.mark.parametrize("between", [0, 1])
+def test_names_that_do_not_stand_over_their_columns_count_by_their_order(tmp_path: Path, between: int) -> None:
+    truth = _write_trc(tmp_path / "b.trc")
+    names = [cell for name in _NAMES for cell in (*[""] * between, name)]
+    found = _edit(tmp_path / "a.trc", lambda lines: lines.__setitem__(3, ["Frame#", "Time", *names]))
+    assert found.names == _NAMES and found.metadata.flags == ()
+    np.testing.assert_allclose(found.positions, truth, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "flags"), [("C7", 1), ("V_Mid", 0)])
+def test_of_a_name_that_stands_twice_the_first_that_is_seen_counts(tmp_path: Path, name: str, flags: int) -> None:
+    truth = _write_trc(tmp_path / "b.trc")
+
+    def twice(lines: list[list[str]]) -> None:
+        lines[3][2] = lines[3][5] = name
+
+    def first_unseen(lines: list[list[str]]) -> None:
+        twice(lines)
+        for cells in lines[5:]:
+            cells[2:5] = [""] * 3
+
+    found = _edit(tmp_path / "a.trc", twice)
+    assert found.names == (name, "TOE") and len(cautions(found.metadata.flags)) == flags
+    np.testing.assert_allclose(found.positions, truth[:, [0, 2]], atol=1e-4)
+    found = _edit(tmp_path / "a.trc", first_unseen)
+    assert found.names == (name, "TOE") and found.metadata.flags == ()
+    np.testing.assert_allclose(found.positions, truth[:, [1, 2]], atol=1e-4)
+
+
+def test_a_marker_at_the_origin_is_unseen(tmp_path: Path) -> None:
+    found = _edit(tmp_path / "a.trc", lambda lines: lines[8].__setitem__(slice(2, 5), ["0", "0.0", "-0"]))
+    assert np.isnan(found.positions[3, 0]).all() and np.isfinite(found.positions[3, 1:]).all()
+
+
+def test_rows_that_are_missing_are_unseen_frames(tmp_path: Path) -> None:
+    def later(lines: list[list[str]]) -> None:
+        for cells in lines[15:]:
+            cells[1] = f"{float(cells[1]) + 0.5:.3f}"
+
+    found = _edit(tmp_path / "a.trc", later)
+    assert found.rate_hz == 100 and found.frames == 71
+    assert np.flatnonzero(np.isnan(found.positions).all(axis=(1, 2))).tolist() == list(range(10, 60))
+    assert cautions(found.metadata.flags) == ("0.50 s are missing after data row 10",)
 
 
 # Number of markers in every marker file of the shared folder, or words of its refusal.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import formats
+from biomechgpt_jax.biomechanics.flags import cautions
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX, NECK_AND_WRISTS, observed_without
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
@@ -89,6 +90,49 @@ def test_radians_are_kept(tmp_path: Path) -> None:
     for header in ("inDegrees=no", ""):
         trajectory = formats.read(_write(tmp_path / "b.mot", header, change=radians))
         np.testing.assert_allclose(trajectory.coordinates, plain.coordinates, atol=1e-6)
+
+
+def _in_radians(values: np.ndarray) -> None:
+    values[:, HIP:] = np.radians(values[:, HIP:])
+
+
+def test_a_header_that_contradicts_the_movement_is_told_and_not_believed(tmp_path: Path) -> None:
+    def walk(values: np.ndarray) -> None:
+        _in_radians(values)
+        values[:, 1] = np.linspace(0, 1, len(values))
+
+    def squat(values: np.ndarray) -> None:
+        _in_radians(values)
+        values[:, 2] -= 0.4 * values[:, HIP + 1]
+
+    plain = formats.read(_write(tmp_path / "a.mot"))
+    for change in (walk, squat):
+        found = formats.read(_write(tmp_path / "b.mot", change=change))
+        np.testing.assert_allclose(_knee(found), _knee(plain), atol=1e-4)
+        (said,) = cautions(found.metadata.flags)
+        assert "says degrees" in said and "read as radians" in said
+    found = formats.read(_write(tmp_path / "c.mot", "inDegrees=no"))
+    np.testing.assert_allclose(found.coordinates, plain.coordinates, atol=1e-6)
+    assert "units-implausible" in found.metadata.flags and "says radians" in cautions(found.metadata.flags)[0]
+
+
+def test_a_person_who_stands_straight_in_degrees_stays_in_degrees(tmp_path: Path) -> None:
+    def stand(values: np.ndarray) -> None:
+        values[:, HIP:] *= 0.05  # at most 3 degrees, swaying by 2
+
+    found = formats.read(_write(tmp_path / "a.mot", change=stand))
+    assert np.abs(_knee(found)).max() == pytest.approx(3, abs=0.1) and not cautions(found.metadata.flags)
+    arms = (*NAMES[:4], "elbow_flex_r", "knee_angle_r", "knee_angle_l")
+    found = formats.read(_write(tmp_path / "b.mot", names=arms, change=stand))
+    assert np.abs(_knee(found)).max() == pytest.approx(3, abs=0.1)
+    assert "may be radians" in cautions(found.metadata.flags)[0]
+
+
+def test_a_short_gap_of_rows_is_filled_and_told(tmp_path: Path) -> None:
+    _edit(tmp_path / "a.mot", lambda text: _delete_rows(text, 20, 3).replace("nRows=50", ""))
+    found, plain = formats.read(tmp_path / "a.mot"), formats.read(_write(tmp_path / "b.mot"))
+    assert found.rate_hz == 50 and found.frames == 50 and "filled-time" in found.metadata.flags
+    np.testing.assert_allclose(_knee(found), _knee(plain), atol=1.0)
 
 
 def test_without_a_header_entry_the_legs_decide_about_degrees_and_the_heading_does_not(tmp_path: Path) -> None:

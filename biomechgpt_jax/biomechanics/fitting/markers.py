@@ -7,6 +7,9 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata
 
+# Metres in the units that files name.
+METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "meters": 1.0, "metres": 1.0, "millimeters": 1e-3, "inches": 0.0254}
+
 
 @dataclass(frozen=True)
 class Markers:
@@ -23,6 +26,7 @@ class Markers:
             (steps/min); `..._r` and `..._l` where they are given per side.
         angles: joint angles in the file by label, f32[T, 3] degrees as stored.
         vertical: the axis that the file says is up, such as "+Z"; "" where it says nothing.
+        unit: the unit that the file names.
 
     A reader of a file gives its markers RAW: with full labels and in the file's own axes; `formats.read_markers` makes
     of them what is described here.
@@ -36,6 +40,7 @@ class Markers:
     parameters: Mapping[str, float] = field(default_factory=dict)
     angles: Mapping[str, np.ndarray] = field(default_factory=dict)
     vertical: str = ""
+    unit: str = "m"
 
     def __post_init__(self) -> None:
         if self.positions.ndim != 3 or self.positions.shape[1:] != (len(self.names), 3):
