@@ -87,3 +87,30 @@ def test_without_feet_the_ankles_are_hidden_and_gait_says_why() -> None:
     prepared = preprocess.prepare([found])[0]
     with pytest.raises(InputError, match="ankle_angle_r"):
         gait.analyse(preprocess.at_own_rate(found, prepared))
+
+
+@pytest.mark.parametrize("facing", [1.0, -1.0])
+@pytest.mark.parametrize("depth", [0.0, 1.0])
+def test_points_of_one_camera_give_what_it_sees(facing: float, depth: float) -> None:
+    """Sports2D writes points of one plane, with no depth or a constant one."""
+    q = walk(FRAMES)
+    across = ("pelvis_list", "pelvis_rotation", "lumbar_rotation", "hip_adduction_r", "hip_adduction_l")
+    q[:, [INDEX[name] for name in across]] = 0.0
+    labels = tuple(label for label in HALPE if "Ear" not in label)
+    positions = place(q, labels=labels)
+    positions[..., 2] = depth * np.median(positions[..., 2], axis=0)
+    if facing < 0:  # seen from the other side of the way
+        positions[..., [0, 2]] *= -1.0
+    found = inverse.fit(Markers(positions, labels, RATE_HZ)).trajectory
+    assert {"hip_adduction_r", "lumbar_bending", "hip_rotation_l"} <= _hidden(found)
+    assert "all points lie in one plane" in " ".join(flags.cautions(found.metadata.flags))
+    for name in ("hip_flexion_r", "knee_angle_l", "ankle_angle_r"):
+        assert _median_error_deg(found, name) < 3, name
+
+
+def test_points_of_one_plane_that_face_nowhere_are_refused() -> None:
+    labels = tuple(label for label in COCO if not label.endswith(("Ear", "Ankle")))
+    positions = place(walk(FRAMES), labels=labels)
+    positions[..., 2] = 0.0
+    with pytest.raises(InputError, match="one plane and do not show which way"):
+        inverse.fit(Markers(positions, labels, RATE_HZ))

@@ -61,8 +61,8 @@ def hide(positions: np.ndarray, names: tuple[str, ...], first: int = 0, end: int
     return hidden
 
 
-def write_trc(path: Path, positions: np.ndarray) -> None:
-    """Write positions f32[T, M, 3] of LABELS as a .trc file in millimetres; unseen markers are blank cells."""
+def write_trc(path: Path, positions: np.ndarray, labels: Sequence[str] = LABELS) -> None:
+    """Write positions f32[T, M, 3] as a .trc file in millimetres; unseen markers are blank cells."""
     frames, count = positions.shape[:2]
     rows = [
         "\t".join(
@@ -74,7 +74,7 @@ def write_trc(path: Path, positions: np.ndarray) -> None:
         "\t".join(["PathFileType", "4", "(X/Y/Z)", path.name]),
         "\t".join(["DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units"]),
         "\t".join([f"{RATE_HZ:g}", f"{RATE_HZ:g}", str(frames), str(count), "mm"]),
-        "\t".join(["Frame#", "Time", *(cell for name in LABELS for cell in (name, "", ""))]),
+        "\t".join(["Frame#", "Time", *(cell for name in labels for cell in (name, "", ""))]),
         "\t".join(["", "", *(f"{axis}{i + 1}" for i in range(count) for axis in "XYZ")]),
     ]
     path.write_text("\n".join([*head, *rows]) + "\n")

@@ -15,12 +15,20 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from biomechgpt_jax.biomechanics import kinematics
-from biomechgpt_jax.biomechanics.fitting import keypoints, marker_sets, observability, solver, starting, static_trial
+from biomechgpt_jax.biomechanics.fitting import (
+    keypoints,
+    marker_sets,
+    observability,
+    planar,
+    solver,
+    starting,
+    static_trial,
+)
 from biomechgpt_jax.biomechanics.fitting.landmarks import NOMINAL_HEIGHT_M, landmark
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, SEGMENTS, Fractions
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, observed_without
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
@@ -108,12 +116,14 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
         raise InputError("half of its known markers are seen too rarely; fill the gaps first")
     model = _nominal(marks, height_m)
     centres = set_name in keypoints.KEYPOINT_SETS
+    plane = planar.across(seen) if centres else None
+    seen = seen if plane is None else planar.filled(seen, marks, plane).astype(np.float32)
     tilt_rad = _pull_of_centres(model, marks) if centres else math.inf
     _size(model, _pad(_sizing_frames(seen, standing[:, index])), fixed_height=height_m is not None)
     observable, listed = _observable(model, _pad(seen), len(index), tilt_rad)
     q, error = _poses(model, _pad(seen), markers.rate_hz, observable)
     q[:, INDEX["pelvis_rotation"]] = np.unwrap(q[:, INDEX["pelvis_rotation"]])
-    told = keypoints.told() if centres else np.ones(COORDINATE_COUNT, bool)
+    told = observed_without((*keypoints.UNTOLD, *(() if plane is None else planar.ACROSS)) if centres else ())
     observed = told & observability.calibrated(
         [mark for mark, sized in zip(marks, sized_M[index], strict=True) if sized]
     )
@@ -129,6 +139,8 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
         flags += (
             f"{CAUTION}joint centres do not show the tilt of the pelvis; it is assumed from the lean of the trunk",
         )
+    if plane is not None:
+        flags += (f"{CAUTION}all points lie in one plane: what happens across it is not told",)
     metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
     return Fit(
         Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata),

@@ -11,10 +11,8 @@ Kinect and Human3.6M from files in public repositories; skeletons as animation p
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-import numpy as np
-
 from biomechgpt_jax.biomechanics.fitting import synonyms
-from biomechgpt_jax.biomechanics.skeleton import COORDINATES, observed_without
+from biomechgpt_jax.biomechanics.skeleton import COORDINATES
 
 _LIMBS = {
     "{s}hip": "hip_centre_r", "{s}knee": "knee_centre_r", "{s}ankle": "ankle_centre_r", "{s}heel": "heel_r",
@@ -97,11 +95,6 @@ def find(labels: Sequence[str], there: Sequence[bool]) -> tuple[str, dict[int, s
         if count > most:
             best, chosen, most = name, found, count
     return best, chosen
-
-
-def told() -> np.ndarray:
-    """Which coordinates joint centres can tell, bool[40]."""
-    return observed_without(UNTOLD)
 
 
 def show_tilt(marks: Sequence[str]) -> bool:
