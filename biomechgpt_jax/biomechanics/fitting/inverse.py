@@ -45,6 +45,8 @@ _NEUTRAL = 0.004
 _UNTOLD, _TILT, _TILT_RAD = 0.06, 0.115, math.radians(5.0)
 # Pull towards the smoothed neighbours in the second pass, and over how many seconds they are smoothed.
 _SMOOTH, _SMOOTH_S = 0.02, 0.02
+# The first pass solves frames that are so many seconds apart, and no more than so many frames.
+_APART_S, _MOST_APART = 0.04, 4
 _TURNS = [INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]
 
 
@@ -289,15 +291,24 @@ def _observable(model: _Model, seen: np.ndarray, listed: int, tilt_rad: float) -
 def _poses(model: _Model, seen: np.ndarray, rate_hz: float, observable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours.
 
-    A coordinate that is not observable in a frame is drawn towards those frames before and after where it is.
+    A coordinate that is not observable in a frame is drawn towards those frames before and after where it is. The first
+    pass solves some of the frames, closer together than a joint turns by much; the second starts between them.
     """
     args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
-    q = starting.poses(seen, model.at, model.turns, model.offset, model.height_m, model.fractions)
-    q, _ = solver.in_chunks(q, _neutral(q), model.pull, seen, args)
+    step = max(1, min(_MOST_APART, int(_APART_S * rate_hz)))
+    some = np.unique(np.append(np.arange(0, len(seen), step), len(seen) - 1))
+    q = starting.poses(seen, model.at, model.turns, model.offset, model.height_m, model.fractions)[some]
+    q, _ = solver.in_chunks(q, _neutral(q), model.pull, seen[some], args)
     pull = np.maximum(np.float32(_SMOOTH), model.pull)
-    near = _bridge(q, observable)
+    near = _between(_bridge(q, observable[some]), some, len(seen))
     near = gaussian_filter1d(near, max(0.5, _SMOOTH_S * rate_hz), axis=0, mode="nearest").astype(np.float32)
     return solver.in_chunks(near, near, pull, seen, args)
+
+
+def _between(q: np.ndarray, frames: np.ndarray, count: int) -> np.ndarray:
+    """Coordinates f32[count, 40] on straight lines between those of some frames, q f32[F, 40]."""
+    every = np.arange(count)
+    return np.stack([np.interp(every, frames, column) for column in q.T], axis=1).astype(np.float32)
 
 
 def _bridge(q: np.ndarray, observable: np.ndarray) -> np.ndarray:
