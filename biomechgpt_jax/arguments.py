@@ -78,7 +78,7 @@ def _questions_first(words: list[str]) -> list[str]:
     rest = iter(words[1:])
     for word in rest:
         (options if word.startswith("-") else positional).append(word)
-        if word in ("--workdir", "--csv", "--normals"):
+        if word in ("--workdir", "--csv", "--normals", "--static", "--person"):
             options += [value for value in [next(rest, None)] if value is not None]
     return positional + options
 
@@ -173,6 +173,12 @@ def _add_ask(verbs: Any) -> None:
     _add_normals(ask)
     ask.add_argument("--json", action="store_true", help="print the answers as JSON on standard output")
     ask.add_argument("--greedy", action="store_true", help="decode numbers greedily: faster, and without intervals")
+    _add_markers(ask)
+    ask.add_argument(
+        "--anyway",
+        action="store_true",
+        help="answer about a file whose pose is no person's, too: with its sides exchanged, or of a wrong unit",
+    )
 
 
 def _add_inspect(verbs: Any) -> None:
@@ -181,6 +187,7 @@ def _add_inspect(verbs: Any) -> None:
     inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
     inspect.add_argument("--activity", default="", help='what was performed, such as "timed up and go": scores it')
     inspect.add_argument("--json", action="store_true")
+    _add_markers(inspect)
     _add_normals(inspect)
     _add_reference(inspect)
 
@@ -200,6 +207,20 @@ def _add_import(verbs: Any) -> None:
     import_.add_argument("--json", action="store_true")
     _add_normals(import_)
     _add_reference(import_)
+
+
+def _add_markers(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--static",
+        metavar="FILE",
+        help="a quiet standing trial of the same person, for a file of markers that lacks those of the joints",
+    )
+    verb.add_argument(
+        "--person",
+        metavar="NAME",
+        default="",
+        help="whose movement is read from a file with the markers of several people: the prefix of their labels",
+    )
 
 
 def _add_normals(verb: argparse.ArgumentParser) -> None:

@@ -171,7 +171,8 @@ def _ask(options: argparse.Namespace) -> int:
     from biomechgpt_jax.stages import ask
 
     normals = _path(options.normals)
-    return ask.run(Path(options.file), options.question, table, workdir, options.json, options.greedy, normals)
+    reading = ask.Reading(_path(options.static), options.person, options.anyway)
+    return ask.run(Path(options.file), options.question, table, workdir, options.json, options.greedy, normals, reading)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -195,7 +196,8 @@ def _inspect(options: argparse.Namespace) -> int:
     from biomechgpt_jax.stages import inspect
 
     own = _normals(options)
-    inspect.run(Path(options.file), options.activity, _path(options.plot), options.json, own)
+    file, plot, static = Path(options.file), _path(options.plot), _path(options.static)
+    inspect.run(file, options.activity, plot, options.json, own, static, options.person)
     return 0
 
 

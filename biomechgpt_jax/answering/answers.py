@@ -5,20 +5,30 @@ from typing import Any
 
 from biomechgpt_jax.answering.numbers import QUANTILES, Distribution, probability_between
 from biomechgpt_jax.answering.predictions import Prediction
+from biomechgpt_jax.biomechanics.flags import cautions, impossible
 from biomechgpt_jax.questions.bands import BANDS
 from biomechgpt_jax.questions.understanding import Understood
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers about one movement (see `describe`), and why other questions have none, by the question's name."""
+    """The answers about one movement (see `describe`), and why other questions have none, by the question's name.
+
+    `flags` are those of the recording; `notes` are the ones that a reader of the answers must know.
+    """
 
     answers: list[dict[str, Any]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed when the file was read, and why its pose is no person's, in words."""
+        return impossible(self.flags) + cautions(self.flags)
 
     def as_json(self) -> dict[str, Any]:
         left_out = [{"question": name, "reason": reason} for name, reason in self.left_out.items()]
-        return {"answers": self.answers, "left_out": left_out}
+        return {"answers": self.answers, "left_out": left_out, "flags": list(self.flags)}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import numpy as np
 
 from biomechgpt_jax.biomechanics import filtering, gaps, kinematics, quality, treadmill
 from biomechgpt_jax.biomechanics.features import feature_mask, features
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
 from biomechgpt_jax.config import CANONICAL_RATE_HZ
 from biomechgpt_jax.errors import InputError
@@ -328,13 +328,23 @@ def _at_30_hz(mended: _Mended, body: _Body, shape: _Shape) -> tuple[jax.Array, j
     return moved_BMC, filtering.new_frames_on_device(mended.used_B, body.rate_B, CANONICAL_RATE_HZ)
 
 
+def _why_nothing_is_left(trajectory: Trajectory) -> str:
+    """The coordinate that spoils a recording of which no two consecutive frames can be used."""
+    unknown_C = np.where(trajectory.observed, (~np.isfinite(trajectory.coordinates)).mean(axis=0), 0.0)
+    worst = int(unknown_C.argmax())
+    if not trajectory.observed.any() or unknown_C[worst] == 0:
+        return "no two consecutive frames can be used: its coordinates jump from frame to frame; export it again"
+    return (
+        f"no two consecutive frames can be used: {COORDINATES[worst]} is missing in {100 * unknown_C[worst]:.0f} % of "
+        "the frames, or others are when it is not; fill or cut the gaps"
+    )
+
+
 def _prepared(trajectory: Trajectory, found: Any, row: int) -> Prepared:
     """The result for one row of a `_Found` of NumPy arrays."""
     frames, first = int(found.frames_B[row]), int(found.first_B[row])
     if frames < _FEWEST_FRAMES or not found.observed_BC[row].any():
-        raise InputError(
-            "no two consecutive frames can be used: all its coordinates have gaps or jump; fill or cut them"
-        )
+        raise InputError(_why_nothing_is_left(trajectory))
     known = trajectory.metadata
     raised = quality.Flags(*(value[row] for value in found.flags)).names()
     if trajectory.frames - int(found.used_B[row]) > _MOST_CUT_S * trajectory.rate_hz:

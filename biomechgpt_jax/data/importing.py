@@ -244,7 +244,7 @@ def _read_one(job: _Job) -> Outcome:
 
 def _trial(directory: Path, name: str, labels: Labels, correction: System | None) -> Trial:
     from biomechgpt_jax import formats
-    from biomechgpt_jax.biomechanics import gait, preprocess
+    from biomechgpt_jax.biomechanics import flags, gait, preprocess
 
     static = directory / labels.static if labels.static else None
     recorded = formats.record(directory / name, static=static, person=labels.person).trajectory
@@ -261,9 +261,9 @@ def _trial(directory: Path, name: str, labels: Labels, correction: System | None
         )
     known = _metadata(trajectory.metadata, labels, _participant(directory, name))
     contacts = Contacts()
-    if trajectory.observed[
-        [INDEX[root] for root in HORIZONTAL_ROOT]
-    ].all():  # otherwise no foot is ever at rest on the floor
+    # Without a path no foot is ever at rest on the floor; of a pose that is no person's, no truth is learnt.
+    path = trajectory.observed[[INDEX[root] for root in HORIZONTAL_ROOT]]
+    if path.all() and not flags.impossible(known.flags):
         native = preprocess.at_own_rate(recorded, prepared)
         with contextlib.suppress(InputError):  # without recorded legs there are no contacts
             walk = gait.analyse(native, known.height_m if math.isfinite(known.height_m) else None)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics import systems
+from biomechgpt_jax.biomechanics import flags, systems
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, MIRROR_PERMUTATION, MIRROR_SIGN
 from biomechgpt_jax.biomechanics.systems import System
 from biomechgpt_jax.biomechanics.trajectory import Trajectory, Trial, replace
@@ -189,6 +189,9 @@ def _healthy(directory: Path, trial: Trial, known: dict[str, Reference]) -> Tria
     """The recording of a healthy person with its activity, which is walking unless it is labelled."""
     metadata = trial.trajectory.metadata
     activity = metadata.activity or "walking"
+    impossible = flags.impossible(metadata.flags)
+    if impossible:
+        raise InputError(f"--normals {directory}: {trial.trial_id}: {impossible[0]}; mend the file, or take it away")
     if trial.diagnosis not in ("", "healthy"):
         raise InputError(f"--normals {directory}: {trial.trial_id} is of {trial.diagnosis}; give healthy people's only")
     if activity not in known:

@@ -1,5 +1,6 @@
 """One reader per family of motion files; each returns a `Trajectory`, or `Markers` that are fitted."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,7 @@ def record(path: str | Path, *, static: Path | None = None, person: str = "") ->
         markers = read_markers(path, person)
         standing = None if static is None else _static_trial(static, person)
         try:
-            return recording.of_markers(markers, standing)
+            return _checked(recording.of_markers(markers, standing))
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
     _check(path, READABLE)
@@ -44,7 +45,17 @@ def record(path: str | Path, *, static: Path | None = None, person: str = "") ->
         if given:
             raise InputError(f"{option} is for files of markers ({', '.join(MARKERS)}); {path} holds none")
     with _name_os_errors(path):
-        return Recording(_reader(path.suffix.lower())(path))
+        return _checked(Recording(_reader(path.suffix.lower())(path)))
+
+
+def _checked(read: Recording) -> Recording:
+    """The recording with flags of what no person's movement is."""
+    from biomechgpt_jax.biomechanics.fitting import pose_checks
+
+    metadata = read.trajectory.metadata
+    flags = (*metadata.flags, *pose_checks.of_movement(read.trajectory))
+    trajectory = dataclasses.replace(read.trajectory, metadata=dataclasses.replace(metadata, flags=flags))
+    return dataclasses.replace(read, trajectory=trajectory)
 
 
 def _static_trial(path: Path, person: str) -> Markers:
@@ -145,9 +156,7 @@ def _name_os_errors(path: Path) -> Iterator[None]:
 
 def describe(trajectory: Trajectory) -> dict[str, object]:
     """Summarise a motion file: rate, seconds, coordinates present and missing, flags, and net walking speed."""
-    import numpy as np
-
-    from biomechgpt_jax.biomechanics.skeleton import COORDINATES, HORIZONTAL_ROOT, INDEX
+    from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
 
     observed = trajectory.observed
     summary: dict[str, object] = {
@@ -160,11 +169,23 @@ def describe(trajectory: Trajectory) -> dict[str, object]:
         "missing": [name for name in COORDINATES if not observed[INDEX[name]]],
         "flags": list(trajectory.metadata.flags),
     }
+    speed = net_speed(trajectory)
+    if speed is not None:
+        summary["net_speed_m_s"] = speed
+    return summary
+
+
+def net_speed(trajectory: Trajectory) -> float | None:
+    """Metres per second between the first and last known place of the pelvis; None if its path is not observed."""
+    import numpy as np
+
+    from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
+
     root = [INDEX[name] for name in HORIZONTAL_ROOT]
     path = trajectory.coordinates[:, root]
     known = np.flatnonzero(np.isfinite(path).all(axis=1))
-    if observed[root].all() and len(known) > 1:
-        first, last = known[[0, -1]]
-        distance_m = np.linalg.norm(path[last] - path[first])
-        summary["net_speed_m_s"] = round(float(distance_m) * trajectory.rate_hz / int(last - first), 3)
-    return summary
+    if not trajectory.observed[root].all() or len(known) < 2:
+        return None
+    first, last = known[[0, -1]]
+    distance_m = np.linalg.norm(path[last] - path[first])
+    return round(float(distance_m) * trajectory.rate_hz / int(last - first), 3)

@@ -69,7 +69,6 @@ def of_markers(markers: Markers, static: Markers | None = None) -> Recording:
         first = plugin_gait.first_frame(markers)
         contacts = _later(markers.events, first / markers.rate_hz)
         return Recording(plugin_gait.trajectory(markers), contacts, markers.parameters, markers_unused=markers.names)
-    used = set(fit.marker_names)
     seen = np.isfinite(fit.marker_error_m).any(axis=0)
     errors = {
         name: 100.0 * float(np.nanmedian(fit.marker_error_m[:, index]))
@@ -81,8 +80,8 @@ def of_markers(markers: Markers, static: Markers | None = None) -> Recording:
         _later(markers.events, fit.first_frame / markers.rate_hz),
         markers.parameters,
         fit.marker_set,
-        fit.marker_names,
-        tuple(name for name in markers.names if name not in used),
+        tuple(errors),
+        tuple(name for name in markers.names if name not in errors),
         errors,
     )
 

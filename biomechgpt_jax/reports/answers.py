@@ -20,12 +20,12 @@ def refusals(found: Answers) -> list[str]:
 
 
 def lines(found: Answers, with_left_out: bool) -> list[str]:
-    """Each answer beside the question that was understood, and, if wanted, what was left out with the reason."""
+    """Notes on the file, each answer beside the question that was understood, and, if wanted, what was left out."""
     texts = [one["text"] or "no answer that is a number" for one in found.answers]
     several = len(texts) > 1
     question_width = max(len(one["understood"]) for one in found.answers) if several else 0
     answer_width = max(map(len, texts)) if several else 0
-    rows = []
+    rows = [f"note: {note}" for note in found.notes]
     for one, text in zip(found.answers, texts, strict=True):
         rows.append(f"{one['understood']:<{question_width}} {text:<{answer_width}}  {_certainty(one)}".rstrip())
         if one["explanation"]:
@@ -80,7 +80,8 @@ def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) 
                 row |= dict(zip(ends[one["name"]], one["interval"], strict=True))
         cautions = {one["name"]: one["caution"] for one in file.found.answers if one["caution"]}
         notes = _by_reason(file.found.left_out | cautions)
-        row["notes"] = "; ".join(f"{', '.join(group)}: {reason}" for reason, group in notes)
+        words = [f"file: {note}" for note in file.found.notes]
+        row["notes"] = "; ".join(words + [f"{', '.join(group)}: {reason}" for reason, group in notes])
         table.writerow(row)
     write_text(path, text.getvalue())
 

@@ -15,6 +15,7 @@ from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import normal_range, predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
 from biomechgpt_jax.answering.predictions import Prediction
+from biomechgpt_jax.biomechanics import flags
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
 from biomechgpt_jax.data import normals
@@ -54,6 +55,35 @@ class Answerer:
     threshold: float = 0.0
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read.
+
+    Attributes:
+        static, person: as in `formats.record`; for one file, not for a folder.
+        anyway: answer about a pose that is no person's, too.
+    """
+
+    static: Path | None = None
+    person: str = ""
+    anyway: bool = False
+
+    def of(self, file: Path) -> Trajectory:
+        """The movement in a file as the model sees it.
+
+        Raises:
+            InputError: the file cannot be read, or its pose is no person's.
+        """
+        trajectory = formats.canonical(file, static=self.static, person=self.person)
+        refused = flags.impossible(trajectory.metadata.flags)
+        if refused and not self.anyway:
+            raise InputError(f"{file}: {refused[0]}; --anyway answers all the same")
+        return trajectory
+
+
+_AS_IT_IS = Reading()
+
+
 def run(
     path: Path,
     texts: Sequence[str],
@@ -62,6 +92,7 @@ def run(
     as_json: bool,
     greedy: bool = False,
     normals_in: Path | None = None,
+    reading: Reading = _AS_IT_IS,
 ) -> int:
     """Answer questions about a motion file or a folder, print the answers, and return the exit code.
 
@@ -73,12 +104,15 @@ def run(
         greedy: as in `load`.
         normals_in: a folder of the same laboratory's healthy recordings, by which its offsets are taken out first and
             from whose answers impairment is counted.
+        reading: how the file is read.
 
     Raises:
         InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file can be answered.
     """
     if table is not None and (table.is_dir() or not os.access(table.parent, os.W_OK)):
         raise InputError(f"--csv {table}: give the path of a file, in a folder that exists and can be written")
+    if path.is_dir() and (reading.static or reading.person):
+        raise InputError(f"--static and --person are for one file; {path} is a folder")
     names = list(dict.fromkeys(understand(text).question.name for text in texts)) or list(QUESTIONS)
     own = None
     if normals_in is not None:
@@ -86,9 +120,9 @@ def run(
         print(own.words(), file=sys.stderr, flush=True)
     if path.is_dir():
         with Progress("ask") as progress:
-            files = ask_folder(workdir, path, texts, progress.update, greedy, own)
+            files = ask_folder(workdir, path, texts, progress.update, greedy, own, reading)
     else:
-        files = [FileAnswers(path.name, ask(workdir, path, texts, greedy, own))]
+        files = [FileAnswers(path.name, ask(workdir, path, texts, greedy, own, reading))]
     if table is not None:
         rendering.write_table(table, files, names)
     answered = [file for file in files if file.found.answers]
@@ -113,7 +147,7 @@ def _as_json(path: Path, files: Sequence[FileAnswers], texts: Sequence[str]) -> 
     if path.is_dir():
         return {"files": [file.as_json() for file in files]}
     if len(texts) == 1:
-        return files[0].found.answers[0]
+        return files[0].found.answers[0] | {"flags": list(files[0].found.flags)}
     return files[0].found.as_json()
 
 
@@ -203,25 +237,33 @@ def answer_all(answerer: Answerer, trajectory: Trajectory) -> Answers:
     return Answers(kept, {name: left_out[name] for name in QUESTIONS if name in left_out})
 
 
-def ask(workdir: Path, file: Path, texts: Sequence[str], greedy: bool = False, own: Normals | None = None) -> Answers:
+def ask(
+    workdir: Path,
+    file: Path,
+    texts: Sequence[str],
+    greedy: bool = False,
+    own: Normals | None = None,
+    reading: Reading = _AS_IT_IS,
+) -> Answers:
     """Answer questions about a motion file; without texts, every question that it supports.
 
     Args:
         own: the laboratory's normals (see `run`).
+        reading: how the file is read.
 
     Raises:
         InputError: the file cannot be read or shows nothing of what is asked, a question is not understood, or nothing
             is trained here.
     """
     wanted = [understand(text) for text in texts]
-    trajectory = formats.canonical(file)
+    trajectory = reading.of(file)
     trajectory = own.take_out(trajectory) if own else trajectory
     answerer = load(workdir, greedy)
     if own and _asks_impairment(wanted):
         answerer = calibrate(answerer, own)
     if not wanted:
-        return answer_all(answerer, trajectory)
-    found = answer(answerer, trajectory, wanted)
+        return _with_flags(answer_all(answerer, trajectory), trajectory)
+    found = _with_flags(answer(answerer, trajectory, wanted), trajectory)
     if not found.answers:
         raise InputError(f"{file}: {'; '.join(rendering.refusals(found))}")
     return found
@@ -234,12 +276,14 @@ def ask_folder(
     report: Report,
     greedy: bool = False,
     own: Normals | None = None,
+    reading: Reading = _AS_IT_IS,
 ) -> list[FileAnswers]:
     """Answer the same questions about every motion file below a directory; without texts, all that each file supports.
 
     Args:
         report: called before each file with (files done, number of files, name of the next file).
         own: the laboratory's normals (see `run`).
+        reading: how each file is read.
 
     Returns:
         One entry per file, in name order. The entry of a file that cannot be read or answered holds the reason.
@@ -258,10 +302,10 @@ def ask_folder(
         name = file.relative_to(directory).as_posix()
         report(number, len(files), name)
         try:
-            trajectory = _read_any(file)
+            trajectory = _read_any(file, reading)
             trajectory = own.take_out(trajectory) if own else trajectory
             found = answer(answerer, trajectory, wanted) if wanted else answer_all(answerer, trajectory)
-            entries.append(FileAnswers(name, found))
+            entries.append(FileAnswers(name, _with_flags(found, trajectory)))
         except InputError as error:
             entries.append(FileAnswers(name, error=str(error).removeprefix(str(file)).lstrip(": ")))
     return entries
@@ -317,10 +361,15 @@ def _walked_m(trajectory: Trajectory) -> float:
     return float(np.linalg.norm(np.diff(trajectory.coordinates[:, root], axis=0), axis=1).sum())
 
 
-def _read_any(file: Path) -> Trajectory:
+def _with_flags(found: Answers, trajectory: Trajectory) -> Answers:
+    """The answers with the flags of the movement that they are about."""
+    return dataclasses.replace(found, flags=trajectory.metadata.flags)
+
+
+def _read_any(file: Path, reading: Reading) -> Trajectory:
     """Read one file of a folder; an unforeseen failure of its reader must not end the run."""
     try:
-        return formats.canonical(file)
+        return reading.of(file)
     except InputError:
         raise
     except Exception as error:

@@ -20,6 +20,7 @@ from biomechgpt_jax.biomechanics.fitting import (
     marker_sets,
     observability,
     planar,
+    pose_checks,
     solver,
     starting,
     static_trial,
@@ -101,7 +102,8 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     standing = markers.positions[:0]
     if static is not None:
         markers, standing = static_trial.joined(markers, static)
-    sized_M = np.asarray(_is_seen(markers.positions).any(axis=0) | _is_seen(standing).any(axis=0))
+    ever_M = _is_seen(markers.positions).any(axis=0)
+    sized_M = np.asarray(ever_M | _is_seen(standing).any(axis=0))
     set_name, chosen = marker_sets.match(markers.names, sized_M.tolist())
     chosen = marker_sets.at_most(chosen, _MOST_MARKERS)
     index = np.array(list(chosen))
@@ -143,9 +145,14 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
         )
     if plane is not None:
         flags += (f"{CAUTION}all points lie in one plane: what happens across it is not told",)
+    flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if ever_M[i]})
     metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
+    trajectory = Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata)
+    metadata = dataclasses.replace(
+        metadata, flags=flags + pose_checks.of_fit(trajectory, error[:, : len(index)], names)
+    )
     return Fit(
-        Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata),
+        dataclasses.replace(trajectory, metadata=metadata),
         Fractions(*(float(value) for value in model.fractions)),
         error[:, : len(index)],
         names,

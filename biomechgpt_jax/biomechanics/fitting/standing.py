@@ -86,11 +86,11 @@ def _stature(positions: np.ndarray, chosen: Mapping[int, str]) -> float:
     """Stature that the shanks imply, or the thighs where no ankle is seen; NaN where neither is."""
     lengths = []
     for side in "rl":
-        knee = _middle(positions, chosen, (f"knee_lateral_{side}", f"knee_centre_{side}"))
-        ankle = _middle(positions, chosen, (f"ankle_lateral_{side}", f"ankle_centre_{side}"))
+        knee = middle(positions, chosen, (f"knee_lateral_{side}", f"knee_centre_{side}"))
+        ankle = middle(positions, chosen, (f"ankle_lateral_{side}", f"ankle_centre_{side}"))
         lengths.append(np.linalg.norm(knee - ankle, axis=1) / _SHANK)
     if not np.isfinite(lengths).any():
-        apart = _middle(positions, chosen, _PELVIS) - _middle(positions, chosen, ("knee",))
+        apart = middle(positions, chosen, _PELVIS) - middle(positions, chosen, ("knee",))
         lengths = [np.linalg.norm(apart, axis=1) / _THIGH]
     return _quiet_median(np.concatenate(lengths))
 
@@ -116,8 +116,8 @@ def _up(positions: np.ndarray, chosen: Mapping[int, str], header: str) -> tuple[
 
 def _axis_of_the_body(positions: np.ndarray, chosen: Mapping[int, str]) -> str | None:
     """The axis along which the body stands, such as "+Z"; "" if none is clear, None without pelvis and legs."""
-    pelvis, trunk = (_middle(positions, chosen, starts) for starts in (_PELVIS, _TRUNK))
-    candidates = (_middle(positions, chosen, starts) for starts in _LOW)
+    pelvis, trunk = (middle(positions, chosen, starts) for starts in (_PELVIS, _TRUNK))
+    candidates = (middle(positions, chosen, starts) for starts in _LOW)
     low = next((low for low in candidates if np.isfinite(low).any()), np.full_like(pelvis, np.nan))
     apart = np.linalg.norm(pelvis - low, axis=1)
     if not np.isfinite(apart).any():
@@ -142,9 +142,14 @@ def _extends_along_y(positions: np.ndarray) -> bool:
     return bool(spread[1] >= spread[2])
 
 
-def _middle(positions: np.ndarray, chosen: Mapping[int, str], starts: tuple[str, ...]) -> np.ndarray:
-    """Mean of the seen markers on landmarks whose names begin so, f[T, 3]; NaN in frames without one."""
-    index = [i for i, mark in chosen.items() if mark.startswith(starts)]
+def middle(positions: np.ndarray, chosen: Mapping[int, str], starts: tuple[str, ...], side: str = "") -> np.ndarray:
+    """Mean of the seen markers on landmarks whose names begin so, f[T, 3]; NaN in frames without one.
+
+    Args:
+        chosen: the landmark of each known marker by its index.
+        side: "r" or "l" for the landmarks of that side only.
+    """
+    index = [i for i, mark in chosen.items() if mark.startswith(starts) and mark.endswith(f"_{side}" if side else "")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # frames in which none is seen
         return np.nanmean(positions[:, index], axis=1) if index else np.full((len(positions), 3), np.nan)
