@@ -158,8 +158,10 @@ def test_a_refusal_names_the_knees_that_are_listed_and_never_seen() -> None:
 
 def test_of_too_many_markers_those_of_clusters_go_first() -> None:
     chosen = {0: "thigh_cluster_r", 1: "asis_r", 2: "thigh_cluster_r", 3: "knee_lateral_r"}
-    assert marker_sets.at_most(chosen, 3) == {0: "thigh_cluster_r", 1: "asis_r", 3: "knee_lateral_r"}
-    assert marker_sets.at_most(chosen, 9) == chosen
+    all_seen = [True] * 4
+    assert marker_sets.at_most(chosen, 3, all_seen) == {0: "thigh_cluster_r", 1: "asis_r", 3: "knee_lateral_r"}
+    assert marker_sets.at_most(chosen, 9, all_seen) == chosen
+    assert set(marker_sets.at_most(chosen, 2, [True, False, True, True])) == {0, 3}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, observ
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-_MOST_MARKERS = 80  # one shape for all files
+_MOST_MARKERS = 64  # one shape for all files
 _SIZING_FRAMES = 32
 _SIZING_ROUNDS = 8
 # Between people: stature, and each segment's length for a given stature (as a share of it).
@@ -105,7 +105,7 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     ever_M = _is_seen(markers.positions).any(axis=0)
     sized_M = np.asarray(ever_M | _is_seen(standing).any(axis=0))
     set_name, chosen = marker_sets.match(markers.names, sized_M.tolist())
-    chosen = marker_sets.at_most(chosen, _MOST_MARKERS)
+    chosen = marker_sets.at_most(chosen, _MOST_MARKERS, sized_M.tolist())
     index = np.array(list(chosen))
     marks = [chosen[i] for i in index]
     names = tuple(markers.names[i] for i in index)
@@ -221,23 +221,28 @@ def _size(model: _Model, seen: np.ndarray, fixed_height: bool) -> None:
     known = _is_seen(seen)
     q = starting.poses(seen, model.at, model.turns, model.offset, model.height_m, model.fractions)
     wanted = _neutral(q)
-    free = COORDINATE_COUNT
+    frames, lengths = len(q), 1 + len(model.fractions)
+    # What is never seen in these frames keeps its nominal place.
+    used = np.flatnonzero(known.any(axis=0))
+    sizes = np.concatenate([np.arange(lengths), (lengths + 3 * used[:, None] + np.arange(3)).ravel()])
+    pulled = np.diag(model.pull.astype(np.float64) ** 2 + 1e-9)
     for round_ in range(_SIZING_ROUNDS):
         args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
         q, _ = solver.in_chunks(q, wanted, model.pull, seen, args, iterations=20 if round_ == 0 else 6)
-        jac_q, jac_p, value = (np.asarray(x, np.float64) for x in solver.sensitivities(q, seen, *args, model.nominal))
-        count = jac_p.shape[-1]
+        jacobians = solver.sensitivities(q, seen, *args, model.nominal)
+        jac_q, jac_p, value = (np.asarray(x)[:, used].astype(np.float64) for x in jacobians)
+        rows = (known[:, used] / (1.0 + (value**2).sum(axis=2) / solver.OUTLIER_M**2)).repeat(3, axis=1)[..., None]
+        a, b = jac_q.reshape(frames, -1, COORDINATE_COUNT), jac_p[..., sizes].reshape(frames, -1, len(sizes))
+        r = value.reshape(frames, -1, 1)
+        across = (rows * a).transpose(0, 2, 1)
+        gain = np.linalg.solve(across @ a + pulled, across @ np.concatenate([b, r], axis=2))
+        left = np.concatenate([b, r], axis=2) - a @ gain
+        gathered = (rows * b).reshape(-1, len(sizes)).T @ left.reshape(-1, len(sizes) + 1)
         normal, right = _prior(model, fixed_height)
-        for frame in range(len(q)):
-            weight = known[frame] / (1.0 + (value[frame] ** 2).sum(axis=1) / solver.OUTLIER_M**2)
-            rows = np.repeat(weight, 3)
-            a, b = jac_q[frame].reshape(-1, free), jac_p[frame].reshape(-1, count)
-            r = value[frame].reshape(-1)
-            posed = a.T @ (rows[:, None] * a) + np.diag(model.pull.astype(np.float64) ** 2 + 1e-9)
-            gain = np.linalg.solve(posed, a.T @ (rows[:, None] * np.column_stack([b, r])))
-            normal += b.T @ (rows[:, None] * (b - a @ gain[:, :-1]))
-            right += b.T @ (rows * (r - a @ gain[:, -1]))
-        _apply(model, -np.linalg.solve(normal, right))
+        normal, right = normal[np.ix_(sizes, sizes)] + gathered[:, :-1], right[sizes] + gathered[:, -1]
+        change = np.zeros(jac_p.shape[-1])
+        change[sizes] = -np.linalg.solve(normal, right)
+        _apply(model, change)
 
 
 def _neutral(q: np.ndarray) -> np.ndarray:

@@ -350,8 +350,10 @@ def _examples(*marks: str) -> str:
     return ", ".join(list(labels)[:6])
 
 
-def at_most(chosen: Mapping[int, str], most: int) -> dict[int, str]:
-    """No more than so many of the chosen markers: those of clusters go first,
-    the last ones of the file before others."""
-    order = sorted(chosen, key=lambda i: ("_cluster_" in chosen[i], i))
+def at_most(chosen: Mapping[int, str], most: int, seen: Sequence[bool]) -> dict[int, str]:
+    """No more than so many of the chosen markers.
+
+    Those that are never seen go first, then those of clusters, each from the end of the file.
+    """
+    order = sorted(chosen, key=lambda i: (not seen[i], "_cluster_" in chosen[i], i))
     return {i: chosen[i] for i in sorted(order[:most])}

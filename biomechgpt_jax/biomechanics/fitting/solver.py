@@ -16,7 +16,7 @@ from biomechgpt_jax.biomechanics.skeleton import limits
 
 # A marker error of this size has half its weight; soft tissue moves markers by 1 to 2 cm.
 OUTLIER_M = 0.05
-_CHUNK = 64  # frames solved together
+_CHUNK = 32  # frames solved together
 _ITERATIONS = 12
 _SETTLED = 1e-4  # a chunk is solved when no step moves a coordinate further than this, radians or metres
 
