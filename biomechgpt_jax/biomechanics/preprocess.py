@@ -288,7 +288,9 @@ def _mend(group: _Group) -> _Mended:
     missing_TC = asked_TC & (~known_TC | spiked_TC)
     values_TC, unknown_TC = gaps.fill(values_TC, known_TC & ~spiked_TC, count, rate_hz)
     unknown_TC &= missing_TC
-    observed_C &= unknown_TC.sum(0) <= gaps.LOST_SHARE * count
+    # Frames that hold nothing at all were not recorded: they are cut out, and speak against no coordinate.
+    recorded_T1 = known_TC.any(1)[:, None]
+    observed_C &= (unknown_TC & recorded_T1).sum(0) <= gaps.LOST_SHARE * recorded_T1.sum()
     jumped_TC = gaps.jumps(values_TC, rate_hz) & live_T1 & observed_C
     whole_T = live_T1[:, 0] & ~(unknown_TC & observed_C).any(1)
     first, used = gaps.longest_stretch(whole_T, jumped_TC.any(1))

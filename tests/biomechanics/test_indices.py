@@ -100,7 +100,11 @@ def test_unsupported_recordings_are_refused() -> None:
     trajectory, contacts = norm_walk()
     observed = trajectory.observed.copy()
     observed[INDEX["ankle_angle_l"]] = False
-    with pytest.raises(InputError, match="ankle_angle_l not recorded"):
+    seen = indices.profile(dataclasses.replace(trajectory, observed=observed), contacts, speed=SPEED)
+    assert seen.left is None and seen.right is not None, "the side whose foot is not seen has no score"
+    assert np.isnan(seen.gps)
+    observed[INDEX["knee_angle_r"]] = False
+    with pytest.raises(InputError, match="knee_angle_r, ankle_angle_l not recorded"):
         indices.profile(dataclasses.replace(trajectory, observed=observed), contacts, speed=SPEED)
     with pytest.raises(InputError, match="no complete straight stride"):
         indices.profile(trajectory, Contacts(), speed=SPEED)

@@ -138,6 +138,14 @@ def _motion(path: Path, shift_deg: float, seed: int) -> None:
     path.write_text("\n".join(["inDegrees=yes", "endheader", "\t".join(["time", *names]), *rows]) + "\n")
 
 
+def _gliding(folder: Path) -> None:
+    """A .mot of somebody who travels with straight legs."""
+    folder.mkdir()
+    rows = [f"{row / 60:.4f}\t{row / 50:.4f}\t0\t5\t5" for row in range(121)]
+    names = "time\tpelvis_tx\tpelvis_tz\thip_flexion_r\tknee_angle_r"
+    (folder / "a.mot").write_text("\n".join(["inDegrees=yes", "endheader", names, *rows]) + "\n")
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A working directory whose training people walk healthily with 20 degrees in every joint."""
@@ -209,6 +217,7 @@ def test_a_dataset_is_not_corrected(run: Path, tmp_path: Path, capsys) -> None:
         (lambda folder: (folder.mkdir(), (folder / "a.mot").write_text("nothing")), "none of its 1 motion files can"),
         (lambda folder: _labelled(folder, "squat", ""), "a.mot shows squat; give recordings of walking"),
         (lambda folder: _labelled(folder, "walking", "stroke"), "a.mot is of stroke; give healthy people's only"),
+        (lambda folder: _gliding(folder), "a.mot: the legs do not move although the body travels 2.4 m"),
     ],
 )
 def test_what_are_no_normals_is_refused_on_one_line(run: Path, tmp_path: Path, make, words: str, capsys) -> None:

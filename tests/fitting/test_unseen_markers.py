@@ -195,4 +195,6 @@ class TestRealFiles:
         assert "ankle_angle_r" not in _hidden(found) and "knee_angle_l" not in _hidden(found)
         facts = recording.describe(found)
         assert "unseen-100%-of-the-time:ankle_angle_l" in facts["flags"]
-        assert not any("left" in name for name in facts.get("gait", {}))
+        assert facts["gait"] == "none: ankle_angle_l is not seen"
+        assert facts["missing_because"]["ankle_angle_l"] == "its markers are never seen"
+        assert "ankle_angle_l" in facts["missing"] and "ankle_angle_l" not in facts["present"]

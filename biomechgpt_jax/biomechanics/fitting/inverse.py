@@ -116,7 +116,8 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
         raise InputError("in no frame half of its known markers are seen; fill the gaps first")
     first, last = np.flatnonzero(enough)[[0, -1]]
     seen, enough = seen[first : last + 1], enough[first : last + 1]
-    if len(seen) < 2 or enough.mean() < 0.5:
+    recorded = np.isfinite(seen).any(axis=(1, 2))  # in a gap of the file no marker could be seen
+    if len(seen) < 2 or enough.sum() < 0.5 * recorded.sum():
         raise InputError("half of its known markers are seen too rarely; fill the gaps first")
     model = _nominal(marks, height_m)
     centres = set_name in keypoints.KEYPOINT_SETS
@@ -131,12 +132,12 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     observed = told & observability.calibrated(
         [mark for mark, sized in zip(marks, sized_M[index], strict=True) if sized]
     )
-    observed &= observable.mean(axis=0) > observability.MOSTLY
+    observed &= observable[recorded].mean(axis=0) > observability.MOSTLY
     q[~observable] = np.nan
     q[:, ~observed] = 0.0
     listed &= told & observability.calibrated(marks)
     flags = markers.metadata.flags + (() if enough.all() else ("markers-missing",))
-    flags += observability.flags(observable, listed)
+    flags += observability.flags(observable[recorded], listed)
     if len(seen) < markers.frames:
         flags += ("trimmed",)
     if math.isfinite(tilt_rad):

@@ -84,12 +84,16 @@ def profile(
         speed: normalised speed, for a file without the path of the pelvis; measured if None.
 
     Raises:
-        InputError: a coordinate of the nine variables is not recorded, no stride is straight, or the speed is unknown.
+        InputError: of both legs a coordinate of the nine variables is not recorded, no stride is straight, or the speed
+            is unknown.
     """
     source = trajectory.metadata.source or "movement"
-    needed = (*_PELVIS, *(f"{joint}_{side}" for joint in _LEG for side in "rl"))
-    missing = [name for name in needed if not trajectory.observed[INDEX[name]]]
-    if missing:
+    missing, lacking = [name for name in _PELVIS if not trajectory.observed[INDEX[name]]], set[int]()
+    for foot, side in ((RIGHT, "r"), (LEFT, "l")):
+        unseen = [f"{joint}_{side}" for joint in _LEG if not trajectory.observed[INDEX[f"{joint}_{side}"]]]
+        missing += unseen
+        lacking |= {foot} if unseen else set()
+    if not trajectory.observed[[INDEX[name] for name in _PELVIS]].all() or len(lacking) == 2:
         raise InputError(f"{source}: {', '.join(missing[:3])} not recorded; the Gait Profile Score needs them")
     walk = gait.analyse(trajectory, height_m, contacts=contacts)
     strides = walk.strides.where(walk.strides.straight)
@@ -102,14 +106,22 @@ def profile(
             raise InputError(f"{source}: the speed is not recorded; give the normalised speed to compare at")
         speed = norms.normalised_speed(measured, height)
     right, left = (
-        side_scores(curves_SPV, speed) if len(curves_SPV) else None
-        for curves_SPV in (cycles(trajectory, strides, walk.contacts, foot, height) for foot in (RIGHT, LEFT))
+        _side(trajectory, strides, walk.contacts, foot, height, speed) if foot not in lacking else None
+        for foot in (RIGHT, LEFT)
     )
     if right is None or left is None:
         return Profile(right, left, np.nan, np.nan, speed)
     squares = np.concatenate([left.map_V, right.map_V[_PELVIC.stop :]]) ** 2
     gdi = 0.5 * (right.gdi_from_gps + left.gdi_from_gps)
     return Profile(right, left, float(np.sqrt(squares.mean())), gdi, speed)
+
+
+def _side(
+    trajectory: Trajectory, strides: Strides, contacts: Contacts, foot: int, height_m: float, speed: float
+) -> Side | None:
+    """The scores of one leg; None without a stride of it."""
+    curves_SPV = cycles(trajectory, strides, contacts, foot, height_m)
+    return side_scores(curves_SPV, speed) if len(curves_SPV) else None
 
 
 def side_scores(curves_SPV: np.ndarray, speed: float) -> Side:
