@@ -175,8 +175,8 @@ def _load(path: Path, raw: bytes) -> _Content:
 
 def _load_with_ezc3d(path: Path, with_analog: bool) -> _Content:
     arrays, facts = native.load("ezc3d", path)
-    if with_analog and not np.any(facts["parameters"].get("ANALOG", {}).get("USED", 0)):
-        # ezc3d takes the size of a frame from this group, and would read the points out of step.
+    if with_analog and not facts["analog_channels"]:
+        # ezc3d takes the size of a frame from this group, and reads the points out of step.
         raise ValueError("its frames hold analog samples, which no group ANALOG describes")
     points, parameters = arrays["points"], facts["parameters"]
     points[arrays["residual"] < 0] = np.nan
@@ -211,7 +211,7 @@ def _load_with_c3d(path: Path) -> _Content:
 
 
 def _first(value: Any) -> str:
-    return str(value[0]).strip() if value is not None and len(value) else ""
+    return str(value[0]).replace("\x00", "").strip() if value is not None and len(value) else ""
 
 
 def _sort_points(content: _Content) -> tuple[list[int], dict[str, np.ndarray]]:

@@ -102,7 +102,7 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     standing = markers.positions[:0]
     if static is not None:
         markers, standing = static_trial.joined(markers, static)
-    ever_M = _is_seen(markers.positions).any(axis=0)
+    ever_M = np.asarray(_is_seen(markers.positions).any(axis=0))
     sized_M = np.asarray(ever_M | _is_seen(standing).any(axis=0))
     set_name, chosen = marker_sets.match(markers.names, sized_M.tolist())
     chosen = marker_sets.at_most(chosen, _MOST_MARKERS, sized_M.tolist())

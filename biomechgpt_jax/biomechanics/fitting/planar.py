@@ -8,6 +8,7 @@ Shapes: T frames, M points.
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from biomechgpt_jax.biomechanics import kinematics
@@ -53,7 +54,7 @@ def filled(seen_TM3: np.ndarray, marks: Sequence[str], plane: np.ndarray) -> np.
         return seen_TM3
     forward = _forward(seen_TM3, marks, plane)
     right = np.cross(forward, [0.0, 1.0, 0.0])
-    body = kinematics.segments(np.zeros(COORDINATE_COUNT, np.float32), 1.0)
+    body = kinematics.segments(jnp.zeros(COORDINATE_COUNT), 1.0)
     height_m = _apart(seen_TM3, marks, "hip_centre_r", "knee_centre_r") / kinematics.FRACTIONS.thigh
     out = seen_TM3.copy()
     for i, mark in enumerate(marks):
