@@ -77,6 +77,8 @@ def test_objects_are_left_out_without_a_word_of_people() -> None:
     names = (*_of("Ann"), "Chair:A", "Chair:B", "Chair:C", "wand1")
     choice = _choose(names)
     assert choice.names == BODY and choice.flags == ()
+    virtual = tuple(f"V_{s}.{n}" for s in "RL" for n in ("Knee.Medial", "Ankle.Medial", "MT2", "Heel"))
+    assert _choose((*BODY, *virtual)).flags == ()  # points without a pelvis are no second person
 
 
 def test_labels_added_without_a_prefix_belong_to_the_only_person_who_lacks_them() -> None:

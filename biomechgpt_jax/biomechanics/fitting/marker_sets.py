@@ -88,7 +88,8 @@ _CLUSTERS = {
 }  # fmt: skip
 _IOR = {
     "{s}ias": "asis_r", "{s}ips": "psis_r", "{s}asis": "asis_r", "{s}psis": "psis_r", "{s}gt": "trochanter_r",
-    "{s}ftc": "trochanter_r", "{s}fle": "knee_lateral_r", "{s}le": "knee_lateral_r", "{s}fme": "knee_medial_r",
+    "{s}ftc": "trochanter_r", "{s}gtr": "trochanter_r", "{s}gtroc": "trochanter_r",
+    "{s}iliaccrest": "iliac_crest_r", "{s}fle": "knee_lateral_r", "{s}le": "knee_lateral_r", "{s}fme": "knee_medial_r",
     "{s}me": "knee_medial_r", "{s}fax": "fibula_head_r", "{s}hf": "fibula_head_r", "{s}ttc": "shank_front_r",
     "{s}tt": "shank_front_r", "{s}fal": "ankle_lateral_r", "{s}lm": "ankle_lateral_r", "{s}tam": "ankle_medial_r",
     "{s}mm": "ankle_medial_r", "{s}fcc": "calcaneus_r", "{s}ca": "calcaneus_r", "{s}fm1": "metatarsal_1_r",
@@ -293,6 +294,11 @@ def sizes_a_body(marks: Iterable[str]) -> bool:
     knees = all({f"knee_lateral_{side}", f"knee_centre_{side}"} & here for side in "rl")
     pelvis = sum(mark.startswith(_PELVIC) for mark in here) >= 3
     return knees and len(here) >= _FEWEST and (pelvis or {"hip_centre_r", "hip_centre_l"} <= here)
+
+
+def has_pelvis(marks: Iterable[str]) -> bool:
+    """Whether any of these landmarks is on the pelvis."""
+    return any(mark.startswith(_PELVIC) for mark in marks)
 
 
 def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:

@@ -16,7 +16,7 @@ from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.errors import InputError
 
-# A prefix with an underscore needs so many labels of landmarks; a group with so many is a person, and no object.
+# A prefix with an underscore needs so many labels of landmarks; a group with so many, and a pelvis, is a person.
 _FEWEST_SHARED = 3
 _FEWEST_OF_A_PERSON = 6
 # A marker counts for a person if it is seen for this share of the time that the best seen one of the file is.
@@ -133,7 +133,11 @@ def choose(names: Sequence[str], seen_M: np.ndarray, person: str = "") -> Choice
     enough_M = np.asarray(seen_M) > _SEEN_SHARE * max(float(np.max(seen_M, initial=0.0)), 1e-9)
     bare = [_without(name, prefix) for prefix, name in zip(prefixes(names), names, strict=True)]
     marks = {prefix: _marks([bare[i] for i in group], enough_M[group]) for prefix, group in groups.items()}
-    people = [prefix for prefix in groups if len(marks[prefix]) >= _FEWEST_OF_A_PERSON]
+    people = [
+        prefix
+        for prefix in groups
+        if len(marks[prefix]) >= _FEWEST_OF_A_PERSON and marker_sets.has_pelvis(marks[prefix])
+    ]
     people.sort(key=lambda prefix: (-len(marks[prefix]), -float(np.mean(np.asarray(seen_M)[groups[prefix]]))))
     if person:
         chosen = _named(person, groups, people)
