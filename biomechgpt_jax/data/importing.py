@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from biomechgpt_jax.biomechanics.fitting import people
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.systems import System
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Contacts, Metadata, Score, Trial
@@ -170,21 +171,30 @@ def read_folder(
     """Read every motion file below a directory; a bad one is reported and left out.
 
     Args:
-        labels: the labels of each file, by its path within the directory (`data.labels.read`).
+        labels: the labels of each file, by its path within the directory (`data.labels.read`); a file that they name as
+            the static trial of others is left out, unless it has labels itself.
         workers: number of reader processes; with 1, this process reads.
         report: called with each outcome, in name order.
         correction: applied to each recording as read.
 
     Returns:
-        One outcome per file, in name order.
+        One outcome per file that is read or left out for a reason, in name order.
     """
     paths = files_in(directory)
     names = [path.relative_to(directory).as_posix() for path in paths]
+    statics = {given.static for given in labels.values()} - {""}
+    for lacking in sorted(statics - set(names)):
+        raise InputError(
+            f"the labels name {lacking} as a static trial, which is no motion file in {directory}; correct the column "
+            "static"
+        )
     unknown = sorted(set(labels) - set(names))
     if unknown:
         raise InputError(
             f"the labels name {unknown[0]}, which is not a motion file in {directory}; correct the path (column file)"
         )
+    # A static trial is no movement to learn from, unless the labels say what it is.
+    names = [name for name in names if name in labels or name not in statics]
     jobs = [(directory, name, labels.get(name, Labels()), correction) for name in names]
     outcomes = []
     for outcome in map(_read_one, jobs) if workers == 1 else _in_parallel(jobs, workers):
@@ -236,7 +246,8 @@ def _trial(directory: Path, name: str, labels: Labels, correction: System | None
     from biomechgpt_jax import formats
     from biomechgpt_jax.biomechanics import flags, gait, preprocess
 
-    recorded = formats.read(directory / name)
+    static = directory / labels.static if labels.static else None
+    recorded = formats.record(directory / name, static=static, person=labels.person).trajectory
     if correction is not None:
         moved = correction.apply(recorded.coordinates, recorded.observed)
         recorded = dataclasses.replace(recorded, coordinates=moved)
@@ -297,4 +308,5 @@ def _metadata(recorded: Metadata, labels: Labels, folder: str) -> Metadata:
         mass_kg=prefer(labels.mass_kg, recorded.mass_kg),
         age=prefer(labels.age, recorded.age),
         sex=labels.sex or recorded.sex,
+        flags=people.without_names(recorded.flags),
     )

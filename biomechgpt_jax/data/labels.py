@@ -27,6 +27,8 @@ class Labels:
     """The hand-given labels of one file; empty or NaN where a label is not given.
 
     Attributes:
+        static: path within the folder of a quiet standing trial of the same person, whose markers define the joints.
+        person: prefix of the person's marker labels, in a file that holds several people.
         scores: results of clinical tests, keyed by question name.
     """
 
@@ -36,6 +38,8 @@ class Labels:
     device: str = ""
     side: str = ""
     sex: str = ""
+    static: str = ""
+    person: str = ""
     height_m: float = math.nan
     mass_kg: float = math.nan
     age: float = math.nan
@@ -73,7 +77,7 @@ def read(path: Path) -> dict[str, Labels]:
             by_file: dict[str, Labels] = {}
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
-                name = (row["file"] or "").strip().replace("\\", "/").removeprefix("./")
+                name = _path(row["file"] or "")
                 if not name:
                     raise InputError(f"{where}: the column file is empty; give the file's path within the folder")
                 if name in by_file:
@@ -112,8 +116,14 @@ def _labels(where: str, row: Mapping[str | None, str | None]) -> Labels:
         for name in _SCORES
         if name in cells
     }
-    words = {name: cells[name] for name in ("participant", *_CHOICES) if name in cells}
+    words = {name: cells[name] for name in ("participant", "person", *_CHOICES) if name in cells}
+    words["static"] = _path(cells.get("static", ""))
     return Labels(**words, **numbers, scores=scores)  # type: ignore[arg-type]
+
+
+def _path(text: str) -> str:
+    """A path within the folder, as it is written on any system."""
+    return text.strip().replace("\\", "/").removeprefix("./")
 
 
 def _number(where: str, name: str, text: str, low: float, high: float) -> float:

@@ -35,7 +35,7 @@ def record(path: str | Path, *, static: Path | None = None, person: str = "") ->
     path = Path(path)
     if path.suffix.lower() in MARKERS and path.is_file():
         markers = read_markers(path, person)
-        standing = None if static is None else read_markers(static, person)
+        standing = None if static is None else _static_trial(static, person)
         try:
             return _checked(recording.of_markers(markers, standing))
         except InputError as error:
@@ -56,6 +56,19 @@ def _checked(read: Recording) -> Recording:
     flags = (*metadata.flags, *pose_checks.of_movement(read.trajectory))
     trajectory = dataclasses.replace(read.trajectory, metadata=dataclasses.replace(metadata, flags=flags))
     return dataclasses.replace(read, trajectory=trajectory)
+
+
+def _static_trial(path: Path, person: str) -> Markers:
+    """The markers of a static trial: of this person, or of the only one, who may bear another name there."""
+    from biomechgpt_jax.biomechanics.fitting import people
+
+    try:
+        return read_markers(path, person)
+    except InputError:
+        markers = read_markers(path)
+        if not person or people.are_several(markers.metadata.flags):
+            raise
+        return markers
 
 
 def canonical(path: str | Path, *, static: Path | None = None, person: str = "") -> Trajectory:
@@ -97,14 +110,14 @@ def read_markers(path: str | Path, person: str = "") -> Markers:
     Raises:
         InputError: the file is missing, a directory, of another kind, or its content cannot be used.
     """
-    from biomechgpt_jax.biomechanics.fitting import standing
+    from biomechgpt_jax.biomechanics.fitting import people, standing
 
     path = Path(path)
     _check(path, MARKERS)
     with _name_os_errors(path):
         raw = _raw_reader(path.suffix.lower())(path)
     try:
-        return standing.upright(_one_person(raw, person))
+        return standing.upright(people.read(raw, person))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -118,23 +131,6 @@ def _raw_reader(ending: str) -> Callable[[Path], Markers]:
     from biomechgpt_jax.formats import c3d
 
     return c3d.read
-
-
-# To be replaced by fitting.people.choose; synonyms.bone_axes is asked in marker_sets.recognise.
-def _one_person(raw: Markers, person: str) -> Markers:
-    """The markers whose labels have this prefix (all without one), with bare labels; of equal ones the first."""
-    import numpy as np
-
-    chosen: dict[str, int] = {}
-    for index, label in enumerate(raw.names):
-        prefix, _, bare = label.rpartition(":")
-        if person in ("", prefix):
-            chosen.setdefault(bare, index)
-    if not chosen:
-        raise InputError(f"no label begins with '{person}:'; give one of the prefixes in the file")
-    angles = {label.rpartition(":")[2]: values for label, values in raw.angles.items()}
-    positions = np.ascontiguousarray(raw.positions[:, list(chosen.values())])
-    return dataclasses.replace(raw, positions=positions, names=tuple(chosen), angles=angles)
 
 
 def _check(path: Path, readable: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ fails. Both trust the sizes and offsets that the file states, so these are check
 import hashlib
 import struct
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def read(path: Path) -> Markers:
         raise InputError(f"{path} has {size / 2**20:.0f} MiB, more than {LARGEST_BYTES // 2**20}; cut it into parts")
     raw = path.read_bytes()
     _check(path, raw)
-    content = _load(path)
+    content = _load(path, raw)
     if content.points.shape[1] == 0:
         raise InputError(f"{path} holds no markers (analog channels only); give a file with marker positions")
     if len(content.points) < 2:
@@ -157,9 +158,10 @@ def _fits(raw: bytes, at: int, room: int) -> bool:
     return 2 + dimensions + abs(kind) * count <= room
 
 
-def _load(path: Path) -> _Content:
+def _load(path: Path, raw: bytes) -> _Content:
     reasons = []
-    for load in (_load_with_ezc3d, _load_with_c3d):
+    with_analog = any(raw[4:6])
+    for load in (partial(_load_with_ezc3d, with_analog=with_analog), _load_with_c3d):
         try:
             return load(path)
         except ImportError as error:
@@ -171,8 +173,11 @@ def _load(path: Path) -> _Content:
     raise InputError(f"{path} cannot be read as C3D ({'; '.join(reasons)}); export it again")
 
 
-def _load_with_ezc3d(path: Path) -> _Content:
+def _load_with_ezc3d(path: Path, with_analog: bool) -> _Content:
     arrays, facts = native.load("ezc3d", path)
+    if with_analog and not facts["analog_channels"]:
+        # ezc3d takes the size of a frame from this group, and reads the points out of step.
+        raise ValueError("its frames hold analog samples, which no group ANALOG describes")
     points, parameters = arrays["points"], facts["parameters"]
     points[arrays["residual"] < 0] = np.nan
     point = parameters["POINT"]
@@ -206,7 +211,7 @@ def _load_with_c3d(path: Path) -> _Content:
 
 
 def _first(value: Any) -> str:
-    return str(value[0]).strip() if value is not None and len(value) else ""
+    return str(value[0]).replace("\x00", "").strip() if value is not None and len(value) else ""
 
 
 def _sort_points(content: _Content) -> tuple[list[int], dict[str, np.ndarray]]:

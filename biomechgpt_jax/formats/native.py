@@ -76,7 +76,11 @@ def _ezc3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         }
         for group in _GROUPS
     }
-    facts = {"parameters": parameters, "first_frame": int(content["header"]["points"]["first_frame"])}
+    facts = {
+        "parameters": parameters,
+        "first_frame": int(content["header"]["points"]["first_frame"]),
+        "analog_channels": int(np.sum(content["parameters"].get("ANALOG", {}).get("USED", {}).get("value", 0))),
+    }
     return {"points": points, "residual": residual}, facts
 
 
@@ -91,10 +95,14 @@ def _c3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     def text(name: str) -> str:
         entry = reader.get(f"POINT:{name}")
-        return entry.string_value.strip() if entry is not None and entry.bytes_per_element == -1 else ""
+        return (
+            entry.string_value.replace("\x00", "").strip()
+            if entry is not None and entry.bytes_per_element == -1
+            else ""
+        )
 
     facts = {
-        "labels": [label.strip() for label in reader.point_labels] if reader.point_used else [],
+        "labels": [label.replace("\x00", "").strip() for label in reader.point_labels] if reader.point_used else [],
         "rate_hz": float(reader.point_rate),
         "units": text("UNITS"),
         "first_frame": int(reader.first_frame),

@@ -3,12 +3,15 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Trajectory
 from biomechgpt_jax.errors import InputError
+
+_WORST = 3  # so many of the markers that fit worst are shown
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,21 @@ class Recording:
     markers_used: tuple[str, ...] = ()
     markers_unused: tuple[str, ...] = ()
     marker_error_cm: Mapping[str, float] = field(default_factory=dict)
+
+    def marker_facts(self) -> dict[str, Any]:
+        """What `inspect` shows of the markers, by name; empty if the file holds none.
+
+        The marker set, the labels to which the body was fitted and the others, and the three markers that fit worst.
+        """
+        if not (self.markers_used or self.markers_unused):
+            return {}
+        worst = sorted(self.marker_error_cm.items(), key=lambda item: -item[1])[:_WORST]
+        return {
+            "marker_set": self.marker_set or "none",
+            "markers_used": list(self.markers_used),
+            "markers_not_used": list(self.markers_unused),
+            "worst_markers_cm": {name: round(error, 1) for name, error in worst},
+        }
 
 
 def of_markers(markers: Markers, static: Markers | None = None) -> Recording:

@@ -7,6 +7,7 @@ from typing import Any
 
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics import flags, gait, preprocess
+from biomechgpt_jax.biomechanics.fitting import keypoints
 from biomechgpt_jax.biomechanics.gait import indices
 from biomechgpt_jax.biomechanics.scores.assess import assess, in_words
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, HORIZONTAL_ROOT, INDEX
@@ -36,7 +37,7 @@ def describe(recorded: Recording | Trajectory, activity: str = "") -> dict[str, 
         raise InputError(f"--activity {activity!r} is not known; known are {', '.join(ACTIVITIES)}")
     recording = recorded if isinstance(recorded, Recording) else Recording(recorded)
     recorded = recording.trajectory
-    facts = formats.describe(recorded)
+    facts = formats.describe(recorded) | recording.marker_facts()
     try:
         prepared = preprocess.prepare([recorded])[0]
     except InputError as error:
@@ -102,5 +103,7 @@ def _why_missing(recording: Recording, kept: Trajectory) -> dict[str, str]:
             said[name] = (
                 "its markers are never seen" if percent == "100" else f"its markers are unseen {percent} % of the time"
             )
+    if recording.marker_set in keypoints.KEYPOINT_SETS:
+        said |= dict.fromkeys(keypoints.UNTOLD, "joint centres do not tell it")
     otherwise = "no markers show it" if recording.markers_used else "the file does not hold it"
     return {name: said.get(name, otherwise) for name in COORDINATES if not kept.observed[INDEX[name]]}

@@ -14,6 +14,10 @@ _WITH_UNITS = {
     "rate_hz": "rate (Hz)",
     "net_speed_m_s": "net speed (m/s)",
     "missing_because": "missing because",
+    "marker_set": "marker set",
+    "markers_used": "markers used",
+    "markers_not_used": "markers not used",
+    "worst_markers_cm": "worst markers (cm)",
 }
 
 
@@ -93,7 +97,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             lines += [_WITH_UNITS[name], *_by_reason(value)] if value else []
             continue
         if isinstance(value, dict):
-            lines += [name, *(f"  {inner:<30}{fact}" for inner, fact in value.items())]
+            lines += [_WITH_UNITS.get(name, name), *(f"  {inner:<30}{fact}" for inner, fact in value.items())]
             continue
         shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
         lines.append(f"{_WITH_UNITS.get(name, name):<17}{shown}")

@@ -9,7 +9,8 @@ from marker_cloud import LABELS, RATE_HZ, place, walk
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.fitting import inverse
-from biomechgpt_jax.biomechanics.fitting.marker_sets import MARKER_SETS, landmark
+from biomechgpt_jax.biomechanics.fitting.landmarks import landmark
+from biomechgpt_jax.biomechanics.fitting.marker_sets import MARKER_SETS
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX

@@ -1,12 +1,14 @@
 """Skin markers on a body that moves in a known way, placed by forward kinematics."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from biomechgpt_jax.biomechanics import kinematics
-from biomechgpt_jax.biomechanics.fitting.marker_sets import NOMINAL_HEIGHT_M, landmark, match
+from biomechgpt_jax.biomechanics.fitting.landmarks import NOMINAL_HEIGHT_M, landmark
+from biomechgpt_jax.biomechanics.fitting.marker_sets import match
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, Fractions
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 
@@ -37,12 +39,14 @@ def walk(frames: int) -> np.ndarray:
     return q
 
 
-def place(q: np.ndarray, height_m: float = 1.75, fractions: Fractions = FRACTIONS) -> np.ndarray:
-    """Positions f32[T, M, 3] in metres of the markers of LABELS on a body of this height."""
-    _, chosen = match(LABELS)
+def place(
+    q: np.ndarray, height_m: float = 1.75, fractions: Fractions = FRACTIONS, labels: Sequence[str] = LABELS
+) -> np.ndarray:
+    """Positions f32[T, M, 3] in metres of markers on a body of this height."""
+    _, chosen = match(labels)
     body = jax.device_get(kinematics.segments(q, height_m, fractions))
     placed = []
-    for i in range(len(LABELS)):
+    for i in range(len(labels)):
         mark = landmark(chosen[i])
         x, y, z = (height_m / NOMINAL_HEIGHT_M * value for value in mark.offset_m)
         frame = body[mark.turns_with].frame
@@ -57,8 +61,8 @@ def hide(positions: np.ndarray, names: tuple[str, ...], first: int = 0, end: int
     return hidden
 
 
-def write_trc(path: Path, positions: np.ndarray) -> None:
-    """Write positions f32[T, M, 3] of LABELS as a .trc file in millimetres; unseen markers are blank cells."""
+def write_trc(path: Path, positions: np.ndarray, labels: Sequence[str] = LABELS) -> None:
+    """Write positions f32[T, M, 3] as a .trc file in millimetres; unseen markers are blank cells."""
     frames, count = positions.shape[:2]
     rows = [
         "\t".join(
@@ -70,7 +74,7 @@ def write_trc(path: Path, positions: np.ndarray) -> None:
         "\t".join(["PathFileType", "4", "(X/Y/Z)", path.name]),
         "\t".join(["DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units"]),
         "\t".join([f"{RATE_HZ:g}", f"{RATE_HZ:g}", str(frames), str(count), "mm"]),
-        "\t".join(["Frame#", "Time", *(cell for name in LABELS for cell in (name, "", ""))]),
+        "\t".join(["Frame#", "Time", *(cell for name in labels for cell in (name, "", ""))]),
         "\t".join(["", "", *(f"{axis}{i + 1}" for i in range(count) for axis in "XYZ")]),
     ]
     path.write_text("\n".join([*head, *rows]) + "\n")

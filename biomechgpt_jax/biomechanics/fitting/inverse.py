@@ -11,21 +11,29 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from biomechgpt_jax.biomechanics import kinematics
-from biomechgpt_jax.biomechanics.fitting import marker_sets, observability, pose_checks, solver
-from biomechgpt_jax.biomechanics.fitting.marker_sets import NOMINAL_HEIGHT_M, landmark
+from biomechgpt_jax.biomechanics.fitting import (
+    keypoints,
+    marker_sets,
+    observability,
+    planar,
+    pose_checks,
+    solver,
+    starting,
+    static_trial,
+)
+from biomechgpt_jax.biomechanics.fitting.landmarks import NOMINAL_HEIGHT_M, landmark
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
+from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS, SEGMENTS, Fractions
-from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, observed_without
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-_MOST_MARKERS = 80  # one shape for all files
+_MOST_MARKERS = 64  # one shape for all files
 _SIZING_FRAMES = 32
 _SIZING_ROUNDS = 8
 # Between people: stature, and each segment's length for a given stature (as a share of it).
@@ -33,9 +41,13 @@ _STATURE_SPREAD, _LENGTH_SPREAD = 0.30, 0.06
 _FEWEST_SEEN = 6
 # Pull towards the neutral pose, metres per radian: matters only for coordinates that no marker determines.
 _NEUTRAL = 0.004
+# The same for what joint centres do not tell, and towards the assumed tilt of the pelvis: a marker's error over the
+# spread of the angle, taken as 10 and 5 degrees.
+_UNTOLD, _TILT, _TILT_RAD = 0.06, 0.115, math.radians(5.0)
 # Pull towards the smoothed neighbours in the second pass, and over how many seconds they are smoothed.
 _SMOOTH, _SMOOTH_S = 0.02, 0.02
-_ROOT = [INDEX[name] for name in ("pelvis_tx", "pelvis_ty", "pelvis_tz")]
+# The first pass solves frames that are so many seconds apart, and no more than so many frames.
+_APART_S, _MOST_APART = 0.04, 4
 _TURNS = [INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]
 
 
@@ -73,6 +85,7 @@ class _Model:
     spread: np.ndarray  # f32[M, 3]
     height_m: float
     fractions: np.ndarray  # f32[17]
+    pull: np.ndarray  # f32[40] towards the starting pose, metres per radian
 
 
 def fit(markers: Markers, height_m: float | None = None, static: Markers | None = None) -> Fit:
@@ -80,21 +93,25 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
 
     Args:
         height_m: body height where it is known; otherwise it is estimated from the segments.
-        static: a quiet standing trial of the same person with the same markers, from which to size the body.
+        static: a quiet standing trial of the same person, with markers on the joints that the movement may lack; the
+            body is sized from it.
 
     Raises:
         InputError: the labels belong to no known set, or too few markers are seen.
     """
-    ever_seen = np.isfinite(markers.positions).all(axis=2).any(axis=0)
-    set_name, chosen = marker_sets.match(markers.names, list(ever_seen))
-    if static is not None and set(markers.names[i] for i in chosen) - set(static.names):
-        raise InputError("the static trial lacks markers of the movement; give one with the same markers")
+    standing = markers.positions[:0]
+    if static is not None:
+        markers, standing = static_trial.joined(markers, static)
+    ever_M = np.asarray(_is_seen(markers.positions).any(axis=0))
+    sized_M = np.asarray(ever_M | _is_seen(standing).any(axis=0))
+    set_name, chosen = marker_sets.match(markers.names, sized_M.tolist())
+    chosen = marker_sets.at_most(chosen, _MOST_MARKERS, sized_M.tolist())
     index = np.array(list(chosen))
+    marks = [chosen[i] for i in index]
     names = tuple(markers.names[i] for i in index)
     seen = markers.positions[:, index].astype(np.float32)
-    known = np.isfinite(seen).all(axis=2)
-    ever = known.any(axis=0)
-    enough = known.sum(axis=1) >= max(_FEWEST_SEEN, ever.sum() // 2)
+    known = _is_seen(seen)
+    enough = known.sum(axis=1) >= max(_FEWEST_SEEN, known.any(axis=0).sum() // 2)
     if not enough.any():
         raise InputError("in no frame half of its known markers are seen; fill the gaps first")
     first, last = np.flatnonzero(enough)[[0, -1]]
@@ -102,22 +119,34 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     recorded = np.isfinite(seen).any(axis=(1, 2))  # in a gap of the file no marker could be seen
     if len(seen) < 2 or enough.sum() < 0.5 * recorded.sum():
         raise InputError("half of its known markers are seen too rarely; fill the gaps first")
-    model = _nominal([chosen[i] for i in index], height_m)
-    sizing = seen if static is None else static.positions[:, [static.names.index(name) for name in names]]
-    _size(model, _pad(_spread_frames(sizing.astype(np.float32))), fixed_height=height_m is not None)
-    observable, listed = _observable(model, _pad(seen), len(index))
+    model = _nominal(marks, height_m)
+    centres = set_name in keypoints.KEYPOINT_SETS
+    plane = planar.across(seen) if centres else None
+    seen = seen if plane is None else planar.filled(seen, marks, plane).astype(np.float32)
+    tilt_rad = _pull_of_centres(model, marks) if centres else math.inf
+    _size(model, _pad(_sizing_frames(seen, standing[:, index])), fixed_height=height_m is not None)
+    observable, listed = _observable(model, _pad(seen), len(index), tilt_rad)
     q, error = _poses(model, _pad(seen), markers.rate_hz, observable)
     q[:, INDEX["pelvis_rotation"]] = np.unwrap(q[:, INDEX["pelvis_rotation"]])
-    observed = observability.calibrated([chosen[i] for i in index[ever]])
+    told = observed_without((*keypoints.UNTOLD, *(() if plane is None else planar.ACROSS)) if centres else ())
+    observed = told & observability.calibrated(
+        [mark for mark, sized in zip(marks, sized_M[index], strict=True) if sized]
+    )
     observed &= observable[recorded].mean(axis=0) > observability.MOSTLY
     q[~observable] = np.nan
     q[:, ~observed] = 0.0
-    listed &= observability.calibrated([chosen[i] for i in index])
+    listed &= told & observability.calibrated(marks)
     flags = markers.metadata.flags + (() if enough.all() else ("markers-missing",))
     flags += observability.flags(observable[recorded], listed)
     if len(seen) < markers.frames:
         flags += ("trimmed",)
-    flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if ever_seen[i]})
+    if math.isfinite(tilt_rad):
+        flags += (
+            f"{CAUTION}joint centres do not show the tilt of the pelvis; it is assumed from the lean of the trunk",
+        )
+    if plane is not None:
+        flags += (f"{CAUTION}all points lie in one plane: what happens across it is not told",)
+    flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if ever_M[i]})
     metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
     trajectory = Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata)
     metadata = dataclasses.replace(
@@ -133,9 +162,20 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     )
 
 
+def _is_seen(positions: np.ndarray) -> np.ndarray:
+    return np.asarray(np.isfinite(positions).all(axis=2))
+
+
+def _pull_of_centres(model: _Model, marks: list[str]) -> float:
+    """Hold what joint centres do not tell near the starting pose; the spread of the assumed tilt, infinite if shown."""
+    model.pull[[INDEX[name] for name in keypoints.UNTOLD]] = _UNTOLD
+    if keypoints.show_tilt(marks):
+        return math.inf
+    model.pull[_TURNS] = _TILT
+    return _TILT_RAD
+
+
 def _nominal(marks: list[str], height_m: float | None) -> _Model:
-    if len(marks) > _MOST_MARKERS:
-        raise InputError(f"{len(marks)} known markers; at most {_MOST_MARKERS} can be used")
     rows = [landmark(name) for name in marks]
     pad = _MOST_MARKERS - len(rows)
     place = {name: i for i, name in enumerate(SEGMENTS)}
@@ -149,6 +189,7 @@ def _nominal(marks: list[str], height_m: float | None) -> _Model:
         np.array([row.spread_m for row in rows] + [(1.0, 1.0, 1.0)] * pad, np.float32),
         height,
         np.array(FRACTIONS, np.float32),
+        np.array([0.0] * 6 + [_NEUTRAL] * (COORDINATE_COUNT - 6), np.float32),
     )
 
 
@@ -156,86 +197,60 @@ def _pad(seen: np.ndarray) -> np.ndarray:
     return np.pad(seen, ((0, 0), (0, _MOST_MARKERS - seen.shape[1]), (0, 0)), constant_values=np.nan)
 
 
-def _spread_frames(seen: np.ndarray) -> np.ndarray:
-    """Frames over the whole recording in which most markers are seen, [F, K, 3]."""
-    count = np.isfinite(seen).all(axis=2).sum(axis=1)
+def _sizing_frames(seen: np.ndarray, standing: np.ndarray) -> np.ndarray:
+    """Frames to size the body from, f32[F, K, 3]: of the movement, or of the static trial if there is one.
+
+    Of both, if the static trial lacks markers of the movement: it cannot tell where these are on the body.
+    """
+    if not len(standing):
+        return _spread_frames(seen, _SIZING_FRAMES)
+    standing = standing.astype(np.float32)
+    if not (_is_seen(seen).any(axis=0) & ~_is_seen(standing).any(axis=0)).any():
+        return _spread_frames(standing, _SIZING_FRAMES)
+    return np.concatenate([_spread_frames(part, _SIZING_FRAMES // 2) for part in (standing, seen)])
+
+
+def _spread_frames(seen: np.ndarray, frames: int) -> np.ndarray:
+    """Frames over the whole recording in which most markers are seen, [frames, K, 3]."""
+    count = _is_seen(seen).sum(axis=1)
     good = np.flatnonzero(count >= np.quantile(count, 0.5))
-    return seen[good[np.linspace(0, len(good) - 1, _SIZING_FRAMES).round().astype(int)]]
-
-
-def _start(model: _Model, seen: np.ndarray) -> np.ndarray:
-    """Initial coordinates f32[T, 40]: upright with slightly bent knees, facing as the pelvis markers do."""
-    q = np.zeros((len(seen), COORDINATE_COUNT), np.float32)
-    for side in "rl":
-        q[:, INDEX[f"knee_angle_{side}"]] = 0.2
-        q[:, INDEX[f"elbow_flex_{side}"]] = 0.3
-    pelvic = (model.turns == SEGMENTS.index("pelvis")) & (model.spread[:, 0] < 1.0)
-    if pelvic.sum() < 3:  # hip centres stand in
-        pelvic = pelvic | (model.at == SEGMENTS.index("thigh_r")) | (model.at == SEGMENTS.index("thigh_l"))
-    body = jax.device_get(kinematics.segments(jnp.zeros(COORDINATE_COUNT), model.height_m, Fractions(*model.fractions)))
-    rest = np.stack([body[SEGMENTS[i]].origin for i in model.at]) + model.offset  # all segments are upright
-    last = None
-    for frame, positions in enumerate(seen):
-        known = pelvic & np.isfinite(positions).all(axis=1)
-        if known.sum() >= 3:
-            last = _rigid(rest[known], positions[known])
-        if last is not None:
-            q[frame, _TURNS], q[frame, _ROOT] = last
-    placed = np.flatnonzero(q[:, _ROOT].any(axis=1))
-    if len(placed) == 0:
-        raise InputError("fewer than 3 markers of the pelvis are ever seen together; fill their gaps first")
-    q[: placed[0]] = q[placed[0]]
-    return q
-
-
-def _rigid(rest: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pelvis angles and origin that map points `rest` onto `seen`, both [n, 3] metres (Kabsch 1976)."""
-    middle, there = rest.mean(axis=0), seen.mean(axis=0)
-    u, _, vt = np.linalg.svd((seen - there).T @ (rest - middle))
-    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    # R = Rz(tilt) Rx(list) Ry(rotation)
-    list_ = math.asin(float(np.clip(turn[2, 1], -1, 1)))
-    tilt = math.atan2(-turn[0, 1], turn[1, 1])
-    rotation = math.atan2(-turn[2, 0], turn[2, 2])
-    return np.array([tilt, list_, rotation]), there - turn @ middle
+    return np.asarray(seen[good[np.linspace(0, len(good) - 1, frames).round().astype(int)]])
 
 
 def _size(model: _Model, seen: np.ndarray, fixed_height: bool) -> None:
     """Estimate stature, segment lengths and marker offsets from a few frames, in place."""
-    known = np.isfinite(seen).all(axis=2)
-    q = _start(model, seen)
+    known = _is_seen(seen)
+    q = starting.poses(seen, model.at, model.turns, model.offset, model.height_m, model.fractions)
     wanted = _neutral(q)
-    free = COORDINATE_COUNT
+    frames, lengths = len(q), 1 + len(model.fractions)
+    # What is never seen in these frames keeps its nominal place.
+    used = np.flatnonzero(known.any(axis=0))
+    sizes = np.concatenate([np.arange(lengths), (lengths + 3 * used[:, None] + np.arange(3)).ravel()])
+    pulled = np.diag(model.pull.astype(np.float64) ** 2 + 1e-9)
     for round_ in range(_SIZING_ROUNDS):
         args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
-        q, _ = solver.in_chunks(q, wanted, _pull(), seen, args, iterations=20 if round_ == 0 else 6)
-        wanted = _neutral(q)
-        jac_q, jac_p, value = (np.asarray(x, np.float64) for x in solver.sensitivities(q, seen, *args, model.nominal))
-        count = jac_p.shape[-1]
+        q, _ = solver.in_chunks(q, wanted, model.pull, seen, args, iterations=20 if round_ == 0 else 6)
+        jacobians = solver.sensitivities(q, seen, *args, model.nominal)
+        jac_q, jac_p, value = (np.asarray(x)[:, used].astype(np.float64) for x in jacobians)
+        rows = (known[:, used] / (1.0 + (value**2).sum(axis=2) / solver.OUTLIER_M**2)).repeat(3, axis=1)[..., None]
+        a, b = jac_q.reshape(frames, -1, COORDINATE_COUNT), jac_p[..., sizes].reshape(frames, -1, len(sizes))
+        r = value.reshape(frames, -1, 1)
+        across = (rows * a).transpose(0, 2, 1)
+        gain = np.linalg.solve(across @ a + pulled, across @ np.concatenate([b, r], axis=2))
+        left = np.concatenate([b, r], axis=2) - a @ gain
+        gathered = (rows * b).reshape(-1, len(sizes)).T @ left.reshape(-1, len(sizes) + 1)
         normal, right = _prior(model, fixed_height)
-        for frame in range(len(q)):
-            weight = known[frame] / (1.0 + (value[frame] ** 2).sum(axis=1) / solver.OUTLIER_M**2)
-            rows = np.repeat(weight, 3)
-            a, b = jac_q[frame].reshape(-1, free), jac_p[frame].reshape(-1, count)
-            r = value[frame].reshape(-1)
-            posed = a.T @ (rows[:, None] * a) + np.diag(_pull().astype(np.float64) ** 2 + 1e-9)
-            gain = np.linalg.solve(posed, a.T @ (rows[:, None] * np.column_stack([b, r])))
-            normal += b.T @ (rows[:, None] * (b - a @ gain[:, :-1]))
-            right += b.T @ (rows * (r - a @ gain[:, -1]))
-        _apply(model, -np.linalg.solve(normal, right))
+        normal, right = normal[np.ix_(sizes, sizes)] + gathered[:, :-1], right[sizes] + gathered[:, -1]
+        change = np.zeros(jac_p.shape[-1])
+        change[sizes] = -np.linalg.solve(normal, right)
+        _apply(model, change)
 
 
 def _neutral(q: np.ndarray) -> np.ndarray:
-    """Target of the weak pull while sizing and in the first pass: an upright body where the pelvis is."""
+    """Target of the pull while sizing and in the first pass: an upright body where the pelvis is."""
     wanted = np.zeros_like(q)
     wanted[:, :6] = q[:, :6]
     return wanted
-
-
-def _pull() -> np.ndarray:
-    pull = np.full(COORDINATE_COUNT, _NEUTRAL, np.float32)
-    pull[:6] = 0.0
-    return pull
 
 
 # Standard deviation of a marker in one sizing frame; scaled up because the errors of one trial's frames are alike.
@@ -267,8 +282,12 @@ def _apply(model: _Model, change: np.ndarray) -> None:
     model.fractions = (model.fractions * np.exp(np.clip(change[1 : 1 + lengths], -0.2, 0.2))).astype(np.float32)
 
 
-def _observable(model: _Model, seen: np.ndarray, listed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which coordinates the seen markers determine bool[T, 40], and all markers, the first `listed`, would bool[40]."""
+def _observable(model: _Model, seen: np.ndarray, listed: int, tilt_rad: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which coordinates the seen markers determine bool[T, 40], and all markers, the first `listed`, would bool[40].
+
+    Args:
+        tilt_rad: to how many radians the angles of the pelvis are known beforehand; infinite if they are not.
+    """
     args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions, model.nominal)
     # The Jacobian of one posture, by the program that sized the body: another would have to be compiled.
     q = np.tile(observability.posture(), (_SIZING_FRAMES, 1))
@@ -276,22 +295,33 @@ def _observable(model: _Model, seen: np.ndarray, listed: int) -> tuple[np.ndarra
         solver.sensitivities(q, np.full((_SIZING_FRAMES, *seen.shape[1:]), np.nan, np.float32), *args)[0]
     )
     known = np.concatenate([np.arange(seen.shape[1])[None] < listed, np.isfinite(seen).all(axis=2)])
-    mask = observability.observable(jacobian[0], known, model.height_m)
+    beforehand = np.ones(COORDINATE_COUNT)
+    beforehand[_TURNS] = min(tilt_rad, 1.0)
+    mask = observability.observable(jacobian[0], known, model.height_m, beforehand)
     return mask[1:], mask[0]
 
 
 def _poses(model: _Model, seen: np.ndarray, rate_hz: float, observable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours.
 
-    A coordinate that is not observable in a frame is drawn towards those frames before and after where it is.
+    A coordinate that is not observable in a frame is drawn towards those frames before and after where it is. The first
+    pass solves some of the frames, closer together than a joint turns by much; the second starts between them.
     """
     args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
-    q = _start(model, seen)
-    q, _ = solver.in_chunks(q, _neutral(q), _pull(), seen, args)
-    pull = np.full(COORDINATE_COUNT, _SMOOTH, np.float32)
-    near = _bridge(q, observable)
+    step = max(1, min(_MOST_APART, int(_APART_S * rate_hz)))
+    some = np.unique(np.append(np.arange(0, len(seen), step), len(seen) - 1))
+    q = starting.poses(seen, model.at, model.turns, model.offset, model.height_m, model.fractions)[some]
+    q, _ = solver.in_chunks(q, _neutral(q), model.pull, seen[some], args)
+    pull = np.maximum(np.float32(_SMOOTH), model.pull)
+    near = _between(_bridge(q, observable[some]), some, len(seen))
     near = gaussian_filter1d(near, max(0.5, _SMOOTH_S * rate_hz), axis=0, mode="nearest").astype(np.float32)
     return solver.in_chunks(near, near, pull, seen, args)
+
+
+def _between(q: np.ndarray, frames: np.ndarray, count: int) -> np.ndarray:
+    """Coordinates f32[count, 40] on straight lines between those of some frames, q f32[F, 40]."""
+    every = np.arange(count)
+    return np.stack([np.interp(every, frames, column) for column in q.T], axis=1).astype(np.float32)
 
 
 def _bridge(q: np.ndarray, observable: np.ndarray) -> np.ndarray:

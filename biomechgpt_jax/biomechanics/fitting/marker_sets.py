@@ -1,224 +1,365 @@
-"""Where markers are attached: a table of anatomical landmarks, and the labels that marker sets give them.
+"""The labels that marker sets give to landmarks, and which set a file follows.
 
-Offsets are nominal positions of skin markers in metres on a body 1.75 m tall, in the frame of a segment (x forward,
-y up, z to the right for the right side), from surface anatomy [memory]; that the line from the posterior to the
-anterior iliac spines falls by 7.6 degrees where pelvis tilt is zero is the offset between the pelvic plane and the
-OpenSim pelvis. Inverse kinematics adjusts each offset to the movement, within its spread. The offsets of C7 and the
-calcaneus were chosen with one OpenCap walk in view; its agreement with the coordinates distributed with it is
-therefore no independent evidence.
+Labels are folded (`synonyms.fold`), for the right side with {s} for the side, or for the midline. The same label may
+mean different things in different sets, so the set that knows most of a file's landmarks decides; labels that it does
+not know are then looked up among those on which all sets agree.
+
+Sources: Plug-in Gait, Helen Hayes, OpenCap and the clusters of OpenSim's examples from files in public repositories;
+IOR from Leardini 2007 (Gait Posture 26:560), the shoulder and arms as Qualisys exports them; the Human Body Model from
+the marker list in nimblephysics; RRIS40 from the list of koonyook/rris40; CGM2 from the translators of pyCGM2; the
+sports set of Qualisys and Motive's Baseline from labels in public files; Davis as BTS exports it, from BTKData; French
+names, CAST (Cappozzo 1995), Cleveland Clinic and Visual3D [memory].
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
+from biomechgpt_jax.biomechanics.fitting import keypoints, synonyms
 from biomechgpt_jax.errors import InputError
 
-NOMINAL_HEIGHT_M = 1.75
-_BONY, _CENTRE, _LOOSE, _CLUSTER = 0.010, 0.015, 0.030, 0.080  # spread of an offset, metres
 
-_PELVIC = (0.030, 0.008, 0.010)
-
-
-@dataclass(frozen=True)
-class Landmark:
-    """A marker's place on the body.
-
-    Attributes:
-        at: segment whose proximal joint the offset is measured from.
-        turns_with: segment that carries the marker, in whose frame the offset is measured.
-        offset_m: x, y, z for the right side or the middle.
-        spread_m: standard deviation of the offset between people and examiners along x, y and z.
-    """
-
-    at: str
-    turns_with: str
-    offset_m: tuple[float, float, float]
-    spread_m: tuple[float, float, float]
+def _numbered(stem: str, mark: str, first: int = 1, last: int = 4) -> dict[str, str]:
+    """Labels of a cluster: the stem with numbers."""
+    return {f"{stem}{number}": mark for number in range(first, last + 1)}
 
 
-def _on(
-    segment: str,
-    offset: tuple[float, float, float],
-    spread: float | tuple[float, float, float],
-    turns_with: str = "",
-) -> Landmark:
-    each = spread if isinstance(spread, tuple) else (spread, spread, spread)
-    return Landmark(segment, turns_with or segment, offset, each)
-
-
-# Names that end in _r exist on both sides; the left is the mirror image.
-LANDMARKS: dict[str, Landmark] = {
-    "asis_r": _on("pelvis", (0.005, 0.0, 0.125), _BONY),
-    # The depth of the pelvis under the skin differs between people far more than the slope of its plane.
-    "psis_r": _on("pelvis", (-0.165, 0.022, 0.045), _PELVIC),
-    "sacrum": _on("pelvis", (-0.170, 0.020, 0.0), _PELVIC),
-    "iliac_crest_r": _on("pelvis", (-0.060, 0.090, 0.140), _LOOSE),
-    "hip_centre_r": _on("thigh_r", (0.0, 0.0, 0.0), _CENTRE),
-    "thigh_cluster_r": _on("thigh_r", (0.040, -0.220, 0.070), _CLUSTER),
-    "knee_lateral_r": _on("shank_r", (0.0, 0.0, 0.052), _BONY, "thigh_r"),
-    "knee_medial_r": _on("shank_r", (0.0, 0.0, -0.052), _BONY, "thigh_r"),
-    "knee_centre_r": _on("shank_r", (0.0, 0.0, 0.0), _CENTRE),
-    "shank_front_r": _on("shank_r", (0.050, -0.080, 0.010), _LOOSE),
-    "shank_cluster_r": _on("shank_r", (0.030, -0.200, 0.050), _CLUSTER),
-    "ankle_lateral_r": _on("foot_r", (-0.010, -0.005, 0.042), _BONY, "shank_r"),
-    "ankle_medial_r": _on("foot_r", (0.002, 0.008, -0.040), _BONY, "shank_r"),
-    "ankle_centre_r": _on("foot_r", (0.0, 0.0, 0.0), _CENTRE),
-    "heel_r": _on("foot_r", (-0.060, -0.040, 0.0), _BONY),
-    "calcaneus_r": _on("foot_r", (-0.060, -0.028, 0.0), _BONY),  # at the Achilles tendon, above a heel marker's place
-    "midfoot_top_r": _on("foot_r", (0.080, 0.0, 0.0), _LOOSE),
-    "midfoot_lateral_r": _on("foot_r", (0.060, -0.035, 0.045), _LOOSE),
-    "midfoot_medial_r": _on("foot_r", (0.060, -0.030, -0.030), _LOOSE),
-    "metatarsal_1_r": _on("foot_r", (0.135, -0.042, -0.035), _BONY),
-    "metatarsal_2_r": _on("foot_r", (0.140, -0.035, 0.0), _BONY),
-    "metatarsal_5_r": _on("foot_r", (0.110, -0.045, 0.050), _BONY),
-    "toe_tip_r": _on("toes_r", (0.055, 0.018, 0.0), _CENTRE),
-    "c7": _on("thorax", (-0.095, 0.455, 0.0), _CENTRE),
-    "t10": _on("thorax", (-0.100, 0.220, 0.0), _LOOSE),
-    "clavicle": _on("thorax", (0.040, 0.400, 0.0), _LOOSE),
-    "clavicle_r": _on("thorax", (0.040, 0.400, 0.030), _LOOSE),
-    "sternum": _on("thorax", (0.075, 0.270, 0.0), _LOOSE),
-    "back_r": _on("thorax", (-0.130, 0.300, 0.060), _CLUSTER),
-    "acromion_r": _on("thorax", (-0.030, 0.440, 0.165), _LOOSE),
-    "upper_arm_cluster_r": _on("upper_arm_r", (0.0, -0.150, 0.050), _CLUSTER),
-    "elbow_lateral_r": _on("forearm_r", (0.0, 0.0, 0.042), _CENTRE, "upper_arm_r"),
-    "elbow_medial_r": _on("forearm_r", (0.0, 0.0, -0.042), _CENTRE, "upper_arm_r"),
-    "forearm_cluster_r": _on("forearm_r", (0.0, -0.120, 0.040), _CLUSTER),
-    "wrist_radial_r": _on("hand_r", (0.0, 0.0, 0.032), _CENTRE, "forearm_r"),
-    "wrist_ulnar_r": _on("hand_r", (0.0, 0.0, -0.032), _CENTRE, "forearm_r"),
-    "finger_r": _on("hand_r", (0.0, -0.090, 0.0), _CENTRE),
-    "head_front_r": _on("head", (0.090, 0.100, 0.070), _LOOSE),
-    "head_back_r": _on("head", (-0.090, 0.100, 0.070), _LOOSE),
-    "head_side_r": _on("head", (0.010, 0.110, 0.080), _LOOSE),
-    "head_top": _on("head", (0.0, 0.190, 0.0), _LOOSE),
-}
-
-# Labels of each set in lower case, for the right side with {s} for the side's letter, or for the midline.
 _PLUG_IN_GAIT = {
-    "{s}asi": "asis_r", "{s}psi": "psis_r", "sacr": "sacrum", "{s}thi": "thigh_cluster_r", "{s}thi2": "thigh_cluster_r",
-    "{s}thi3": "thigh_cluster_r", "{s}kne": "knee_lateral_r", "{s}knem": "knee_medial_r", "{s}tib": "shank_cluster_r",
-    "{s}tib2": "shank_cluster_r", "{s}tib3": "shank_cluster_r", "{s}ank": "ankle_lateral_r", "{s}med": "ankle_medial_r",
-    "{s}hee": "heel_r", "{s}toe": "metatarsal_2_r", "{s}latfoot": "metatarsal_5_r", "{s}mt5": "metatarsal_5_r",
-    "c7": "c7", "t10": "t10", "clav": "clavicle", "strn": "sternum", "{s}bak": "back_r", "{s}sho": "acromion_r",
-    "{s}cla": "acromion_r", "{s}upa": "upper_arm_cluster_r", "{s}ua1": "upper_arm_cluster_r",
-    "{s}ua2": "upper_arm_cluster_r", "{s}ua3": "upper_arm_cluster_r", "{s}elb": "elbow_lateral_r",
-    "{s}frm": "forearm_cluster_r", "{s}fra": "forearm_cluster_r", "{s}la1": "forearm_cluster_r",
-    "{s}la2": "forearm_cluster_r", "{s}la3": "forearm_cluster_r", "{s}wra": "wrist_radial_r", "{s}wrb": "wrist_ulnar_r",
-    "{s}fin": "finger_r", "{s}fhd": "head_front_r", "{s}bhd": "head_back_r",
+    "{s}asi": "asis_r", "{s}psi": "psis_r", "sacr": "sacrum", "{s}kne": "knee_lateral_r", "{s}knem": "knee_medial_r",
+    "{s}ank": "ankle_lateral_r", "{s}med": "ankle_medial_r", "{s}hee": "heel_r", "{s}toe": "metatarsal_2_r",
+    "{s}latfoot": "metatarsal_5_r", "{s}mt5": "metatarsal_5_r", "c7": "c7", "t10": "t10", "clav": "clavicle",
+    "strn": "sternum", "{s}bak": "back_r", "{s}sho": "acromion_r", "{s}cla": "acromion_r", "{s}elb": "elbow_lateral_r",
+    "{s}wra": "wrist_radial_r", "{s}wrb": "wrist_ulnar_r", "{s}fin": "finger_r", "{s}fhd": "head_front_r",
+    "{s}bhd": "head_back_r", "{s}thi": "thigh_cluster_r", **_numbered("{s}thi", "thigh_cluster_r", 2),
+    "{s}tib": "shank_cluster_r", **_numbered("{s}tib", "shank_cluster_r", 2), "{s}upa": "upper_arm_cluster_r",
+    **_numbered("{s}ua", "upper_arm_cluster_r"), "{s}frm": "forearm_cluster_r", "{s}fra": "forearm_cluster_r",
+    **_numbered("{s}la", "forearm_cluster_r"),
+    # Medial markers that many laboratories add, under the names that they give them.
+    "{s}kneemed": "knee_medial_r", "{s}knemed": "knee_medial_r", "{s}mkne": "knee_medial_r",
+    "{s}knein": "knee_medial_r",
+    "{s}ankm": "ankle_medial_r", "{s}ankmed": "ankle_medial_r", "{s}mank": "ankle_medial_r",
+    "{s}ankin": "ankle_medial_r", "{s}melb": "elbow_medial_r", "{s}elbm": "elbow_medial_r",
     # Waist and shin labels of another laboratory, which otherwise follows this set.
     "{s}fwt": "asis_r", "{s}bwt": "psis_r", "{s}shn": "shank_cluster_r", "{s}bac": "back_r",
 }  # fmt: skip
 _HELEN_HAYES = {
-    "{s}.asis": "asis_r", "{s}.psis": "psis_r", "v.sacral": "sacrum", "s2": "sacrum", "{s}.thigh": "thigh_cluster_r",
-    "{s}.thigh.upper": "thigh_cluster_r", "{s}.thigh.front": "thigh_cluster_r", "{s}.thigh.rear": "thigh_cluster_r",
-    "{s}.knee": "knee_lateral_r", "{s}.knee.lat": "knee_lateral_r", "{s}.knee.medial": "knee_medial_r",
-    "{s}.shank": "shank_cluster_r", "{s}.shank.upper": "shank_cluster_r", "{s}.shank.front": "shank_cluster_r",
-    "{s}.shank.rear": "shank_cluster_r", "{s}.ankle": "ankle_lateral_r", "{s}.ankle.lat": "ankle_lateral_r",
-    "{s}.ankle.medial": "ankle_medial_r", "{s}.heel": "heel_r", "{s}.toe": "metatarsal_2_r",
-    "{s}.toe.tip": "toe_tip_r", "{s}.toe.lat": "metatarsal_5_r", "{s}.toe.med": "metatarsal_1_r",
-    "{s}.foot.lateral": "metatarsal_5_r", "{s}.foot.medial": "metatarsal_1_r", "{s}.midfoot.sup": "midfoot_top_r",
-    "{s}.midfoot.lat": "midfoot_lateral_r", "c7": "c7", "ij": "clavicle", "px": "sternum", "sternum": "sternum",
-    "{s}.acromium": "acromion_r", "{s}.shoulder": "acromion_r", "{s}.clavicle": "clavicle_r",
-    "{s}.biceps": "upper_arm_cluster_r", "{s}.bicep": "upper_arm_cluster_r", "{s}.elbow": "elbow_lateral_r",
-    "{s}.forearm": "forearm_cluster_r", "{s}.wrist.lat": "wrist_radial_r", "{s}.wrist.med": "wrist_ulnar_r",
-    "{s}.temple": "head_side_r", "top.head": "head_top", "{s}.th1": "thigh_cluster_r", "{s}.th2": "thigh_cluster_r",
-    "{s}.th3": "thigh_cluster_r", "{s}.th4": "thigh_cluster_r", "{s}.sh1": "shank_cluster_r",
-    "{s}.sh2": "shank_cluster_r", "{s}.sh3": "shank_cluster_r", "{s}.sh4": "shank_cluster_r",
+    "{s}asis": "asis_r", "{s}psis": "psis_r", "vsacral": "sacrum", "s2": "sacrum", "sacral": "sacrum",
+    "{s}thigh": "thigh_cluster_r",
+    **{f"{{s}}thigh{place}": "thigh_cluster_r" for place in ("upper", "front", "rear", "lower", "lat")},
+    "{s}knee": "knee_lateral_r", "{s}kneelat": "knee_lateral_r", "{s}kneemedial": "knee_medial_r",
+    "{s}kneemed": "knee_medial_r", "{s}shank": "shank_cluster_r",
+    **{f"{{s}}shank{place}": "shank_cluster_r" for place in ("upper", "front", "rear", "lower", "lat")},
+    "{s}ankle": "ankle_lateral_r", "{s}anklelat": "ankle_lateral_r", "{s}anklemedial": "ankle_medial_r",
+    "{s}anklemed": "ankle_medial_r", "{s}heel": "heel_r", "{s}toe": "metatarsal_2_r", "{s}toetip": "toe_tip_r",
+    "{s}toelat": "metatarsal_5_r", "{s}toemed": "metatarsal_1_r", "{s}footlateral": "metatarsal_5_r",
+    "{s}footmedial": "metatarsal_1_r", "{s}mt5": "metatarsal_5_r", "{s}midfootsup": "midfoot_top_r",
+    "{s}midfootlat": "midfoot_lateral_r", "{s}midfootmed": "midfoot_medial_r", "c7": "c7", "ij": "clavicle",
+    "px": "sternum", "sternum": "sternum", "{s}acromium": "acromion_r", "{s}acromion": "acromion_r",
+    "{s}shoulder": "acromion_r", "{s}clavicle": "clavicle_r", "{s}biceps": "upper_arm_cluster_r",
+    "{s}bicep": "upper_arm_cluster_r", "{s}elbow": "elbow_lateral_r", "{s}elbowlat": "elbow_lateral_r",
+    "{s}elbowmed": "elbow_medial_r", "{s}forearm": "forearm_cluster_r", "{s}wristlat": "wrist_radial_r",
+    "{s}wristmed": "wrist_ulnar_r", "{s}temple": "head_side_r", "tophead": "head_top",
+    **_numbered("{s}th", "thigh_cluster_r"), **_numbered("{s}sh", "shank_cluster_r"),
+}  # fmt: skip
+_HELEN_HAYES_SHORT = {  # cut to four letters, as C3D files of older systems hold them
+    "{s}asi": "asis_r", "vsac": "sacrum", "{s}thi": "thigh_cluster_r", "{s}kne": "knee_lateral_r",
+    "{s}sha": "shank_cluster_r", "{s}ank": "ankle_lateral_r", "{s}hee": "heel_r", "{s}toe": "metatarsal_2_r",
+    "{s}sho": "acromion_r", "{s}elb": "elbow_lateral_r", "c7": "c7", "ij": "clavicle", "px": "sternum",
 }  # fmt: skip
 _OPENCAP = {
-    "{s}.asis": "asis_r", "{s}.psis": "psis_r", "{s}_hjc": "hip_centre_r", "{s}_hjc_reg": "hip_centre_r",
-    **{f"{{s}}_thigh{i}": "thigh_cluster_r" for i in range(1, 6)}, "{s}_knee": "knee_lateral_r",
-    "{s}_mknee": "knee_medial_r", "{s}_shank_antsup": "shank_front_r",
-    **{f"{{s}}_sh{i}": "shank_cluster_r" for i in range(1, 5)}, "{s}_ankle": "ankle_lateral_r",
-    "{s}_mankle": "ankle_medial_r", "{s}_calc": "calcaneus_r", "{s}_toe": "metatarsal_2_r",
-    "{s}_5meta": "metatarsal_5_r", "c7": "c7", "{s}_sternum": "clavicle_r", "{s}_shoulder": "acromion_r",
-    "{s}_humerus": "upper_arm_cluster_r", "{s}_elbow_lat": "elbow_lateral_r", "{s}_elbow_med": "elbow_medial_r",
-    "{s}_forearm": "forearm_cluster_r", "{s}_wrist_radius": "wrist_radial_r", "{s}_wrist_ulna": "wrist_ulnar_r",
+    "{s}asis": "asis_r", "{s}psis": "psis_r", "{s}hjc": "hip_centre_r", "{s}hjcreg": "hip_centre_r",
+    **_numbered("{s}thigh", "thigh_cluster_r", 1, 5), "{s}knee": "knee_lateral_r", "{s}mknee": "knee_medial_r",
+    "{s}shankantsup": "shank_front_r", **_numbered("{s}sh", "shank_cluster_r"), "{s}ankle": "ankle_lateral_r",
+    "{s}mankle": "ankle_medial_r", "{s}calc": "calcaneus_r", "{s}toe": "metatarsal_2_r", "{s}5meta": "metatarsal_5_r",
+    "c7": "c7", "{s}sternum": "clavicle_r", "{s}shoulder": "acromion_r", "{s}humerus": "upper_arm_cluster_r",
+    "{s}elbowlat": "elbow_lateral_r", "{s}elbowmed": "elbow_medial_r", "{s}lelbow": "elbow_lateral_r",
+    "{s}melbow": "elbow_medial_r", "{s}forearm": "forearm_cluster_r", "{s}wristradius": "wrist_radial_r",
+    "{s}wristulna": "wrist_ulnar_r", "{s}lwrist": "wrist_radial_r", "{s}mwrist": "wrist_ulnar_r",
 }  # fmt: skip
 # Anatomical markers with clusters, as in the walking examples distributed with OpenSim.
 _CLUSTERS = {
     "{s}asi": "asis_r", "{s}psi": "psis_r", "{s}hjc": "hip_centre_r", "{s}lfc": "knee_lateral_r",
     "{s}mfc": "knee_medial_r", "{s}kjc": "knee_centre_r", "{s}lmal": "ankle_lateral_r", "{s}mmal": "ankle_medial_r",
-    "{s}ajc": "ankle_centre_r", "{s}cal": "calcaneus_r", "{s}mt1": "metatarsal_1_r", "{s}mt2": "metatarsal_2_r",
-    "{s}mt5": "metatarsal_5_r", **{f"{{s}}th{i}": "thigh_cluster_r" for i in range(1, 5)},
-    **{f"{{s}}tb{i}": "shank_cluster_r" for i in range(1, 5)}, "c7": "c7", "t10": "t10", "clav": "clavicle",
-    "strn": "sternum", "{s}acr": "acromion_r", "{s}fhd": "head_front_r", "{s}bhd": "head_back_r",
-    "{s}lel": "elbow_lateral_r", "{s}mel": "elbow_medial_r",
+    "{s}ajc": "ankle_centre_r", "{s}cal": "calcaneus_r", "{s}toe": "metatarsal_2_r", "{s}mt1": "metatarsal_1_r",
+    "{s}mt2": "metatarsal_2_r", "{s}mt5": "metatarsal_5_r", **_numbered("{s}th", "thigh_cluster_r"),
+    **_numbered("{s}tb", "shank_cluster_r"), "c7": "c7", "t10": "t10", "clav": "clavicle", "strn": "sternum",
+    "{s}acr": "acromion_r", "{s}fhd": "head_front_r", "{s}bhd": "head_back_r", "{s}lel": "elbow_lateral_r",
+    "{s}mel": "elbow_medial_r", **_numbered("{s}ua", "upper_arm_cluster_r", 1, 3), "{s}faradius": "wrist_radial_r",
+    "{s}faulna": "wrist_ulnar_r", "{s}fasuperior": "forearm_cluster_r",
+}  # fmt: skip
+_IOR = {
+    "{s}ias": "asis_r", "{s}ips": "psis_r", "{s}asis": "asis_r", "{s}psis": "psis_r", "{s}gt": "trochanter_r",
+    "{s}ftc": "trochanter_r", "{s}gtr": "trochanter_r", "{s}gtroc": "trochanter_r",
+    "{s}iliaccrest": "iliac_crest_r", "{s}fle": "knee_lateral_r", "{s}le": "knee_lateral_r", "{s}fme": "knee_medial_r",
+    "{s}me": "knee_medial_r", "{s}fax": "fibula_head_r", "{s}hf": "fibula_head_r", "{s}ttc": "shank_front_r",
+    "{s}tt": "shank_front_r", "{s}fal": "ankle_lateral_r", "{s}lm": "ankle_lateral_r", "{s}tam": "ankle_medial_r",
+    "{s}mm": "ankle_medial_r", "{s}fcc": "calcaneus_r", "{s}ca": "calcaneus_r", "{s}fm1": "metatarsal_1_r",
+    "{s}fm": "metatarsal_1_r", "{s}fm2": "metatarsal_2_r", "{s}sm": "metatarsal_2_r", "{s}fm5": "metatarsal_5_r",
+    "{s}vm": "metatarsal_5_r", "cv7": "c7", "c7": "c7", "tv2": "t2", "tv10": "t10", "sjn": "clavicle", "ij": "clavicle",
+    "sxs": "sternum", "px": "sternum", "{s}sae": "acromion_r", "{s}sa": "acromion_r", "{s}caj": "acromion_r",
+    "{s}hle": "elbow_lateral_r", "{s}hme": "elbow_medial_r", "{s}rsp": "wrist_radial_r", "{s}usp": "wrist_ulnar_r",
+    "{s}hm2": "finger_r", "{s}hm3": "finger_r", "{s}acr": "acromion_r",
+    "{s}fmt1": "metatarsal_1_r", "{s}fmt2": "metatarsal_2_r", "{s}fmt5": "metatarsal_5_r",
+    "ster": "clavicle", "xpro": "sternum", "{s}temp": "head_side_r", "{s}icr": "iliac_crest_r", "{s}hmc2": "finger_r",
+    "t10": "t10", "{s}sips": "psis_r", "{s}sias": "asis_r",
+}  # fmt: skip
+_HUMAN_BODY_MODEL = {
+    "{s}asis": "asis_r", "{s}psis": "psis_r", "{s}gtro": "trochanter_r", "{s}lek": "knee_lateral_r",
+    "{s}lke": "knee_lateral_r", "{s}mek": "knee_medial_r", "{s}lm": "ankle_lateral_r", "{s}mm": "ankle_medial_r",
+    "{s}toe": "metatarsal_2_r", "{s}mt2": "metatarsal_2_r", "{s}mt5": "metatarsal_5_r", "{s}hee": "heel_r",
+    "{s}sho": "acromion_r", "{s}lee": "elbow_lateral_r", "{s}mee": "elbow_medial_r", "{s}lw": "wrist_radial_r",
+    "{s}mw": "wrist_ulnar_r", "{s}frm": "forearm_cluster_r", "{s}delt": "upper_arm_cluster_r", "{s}fin": "finger_r",
+    "sacr": "sacrum", "c7": "c7", "t10": "t10", "strn": "sternum", "xyph": "sternum", "jn": "clavicle",
+    "thead": "head_top", "{s}head": "head_side_r", "{s}lthi": "thigh_cluster_r", "{s}ati": "shank_cluster_r",
+    "{s}lsha": "shank_cluster_r", "f{s}thi": "thigh_cluster_r",
+}  # fmt: skip
+_CGM2 = {
+    "{s}asi": "asis_r", "{s}psi": "psis_r", "sacr": "sacrum", "{s}thi": "thigh_cluster_r", "{s}thap": "thigh_cluster_r",
+    "{s}thad": "thigh_cluster_r", "{s}thlp": "thigh_cluster_r", "{s}thld": "thigh_cluster_r",
+    "{s}kne": "knee_lateral_r",
+    "{s}knm": "knee_medial_r", "{s}lepi": "knee_lateral_r", "{s}mepi": "knee_medial_r", "{s}tib": "shank_cluster_r",
+    "{s}tiap": "shank_cluster_r", "{s}tiad": "shank_cluster_r", "{s}tilat": "shank_cluster_r",
+    "{s}ank": "ankle_lateral_r", "{s}med": "ankle_medial_r", "{s}lmal": "ankle_lateral_r", "{s}mmal": "ankle_medial_r",
+    "{s}hee": "heel_r", "{s}heel": "heel_r", "{s}toe": "metatarsal_2_r", "{s}smh": "metatarsal_2_r",
+    "{s}fmh": "metatarsal_1_r", "{s}vmh": "metatarsal_5_r", "{s}p1mt": "metatarsal_1_r",
+    "{s}p5mt": "metatarsal_5_r", "{s}mfs": "midfoot_top_r", "{s}mfl": "midfoot_lateral_r", "{s}sh": "acromion_r",
+    "{s}sho": "acromion_r", "{s}elb": "elbow_lateral_r", "c7": "c7", "t10": "t10", "clav": "clavicle",
+    "strn": "sternum",
+}  # fmt: skip
+_DAVIS = {
+    "{s}asis": "asis_r", "{s}psis": "psis_r", "sacrum": "sacrum", "{s}thigh": "thigh_cluster_r",
+    "{s}bar1": "thigh_cluster_r", "{s}knee1": "knee_lateral_r", "{s}knee2": "fibula_head_r",
+    "{s}bar2": "shank_cluster_r",
+    "{s}mall": "ankle_lateral_r", "{s}heel": "heel_r", "{s}met": "metatarsal_5_r", "{s}should": "acromion_r",
+    "c7": "c7",
+}  # fmt: skip
+# Motive's Baseline skeletons (37, 41, 50, 57 markers) and the sports set of Qualisys share most of their labels.
+_MOTIVE = {
+    "waist{s}front": "asis_r", "waist{s}back": "psis_r", "waist{s}": "iliac_crest_r", "waistback": "sacrum",
+    "waistcback": "sacrum", "{s}sips": "psis_r", "{s}thigh": "thigh_cluster_r",
+    **{f"{{s}}thigh{place}": "thigh_cluster_r" for place in ("side", "frontlow", "fronthigh", "high", "low", "medial")},
+    "{s}kneeout": "knee_lateral_r", "{s}kneein": "knee_medial_r", "{s}shin": "shank_cluster_r",
+    **{f"{{s}}shin{place}": "shank_cluster_r" for place in ("side", "fronthigh", "frontlow")},
+    "{s}ankleout": "ankle_lateral_r", "{s}anklein": "ankle_medial_r", "{s}heel": "heel_r", "{s}heelback": "heel_r",
+    "{s}toein": "metatarsal_1_r", "{s}toeout": "metatarsal_5_r", "{s}forefootin": "metatarsal_1_r",
+    "{s}forefootout": "metatarsal_5_r", "{s}forefoot1": "metatarsal_1_r", "{s}forefoot2": "metatarsal_2_r",
+    "{s}forefoot5": "metatarsal_5_r", "{s}toetip": "toe_tip_r", "spinetop": "c7", "backtop": "c7",
+    "spinethoracic2": "t2", "spinethoracic12": "t10", "chest": "sternum", "chestlow": "sternum", "chesttop": "clavicle",
+    "back{s}": "back_r", "{s}shouldertop": "acromion_r", "{s}arm": "upper_arm_cluster_r",
+    "{s}uarmhigh": "upper_arm_cluster_r", "{s}elbowout": "elbow_lateral_r", "{s}elbowin": "elbow_medial_r",
+    "{s}wristin": "wrist_radial_r", "{s}wristout": "wrist_ulnar_r", "{s}hand2": "finger_r", "headtop": "head_top",
+}  # fmt: skip
+_VISUAL3D = {  # [memory]
+    "{s}asis": "asis_r", "{s}psis": "psis_r", "{s}ic": "iliac_crest_r", "{s}gt": "trochanter_r",
+    "{s}lk": "knee_lateral_r",
+    "{s}mk": "knee_medial_r", "{s}la": "ankle_lateral_r", "{s}ma": "ankle_medial_r", "{s}heel": "heel_r",
+    "{s}1mt": "metatarsal_1_r", "{s}2mt": "metatarsal_2_r", "{s}5mt": "metatarsal_5_r", "{s}mt1": "metatarsal_1_r",
+    "{s}mt5": "metatarsal_5_r", "{s}toe": "metatarsal_2_r", **_numbered("{s}th", "thigh_cluster_r"),
+    **_numbered("{s}sk", "shank_cluster_r"), **_numbered("{s}sh", "shank_cluster_r"), "{s}shoulder": "acromion_r",
+    "c7": "c7",
+}  # fmt: skip
+_FRENCH = {  # [memory]; the side is d or g
+    "eias{s}": "asis_r", "eips{s}": "psis_r", "sacrum": "sacrum", "genou{s}": "knee_lateral_r",
+    "genouext{s}": "knee_lateral_r", "genouint{s}": "knee_medial_r", "condyleext{s}": "knee_lateral_r",
+    "condyleint{s}": "knee_medial_r", "cuisse{s}": "thigh_cluster_r", "jambe{s}": "shank_cluster_r",
+    "cheville{s}": "ankle_lateral_r", "chevilleext{s}": "ankle_lateral_r", "chevilleint{s}": "ankle_medial_r",
+    "malleoleext{s}": "ankle_lateral_r", "malleoleint{s}": "ankle_medial_r", "talon{s}": "heel_r",
+    "orteil{s}": "toe_tip_r", "meta1{s}": "metatarsal_1_r", "meta2{s}": "metatarsal_2_r", "meta5{s}": "metatarsal_5_r",
+    "epaule{s}": "acromion_r", "coude{s}": "elbow_lateral_r", "c7": "c7",
+}  # fmt: skip
+_CLEVELAND = {  # [memory]; triads on thigh and shank, the joints' markers in a static trial
+    "{s}asis": "asis_r", "sacral": "sacrum", "{s}thightriad": "thigh_cluster_r",
+    **{f"{{s}}thigh{end}": "thigh_cluster_r" for end in ("sup", "inf", "post")},
+    **{f"{{s}}shank{end}": "shank_cluster_r" for end in ("sup", "inf", "post")}, "{s}kneelateral": "knee_lateral_r",
+    "{s}kneemedial": "knee_medial_r", "{s}anklelateral": "ankle_lateral_r", "{s}anklemedial": "ankle_medial_r",
+    "{s}heel": "heel_r", "{s}toe": "metatarsal_2_r", "{s}shoulder": "acromion_r", "{s}elbow": "elbow_lateral_r",
 }  # fmt: skip
 MARKER_SETS: Mapping[str, Mapping[str, str]] = {
     "Plug-in Gait": _PLUG_IN_GAIT,
     "Helen Hayes": _HELEN_HAYES,
     "OpenCap": _OPENCAP,
     "anatomical with clusters": _CLUSTERS,
+    "Helen Hayes, short names": _HELEN_HAYES_SHORT,
+    "IOR": _IOR,
+    "CGM2": _CGM2,
+    "Human Body Model": _HUMAN_BODY_MODEL,
+    "Davis": _DAVIS,
+    "Motive or Qualisys": _MOTIVE,
+    "Visual3D": _VISUAL3D,
+    "Cleveland Clinic": _CLEVELAND,
+    "French": _FRENCH,
 }
-_FEWEST = 8
+_FEWEST = 6
+_SHORTEST_STEM = 3  # two letters mean too many things to be known outside their set
+_PELVIC = ("asis", "psis", "sacrum", "hip_centre")
+# Parts of the body that a refusal names, with the beginnings of their landmarks.
+_PARTS = {
+    "pelvis": _PELVIC,
+    "thighs": ("thigh", "trochanter"),
+    "shanks": ("shank", "fibula"),
+    "ankles": ("ankle",),
+    "feet": ("heel", "calcaneus", "midfoot", "metatarsal", "toe"),
+    "trunk": ("c7", "t2", "t10", "clavicle", "sternum", "back", "acromion"),
+    "arms": ("upper_arm", "elbow", "forearm", "wrist"),
+    "head": ("head",),
+}
 
 
-def landmark(name: str) -> Landmark:
-    """The landmark of this name, on either side, such as knee_lateral_l."""
-    if name in LANDMARKS:
-        return LANDMARKS[name]
-    right = LANDMARKS[f"{name[:-2]}_r"]
-
-    def mirrored(segment: str) -> str:
-        return f"{segment[:-2]}_l" if segment.endswith("_r") else segment
-
-    x, y, z = right.offset_m
-    return Landmark(mirrored(right.at), mirrored(right.turns_with), (x, y, -z), right.spread_m)
+@cache
+def _table(name: str) -> synonyms.Table:
+    return synonyms.Table(MARKER_SETS[name])
 
 
-def _labels(marker_set: Mapping[str, str]) -> dict[str, str]:
-    """Name of the landmark of each label, for both sides."""
-    landmarks = {}
-    for label, name in marker_set.items():
-        if "{s}" not in label:
-            landmarks[label] = name
-            continue
-        for side in "rl":
-            landmarks[label.format(s=side)] = f"{name[:-2]}_{side}"
-    return landmarks
+def general_labels() -> dict[str, str]:
+    """Labels that mean the same landmark in every set that has them, and are long enough to mean nothing else.
+
+    Joint centres are left out: beside skin markers they are computed, by rules that this program does not know.
+    """
+    meanings: dict[str, set[str]] = {}
+    for marker_set in MARKER_SETS.values():
+        for label, mark in marker_set.items():
+            meanings.setdefault(label, set()).add(mark)
+    return {
+        label: next(iter(marks))
+        for label, marks in meanings.items()
+        if len(marks) == 1
+        and len(label.replace("{s}", "")) >= (_SHORTEST_STEM if "{s}" in label else 1)
+        and "_centre" not in next(iter(marks))
+    }
+
+
+@cache
+def _general() -> synonyms.Table:
+    return synonyms.Table(general_labels())
+
+
+def tables() -> tuple[synonyms.Table, ...]:
+    """The labels of every marker set and every set of keypoints."""
+    return (*(_table(name) for name in MARKER_SETS), *keypoints.tables())
 
 
 def is_known(label: str) -> bool:
-    """Whether any marker set has this label."""
-    return any(_clean(label) in _labels(marker_set) for marker_set in MARKER_SETS.values())
+    """Whether any marker set or set of keypoints has this label, on its own."""
+    folded = synonyms.fold(label)
+    return any(table.landmark(folded, frozenset()) for table in tables())
 
 
 def recognise(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
-    """The marker set that contains most of a file's labels, and the landmark of each known label by its index.
+    """The marker set that knows most of a file's landmarks, and the landmark of each known label by its index.
+
+    The set's name is empty, and no landmark known, where no label is. A file with hips and without markers of the
+    pelvis holds keypoints.
 
     Args:
-        seen: which markers are ever seen; those that are not are recognised too, but speak for no set.
+        seen: whether each marker is ever seen; those that are not count for nothing. All are, if None.
     """
-    seen = [True] * len(names) if seen is None else seen
-    best, chosen, most = "", dict[int, str](), 0
-    for name, marker_set in MARKER_SETS.items():
-        known = _labels(marker_set)
-        matched = {i: known[_clean(label)] for i, label in enumerate(names) if _clean(label) in known}
-        count = sum(bool(seen[i]) for i in matched)
+    there = [True] * len(names) if seen is None else [bool(one) for one in seen]
+    labels = _first_of_each(synonyms.folded(names), there)
+    best, chosen, most = "", dict[int, str](), (0, 0)
+    for name in MARKER_SETS:
+        found = _known(_table(name), labels)
+        count = len({mark for i, mark in found.items() if there[i]}), len(found)
         if count > most:
-            best, chosen, most = name, matched, count
-    return best, chosen
+            best, chosen, most = name, found, count
+    filled = {mark for i, mark in chosen.items() if there[i]}
+    for i, mark in _known(_general(), labels).items():
+        if i not in chosen and ("_cluster_" in mark or mark not in filled):
+            chosen[i] = mark
+            filled |= {mark} if there[i] else set()
+    if not any(mark.startswith(("asis", "psis", "sacrum")) for mark in filled):
+        centres = keypoints.find(labels, there)
+        if {"hip_centre_r", "hip_centre_l"} <= set(centres[1].values()):
+            return centres
+    return best, dict(sorted(chosen.items()))
 
 
-def _clean(label: str) -> str:
-    return label.lower().removesuffix("_study")
+def _known(table: synonyms.Table, labels: Sequence[str]) -> dict[int, str]:
+    file = frozenset(labels)
+    found = ((i, table.landmark(label, file)) for i, label in enumerate(labels) if label)
+    return {i: mark for i, mark in found if mark}
+
+
+def _first_of_each(labels: list[str], there: list[bool]) -> list[str]:
+    """The labels, empty where a label stands a second time: the first one that is seen counts."""
+    first: dict[str, int] = {}
+    for i, label in enumerate(labels):
+        if label not in first or (there[i] and not there[first[label]]):
+            first[label] = i
+    return [label if first[label] == i else "" for i, label in enumerate(labels)]
+
+
+def sizes_a_body(marks: Iterable[str]) -> bool:
+    """Whether these landmarks suffice to fit a body: three of the pelvis and both knees,
+    or both hips and both knees."""
+    here = set(marks)
+    knees = all({f"knee_lateral_{side}", f"knee_centre_{side}"} & here for side in "rl")
+    pelvis = sum(mark.startswith(_PELVIC) for mark in here) >= 3
+    return knees and len(here) >= _FEWEST and (pelvis or {"hip_centre_r", "hip_centre_l"} <= here)
+
+
+def has_pelvis(marks: Iterable[str]) -> bool:
+    """Whether any of these landmarks is on the pelvis."""
+    return any(mark.startswith(_PELVIC) for mark in marks)
 
 
 def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
-    """As `recognise`.
+    """As `recognise`, for a file that suffices to fit a body.
 
     Raises:
-        InputError: no set contains the seen labels of the pelvis and both knees.
+        InputError: the labels of the pelvis or of a knee are lacking; it says which, and what they may be called.
     """
-    best, chosen = recognise(names, seen)
-    here = {mark for i, mark in chosen.items() if seen is None or seen[i]}
-    count = sum(1 for i in chosen if seen is None or seen[i])
-    pelvis = sum(mark.startswith(("asis", "psis", "sacrum", "hip_centre")) for mark in here)
-    legs = all({f"knee_lateral_{s}", f"knee_centre_{s}"} & here for s in "rl")
-    if count < _FEWEST or pelvis < 3 or not legs:
-        shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-        raise InputError(
-            f"no known marker set has pelvis and both knees among its labels ({shown}); known are "
-            f"{', '.join(MARKER_SETS)}: rename the markers to one of them"
+    name, chosen = recognise(names, seen)
+    there = [True] * len(names) if seen is None else seen
+    marks = {mark for i, mark in chosen.items() if there[i]}
+    if not sizes_a_body(marks):
+        never = [names[i] for i, mark in chosen.items() if not there[i] and mark.startswith(("knee", *_PELVIC))]
+        raise InputError(_refusal(names, marks, never))
+    return name, chosen
+
+
+def _refusal(names: Sequence[str], marks: set[str], never: list[str]) -> str:
+    """What lacks for a fit, the labels that are taken for it, which of them are never seen, and what is there."""
+    sets = f"known are {', '.join(MARKER_SETS)}, and keypoints ({', '.join(keypoints.KEYPOINT_SETS)})"
+    has = [part for part, stems in _PARTS.items() if any(mark.startswith(stems) for mark in marks)]
+    if not has:
+        return (
+            f"its labels ({_shown(names, 8)}) belong to no known marker set; {sets}: rename the markers to one of them"
         )
-    return best, chosen
+    lacking = []
+    if sum(mark.startswith(_PELVIC) for mark in marks) < 3:
+        lacking.append(f"three markers of the pelvis (such as {_examples('asis_r', 'psis_r', 'sacrum')})")
+    knees = [s for s in "rl" if not {f"knee_lateral_{s}", f"knee_centre_{s}"} & marks]
+    if knees:
+        which = "both knees" if len(knees) == 2 else "the right knee" if knees == ["r"] else "the left knee"
+        lacking.append(f"{which} (such as {_examples(*(f'knee_lateral_{side}' for side in knees[:1]))})")
+    if not lacking:
+        lacking.append(f"markers: {len(marks)} known ones are too few")
+    text = f"lacks {' and '.join(lacking)}"
+    text += f"; {_shown(never, 4)} are listed, but never seen" if never else ""
+    text += f"; it has markers of {', '.join(has)}"
+    if knees and all(
+        any(mark.startswith(f"{part}_cluster_{s}") for mark in marks) for part in ("thigh", "shank") for s in knees
+    ):
+        return f"{text}; its clusters can carry the knees of a static trial: give that with --static FILE"
+    return f"{text}; {sets}: name them as one of these sets does"
+
+
+def _shown(names: Sequence[str], most: int) -> str:
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
+
+
+def _examples(*marks: str) -> str:
+    """Labels that different sets give to landmarks, in capitals."""
+    labels: dict[str, None] = {}
+    for mark in marks:
+        for name in MARKER_SETS:
+            labels |= dict.fromkeys(label.upper() for label in _table(name).labels(mark)[:1])
+    return ", ".join(list(labels)[:6])
+
+
+def at_most(chosen: Mapping[int, str], most: int, seen: Sequence[bool]) -> dict[int, str]:
+    """No more than so many of the chosen markers.
+
+    Those that are never seen go first, then those of clusters, each from the end of the file.
+    """
+    order = sorted(chosen, key=lambda i: (not seen[i], "_cluster_" in chosen[i], i))
+    return {i: chosen[i] for i in sorted(order[:most])}

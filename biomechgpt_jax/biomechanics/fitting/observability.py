@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.fitting.marker_sets import NOMINAL_HEIGHT_M, landmark
+from biomechgpt_jax.biomechanics.fitting.landmarks import NOMINAL_HEIGHT_M, landmark
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, observed_without
 
 # A coordinate is hidden unless it is observable in more than this share of the frames.
@@ -51,22 +51,28 @@ def posture() -> np.ndarray:
     return q
 
 
-def observable(jacobian_M3C: np.ndarray, seen_TM: np.ndarray, height_m: float) -> np.ndarray:
+def observable(
+    jacobian_M3C: np.ndarray, seen_TM: np.ndarray, height_m: float, beforehand_C: np.ndarray | None = None
+) -> np.ndarray:
     """Whether the markers seen in each frame determine each coordinate, bool[T, C].
 
     Args:
         jacobian_M3C: derivatives of the marker positions by the coordinates, in `posture`.
         seen_TM: bool[T, M].
         height_m: body height; marker errors are taken to grow with it.
+        beforehand_C: standard deviation to which each coordinate is known beforehand; one radian or metre if None.
     """
     _, first_P, pattern_T = np.unique(np.packbits(seen_TM, axis=1), axis=0, return_index=True, return_inverse=True)
     error_m = _ERROR_M * height_m / NOMINAL_HEIGHT_M
     scaled_M3C = jacobian_M3C.astype(np.float64) / error_m
     information_MCC = np.einsum("mic,mid->mcd", scaled_M3C, scaled_M3C)
+    prior_CC = (
+        np.eye(COORDINATE_COUNT) if beforehand_C is None else np.diag(np.asarray(beforehand_C, np.float64) ** -2.0)
+    )
     chunks = []
     for begin in range(0, len(first_P), _PATTERNS_AT_A_TIME):
         seen_PM = seen_TM[first_P[begin : begin + _PATTERNS_AT_A_TIME]].astype(np.float64)
-        information_PCC = np.tensordot(seen_PM, information_MCC, axes=1) + np.eye(COORDINATE_COUNT)
+        information_PCC = np.tensordot(seen_PM, information_MCC, axes=1) + prior_CC
         variance_PC = np.diagonal(np.linalg.inv(information_PCC), axis1=1, axis2=2)
         chunks.append(np.sqrt(variance_PC) < _LARGEST_C)
     return np.concatenate(chunks)[pattern_T.reshape(-1)]

@@ -16,8 +16,9 @@ from biomechgpt_jax.biomechanics.skeleton import limits
 
 # A marker error of this size has half its weight; soft tissue moves markers by 1 to 2 cm.
 OUTLIER_M = 0.05
-_CHUNK = 64  # frames solved together
+_CHUNK = 32  # frames solved together
 _ITERATIONS = 12
+_SETTLED = 1e-4  # a chunk is solved when no step moves a coordinate further than this, radians or metres
 
 
 def predict(
@@ -56,12 +57,19 @@ def _solve(q_TC, wanted_TC, pull_C, seen_TM3, at, turns, offset, height, fractio
         change = jax.scipy.linalg.solve(normal + damping * jnp.diag(jnp.diag(normal)), right, assume_a="pos")
         tried = jnp.clip(q_C - jnp.clip(change, -0.6, 0.6), bounds[:, 0], bounds[:, 1])
         better = cost(tried, wanted_C, target_M3, known_M) < cost(q_C, wanted_C, target_M3, known_M)
-        return jnp.where(better, tried, q_C), jnp.where(better, damping * 0.3, damping * 5.0).clip(1e-6, 1e3)
+        damping = jnp.where(better, damping * 0.3, damping * 5.0).clip(1e-6, 1e3)
+        return jnp.where(better, tried, q_C), damping, jnp.abs(tried - q_C).max()
 
-    def iterate(_, state):  # type: ignore[no-untyped-def]
-        return jax.vmap(step)(state, wanted_TC, target_TM3, known_TM)
+    def unsettled(state):  # type: ignore[no-untyped-def]
+        round_, _, _, moved_T = state
+        return (round_ < iterations) & (moved_T.max() > _SETTLED)
 
-    q_TC, _ = jax.lax.fori_loop(0, iterations, iterate, (q_TC, jnp.full(len(q_TC), 1e-2)))
+    def iterate(state):  # type: ignore[no-untyped-def]
+        round_, q_TC, damping_T, _ = state
+        return round_ + 1, *jax.vmap(step)((q_TC, damping_T), wanted_TC, target_TM3, known_TM)
+
+    begin = (0, q_TC, jnp.full(len(q_TC), 1e-2), jnp.full(len(q_TC), jnp.inf))
+    _, q_TC, _, _ = jax.lax.while_loop(unsettled, iterate, begin)
     off_TM = jnp.linalg.norm(jax.vmap(residual)(q_TC, target_TM3, known_TM), axis=2)
     return q_TC, jnp.where(known_TM, off_TM, jnp.nan)
 

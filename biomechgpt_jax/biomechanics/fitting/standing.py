@@ -27,9 +27,9 @@ _FACTORS = (1e-3, 1e-2, 1e-1, 10.0, 100.0, 1000.0)
 # stairs have 10 to 44 times.
 _CLEARLY = 1.5
 _TALL = 0.1  # share of the frames, those in which the pelvis is furthest from the ankles
-_PELVIS = ("asis", "psis", "sacrum", "hip_centre")
+_PELVIS = ("asis", "psis", "sacrum", "hip_centre", "pelvis_centre")
 _LOW = (("ankle",), ("heel", "calcaneus", "metatarsal"), ("knee",))
-_TRUNK = ("c7", "clavicle", "sternum", "acromion")
+_TRUNK = ("c7", "clavicle", "sternum", "acromion", "shoulder_centre", "neck_base")
 _AXES = "XYZ"
 # By the axis that is up: which axes become x, y and z, and their signs. Proper rotations, so that nothing is mirrored.
 _TURNS = {
