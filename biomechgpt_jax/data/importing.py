@@ -5,6 +5,7 @@ import dataclasses
 import math
 import multiprocessing
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -180,6 +181,12 @@ def read_folder(
     """
     paths = files_in(directory)
     names = [path.relative_to(directory).as_posix() for path in paths]
+    # File systems and spreadsheets may compose the same letters differently.
+    composed = {unicodedata.normalize("NFC", name): name for name in names}
+    labels = {
+        name if name in names else composed.get(unicodedata.normalize("NFC", name), name): given
+        for name, given in labels.items()
+    }
     unknown = sorted(set(labels) - set(names))
     if unknown:
         raise InputError(

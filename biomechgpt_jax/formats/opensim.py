@@ -179,8 +179,8 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, int]:
     quantities.refuse_by_columns(path, names, tuple(columns))
     if not columns:
         raise InputError(
-            f"{path} holds {quantities.what_else(names)} (columns {', '.join(names[1:4])}, ...); give a file of joint coordinates "
-            "such as an inverse kinematics result"
+            f"{path} holds {quantities.what_else(names)} (columns {', '.join(names[1:4])}, ...); give a file of joint "
+            "coordinates such as an inverse kinematics result"
         )
     return columns
 

@@ -18,7 +18,7 @@ def separator(line: str) -> str:
 
 
 def has_decimal_commas(cells: Iterable[str], separator: str) -> bool:
-    """Whether commas are decimal marks: they separate nothing, no cell has a point, and one is a number with a comma."""
+    """Whether commas are decimal marks: they separate nothing, no cell has a point, and a number has a comma."""
     found = False
     for cell in cells if separator != "," else ():
         if "." in cell:

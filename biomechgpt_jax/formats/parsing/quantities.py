@@ -15,18 +15,26 @@ from biomechgpt_jax.errors import InputError
 
 # Words that no title of a movement has.
 _TELLING = frozenset(
-    "errors speeds velocities accelerations activations excitations forces moments torques powers reactions residuals "
-    "reserves stresses dudt".split()
+    (
+        *("errors", "speeds", "velocities", "accelerations", "activations", "excitations", "forces", "moments"),
+        *("torques", "powers", "reactions", "residuals", "reserves", "stresses", "dudt"),
+    )
 )
-# Words that a person may write into the name of a trial ("speed 2", "control group"); they tell only beside the others.
+# Words that a person may write into the name of a trial ("speed 2", "control group"); they tell only among others.
 _VAGUE = frozenset(
-    "error speed velocity acceleration activation excitation force moment torque power reaction residual reserve stress "
-    "controls control actuation lengths length energy energies".split()
+    (
+        *("error", "speed", "velocity", "acceleration", "activation", "excitation", "force", "moment", "torque"),
+        *("power", "reaction", "residual", "reserve", "stress", "controls", "control", "actuation", "lengths"),
+        *("length", "energy", "energies"),
+    )
 )
 _FILLING = frozenset(
-    "joint joints actuator actuators muscle muscles generalized generalised coordinate coordinates model analysis "
-    "inverse dynamics normalized fiber fibre tendon active passive total ground body marker markers results rra cmc so "
-    "ik id position positions load loads".split()
+    (
+        *("joint", "joints", "actuator", "actuators", "muscle", "muscles", "generalized", "generalised"),
+        *("coordinate", "coordinates", "model", "analysis", "inverse", "dynamics", "normalized", "fiber", "fibre"),
+        *("tendon", "active", "passive", "total", "ground", "body", "marker", "markers", "results", "rra", "cmc"),
+        *("so", "ik", "id", "position", "positions", "load", "loads"),
+    )
 )
 # Endings of columns that hold something else of a coordinate, an actuator, a muscle or the ground.
 _OTHER = {
