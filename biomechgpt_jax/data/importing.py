@@ -152,8 +152,8 @@ def files_in(directory: Path) -> list[Path]:
     files = [
         path
         for path in sorted(directory.rglob("*"))
-        if path.suffix.lower() in formats.READABLE
-        and path.is_file()
+        if path.is_file()
+        and formats.is_motion(path)
         and not any(part.startswith(".") for part in path.relative_to(directory).parts)
     ]
     if not files:

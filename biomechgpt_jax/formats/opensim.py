@@ -23,7 +23,7 @@ from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.formats import quality
-from biomechgpt_jax.formats.parsing import numbers, quantities, timing
+from biomechgpt_jax.formats.parsing import numbers, quantities, text, timing
 
 # 40 coordinates at 100 Hz for more than an hour; reading takes about three times as much memory.
 LARGEST_BYTES = 256 * 2**20
@@ -153,7 +153,7 @@ def _header(path: Path, head: str) -> _Header:
     first = next((i for i in range(start, len(lines)) if words[i]), None)
     if first is None:
         raise InputError(f"{path} ends after its header, so it is truncated; export it again")
-    separator = numbers.separator(lines[first]).replace("\t", "")
+    separator = text.separator(lines[first]).replace("\t", "")
     separator = separator if separator in lines[first] else ""
     names = tuple(_cells(lines[first], separator))
     if names[0].lower() != "time":

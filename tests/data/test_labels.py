@@ -45,10 +45,10 @@ def test_a_comma_that_separates_is_no_decimal_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("file;age\na.mot;1.234,5\n".encode(), "age is '1.234,5'"),
-        ("file;age;colour\na.mot;3;red\n".encode(), "column 'colour' is not known"),
-        ("File;file\na.mot;b.mot\n".encode(), "a column comes twice"),
-        ("file;age\n;3\n".encode(), "line 2: the column file is empty"),
+        (b"file;age\na.mot;1.234,5\n", "age is '1.234,5'"),
+        (b"file;age;colour\na.mot;3;red\n", "column 'colour' is not known"),
+        (b"File;file\na.mot;b.mot\n", "a column comes twice"),
+        (b"file;age\n;3\n", "line 2: the column file is empty"),
         (b"file\n\x81\x8d\n", "not a CSV in UTF-8"),
         (b"\xff\xfef", "not a CSV in UTF-8"),
         (b'file\n"a.mot\n', "not a CSV in UTF-8"),

@@ -1,4 +1,4 @@
-"""Numbers in tables: decimal points and commas, and what separates the cells."""
+"""Numbers in tables: cells in quotes, decimal points and commas."""
 
 import csv
 import re
@@ -10,11 +10,6 @@ import numpy as np
 from biomechgpt_jax.errors import InputError
 
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
-
-
-def separator(line: str) -> str:
-    """What separates the cells of a table with this line: tabs if there are any, else semicolons, else commas."""
-    return next((mark for mark in "\t;" if mark in line), ",")
 
 
 def has_decimal_commas(cells: Iterable[str], separator: str) -> bool:
