@@ -10,6 +10,7 @@ from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats.parsing import bones
+from biomechgpt_jax.reports import recording
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FRAMES = 40
@@ -165,6 +166,10 @@ def test_a_path_in_an_unknown_unit_is_left_out_and_said(tmp_path: Path) -> None:
     movement = formats.read(tmp_path / "a.bvh")
     assert not movement.observed[INDEX["pelvis_tx"]]
     assert [flag for flag in movement.metadata.flags if "its legs are 5.88 long: the unit of its path" in flag]
+    reasons = recording.describe(movement)["missing_because"]
+    assert isinstance(reasons, dict)
+    assert reasons["pelvis_tz"] == "the unit of the file's path cannot be told"
+    assert reasons["elbow_flex_r"] == "the rotations of the arms do not show it"
 
 
 def _with_root_above(path: Path, turn: Rotation, channels_of_hips: str = "") -> None:

@@ -21,7 +21,7 @@ _MIDDLE = {
     "neck": ("neck", "neck0", "neck01", "neck1", "necklower"),
     "head": ("head",),
 }
-_SIDES = {"r": "r", "right": "r", "l": "l", "left": "l"}
+_SIDES = {"r": "r", "right": "r", "rt": "r", "l": "l", "left": "l", "lt": "l"}
 _PARTS = {word: part for part, words in _SIDED.items() for word in words}
 # Prefixes that say nothing: a name that has no other is as good as one without any.
 _PREFIXES = frozenset(("bip", "bip01", "bip001", "def", "mixamorig", "character1", "j", "b", "bone", "robot"))
