@@ -17,6 +17,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
+from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.biomechanics.kinematics import FRACTIONS
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
@@ -28,6 +29,8 @@ from biomechgpt_jax.formats.parsing.timing import timing
 FLAG = "xsens-joint-angles"
 _DEEPEST, _MOST_FRAMES = 50, 2_000_000
 _FARTHEST = 1e4  # metres or radians
+# Axes of a knee differ from the line of the joint centres by less; other columns or units by more.
+_CONTRADICTS_RAD = np.radians(15.0)
 # Segments and joints of a full body in the order of MVN; files of older versions do not name them.
 SEGMENTS = (
     *("Pelvis", "L5", "L3", "T12", "T8", "Neck", "Head"),
@@ -197,11 +200,32 @@ def _coordinates(
     if not observed[[INDEX["knee_angle_r"], INDEX["knee_angle_l"]]].any():
         raise InputError(f"{path} holds no numbers for the knees; export it again")
     q[:, ~observed] = 0.0
-    flags = (*metadata.flags, FLAG)
+    flags = (*metadata.flags, FLAG, *_contradiction(q, positions, place))
     if known[:, observed].all():
         flags += tuple(quality.flags(q, observed, rate_hz))
     described = Metadata(height_m=height, source=metadata.source, sha256=metadata.sha256, flags=flags)
     return Trajectory(q.astype(np.float32), observed, rate_hz, described)
+
+
+def _contradiction(q: np.ndarray, positions: np.ndarray | None, place: dict[str, int]) -> tuple[str, ...]:
+    """A flag if the positions of hip, knee and ankle show other bends of a knee than its joint angles."""
+    for side, word in (("r", "Right"), ("l", "Left")):
+        names = [f"{word}{part}" for part in ("UpperLeg", "LowerLeg", "Foot")]
+        if positions is None or not set(names) <= set(place):
+            continue
+        hip, knee, ankle = (positions[:, place[name]] for name in names)
+        thigh, shank = knee - hip, ankle - knee
+        with np.errstate(all="ignore"):
+            cosine = (thigh * shank).sum(axis=1) / np.linalg.norm(thigh, axis=1) / np.linalg.norm(shank, axis=1)
+            shown = np.arccos(np.clip(cosine, -1.0, 1.0))
+            off = np.abs(shown - np.abs(q[:, INDEX[f"knee_angle_{side}"]]))
+        if np.isfinite(off).any() and np.nanmedian(off) > _CONTRADICTS_RAD:
+            degrees = np.degrees(np.nanmedian(off))
+            return (
+                f"{CAUTION}the positions of hip, knee and ankle show the {word.lower()} knee bent otherwise than its "
+                f"joint angle, by {degrees:.0f} degrees",
+            )
+    return ()
 
 
 def _turn(quaternion_T4: np.ndarray) -> np.ndarray:

@@ -225,14 +225,16 @@ def _numbers(path: Path, header: _Header) -> np.ndarray:
                 encoding="latin-1",
             )
 
+    def content() -> str:
+        written = path.read_text(encoding="latin-1")
+        return written.replace(",", ".") if header.decimal_comma else written
+
     try:
-        if header.decimal_comma:
-            return parse(io.StringIO(path.read_text(encoding="latin-1").replace(",", ".")))
-        return parse(path)
+        return parse(io.StringIO(content()) if header.decimal_comma else path)
     except ValueError:
-        text = path.read_text(encoding="latin-1")
-        readable = _WINDOWS_NAN.sub("nan", text)
-        if readable == text:
+        written = content()
+        readable = _WINDOWS_NAN.sub("nan", written)
+        if readable == written:
             raise
         return parse(io.StringIO(readable))
 

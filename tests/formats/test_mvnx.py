@@ -123,6 +123,15 @@ def test_positions_are_the_joint_centres_of_a_file_without_angles(tmp_path: Path
     assert (at["Head"] - at["RightFoot"])[:, 1].min() > 1.2, "y is up"
 
 
+def test_joint_angles_that_the_positions_contradict_are_told(tmp_path: Path) -> None:
+    q = _walk()
+    path = _write(tmp_path / "a.mvnx", q)
+    assert not [flag for flag in formats.read(path).metadata.flags if flag.startswith("caution")]
+    path.write_text(path.read_text().replace("jRightKnee", "jRightX").replace("jRightHip", "jRightKnee"))
+    said = [flag for flag in formats.read(path).metadata.flags if flag.startswith("caution")]
+    assert len(said) == 1 and "the right knee bent otherwise than its joint angle" in said[0]
+
+
 def test_frames_that_are_missing_are_unseen(tmp_path: Path) -> None:
     q = _walk()
     movement = formats.read(_write(tmp_path / "a.mvnx", q, skip=slice(10, 25)))

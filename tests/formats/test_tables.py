@@ -116,6 +116,15 @@ def test_other_columns_refuse_a_table_with_what_it_holds(tmp_path: Path, names: 
         formats.read(_write(tmp_path / "a.sto", _walk(), "run 3", names))
 
 
+def test_decimal_commas_and_the_nan_of_windows_in_one_table(tmp_path: Path) -> None:
+    values = _walk()
+    values[10:12, 2] = np.nan
+    path = _write(tmp_path / "a.mot", values)
+    head, mark, body = path.read_text().partition("endheader")
+    path.write_text(head + mark + body.replace(".", ",").replace("nan", "-1,#IND"))
+    assert "filled:hip_flexion_r" in formats.read(path).metadata.flags
+
+
 @pytest.mark.parametrize("separator", ["\t", ";", " ", "   "])
 def test_decimal_commas_are_read_where_commas_separate_nothing(tmp_path: Path, separator: str) -> None:
     plain = formats.read(_write(tmp_path / "a.mot", _walk()))
