@@ -59,7 +59,8 @@ def read_array(path: Path) -> Markers:
         counts = ", ".join(map(str, sorted(_ARRAYS)))
         raise InputError(f"{path} is an array {list(shape)}; give positions [T, J, 3] of {counts} joints")
     names, unit, rate = _ARRAYS[shape[1]]
-    values = np.load(io.BytesIO(raw), allow_pickle=False).reshape(shape)[:, : len(names)].astype(np.float64)
+    with np.errstate(all="ignore"):  # what is no number becomes unseen
+        values = np.load(io.BytesIO(raw), allow_pickle=False).reshape(shape)[:, : len(names)].astype(np.float64)
     flag = f"{CAUTION}the file names no frame rate: {rate:g} Hz is assumed"
     return _markers(path, raw, points.seen(values), names, unit, rate, (flag,))
 
