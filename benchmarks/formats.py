@@ -2,11 +2,11 @@
 
     python benchmarks/formats.py [--mutants 10000] [--data ../shared/data] [--json]
 
-Copies of small real files and of archives written here are damaged at random (bits flipped; blocks removed, doubled or
-filled with noise; numbers made huge; numbers and words of text replaced) and read in worker processes, which are
-replaced when they die. Archives hold checksums, which reveal damage to their bytes before any array is read; therefore
-half of their damage is done to the arrays. Markers are read without inverse kinematics, which only sees what the reader
-accepts.
+Copies of small real files, and of files written here for families of which there is none, are damaged at random (bits
+flipped; blocks removed, doubled or filled with noise; numbers made huge; numbers and words of text replaced) and read
+in worker processes, which are replaced when they die. Archives hold checksums, which reveal damage to their bytes
+before any array is read; therefore half of their damage is done to the arrays. Markers are read without inverse
+kinematics, which only sees what the reader accepts.
 """
 
 import io
@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import other_systems
 from figures import Figure, parser, publish
 
 WORKERS = 2
@@ -34,7 +35,11 @@ LIMIT_MB = 1024
 # Number of lines used from the start of each real file: enough to be readable, few enough to be quick.
 TEXT_LINES = 80
 # Share of the mutants per family; it is divided among the files of the family.
-SHARES = {".mot": 0.30, ".trc": 0.22, ".c3d": 0.23, ".npz": 0.15, ".bvh": 0.07, ".b3d": 0.03}
+SHARES = {
+    **{".mot": 0.25, ".trc": 0.20, ".c3d": 0.22, ".npz": 0.12, ".bvh": 0.07, ".b3d": 0.02},
+    **{".csv": 0.06, ".mvnx": 0.04, ".npy": 0.02},
+}
+TEXT = (".mot", ".trc", ".bvh", ".csv", ".mvnx")
 LARGEST = {".c3d": 340_000, ".b3d": 2_500_000}
 NUMBERS = (np.nan, np.inf, -np.inf, 1e300, -1e300, 1e39, 1e-300, 0.0, -1.0, 2.0**63)
 KINDS = ("c8", "i8", "f2", "?", "U8", "S4", "M8[s]", "m8[s]", "g")
@@ -60,7 +65,7 @@ def samples(data: Path, scratch: Path) -> dict[str, list[bytes]]:
     contents: dict[str, list[bytes]] = defaultdict(list)
     for path in sorted(data.rglob("*")):
         ending = path.suffix.lower()
-        if not path.is_file() or ending not in formats.READABLE or path.stat().st_size > LARGEST.get(ending, 2**20):
+        if not path.is_file() or not formats.is_motion(path) or path.stat().st_size > LARGEST.get(ending, 2**20):
             continue
         raw = path.read_bytes()
         if ending in (".mot", ".trc"):
@@ -81,6 +86,8 @@ def samples(data: Path, scratch: Path) -> dict[str, list[bytes]]:
     ):
         np.savez(path, allow_pickle=False, **arrays)
         contents[".npz"].append(path.read_bytes())
+    for made in other_systems.write(scratch, waves):
+        contents[made.suffix].append(made.read_bytes())
     return dict(contents)
 
 
@@ -137,7 +144,7 @@ def damage(ending: str, raws: list[bytes], rng: random.Random) -> bytes:
     raw = rng.choice(raws)
     if ending == ".npz" and rng.random() < 0.5:
         return _mutate_arrays(raw, rng)
-    return mutate(raw, rng, ending in (".mot", ".trc", ".bvh"))
+    return mutate(raw, rng, ending in TEXT)
 
 
 def _mutate_arrays(raw: bytes, rng: random.Random) -> bytes:
@@ -191,14 +198,16 @@ def _serve(connection) -> None:  # type: ignore[no-untyped-def]
         path = connection.recv()
         begin = time.perf_counter()
         try:
-            if Path(path).suffix in formats.MARKERS:
-                markers = formats.read_markers(path)
-                # NaN is a marker that was not seen.
-                seen = np.isfinite(markers.positions)
-                finite = seen.any() and not np.isinf(markers.positions).any() and np.isfinite(markers.rate_hz)
+            found = formats.load(path)
+            if isinstance(found, formats.Markers):
+                found = formats.read_markers(path)
+                values, rate_hz = found.positions, found.rate_hz
             else:
-                trajectory = formats.read(path)
-                finite = np.isfinite(trajectory.coordinates).all() and np.isfinite(trajectory.rate_hz)
+                values, rate_hz = found.trajectory.coordinates, found.trajectory.rate_hz
+            # NaN is a marker or a segment that was not seen.
+            whole = Path(path).suffix in formats.COORDINATES
+            seen = np.isfinite(values).all() if whole else np.isfinite(values).any() and not np.isinf(values).any()
+            finite = seen and np.isfinite(rate_hz)
             outcome = "read" if finite else "read, but not finite"
         except InputError as error:
             outcome = "refused" if "\n" not in str(error) and str(error) else f"refused in several lines: {error!r}"

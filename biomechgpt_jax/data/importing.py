@@ -5,6 +5,7 @@ import dataclasses
 import math
 import multiprocessing
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -152,8 +153,8 @@ def files_in(directory: Path) -> list[Path]:
     files = [
         path
         for path in sorted(directory.rglob("*"))
-        if path.suffix.lower() in formats.READABLE
-        and path.is_file()
+        if path.is_file()
+        and formats.is_motion(path)
         and not any(part.startswith(".") for part in path.relative_to(directory).parts)
     ]
     if not files:
@@ -182,6 +183,13 @@ def read_folder(
     """
     paths = files_in(directory)
     names = [path.relative_to(directory).as_posix() for path in paths]
+    # File systems and spreadsheets may compose the same letters differently.
+    composed = {unicodedata.normalize("NFC", name): name for name in names}
+
+    def as_here(name: str) -> str:
+        return name if name in names else composed.get(unicodedata.normalize("NFC", name), name)
+
+    labels = {as_here(name): dataclasses.replace(given, static=as_here(given.static)) for name, given in labels.items()}
     statics = {given.static for given in labels.values()} - {""}
     for lacking in sorted(statics - set(names)):
         raise InputError(

@@ -12,8 +12,10 @@ from biomechgpt_jax.formats import recording
 from biomechgpt_jax.formats.recording import Recording
 
 COORDINATES = (".mot", ".sto", ".npz", ".b3d", ".bvh")
-MARKERS = (".trc", ".c3d")
+# Files of markers or joint centres; some of them hold segment poses or joint angles instead.
+MARKERS = (".trc", ".c3d", ".csv", ".npy", ".mvnx")
 READABLE = (*COORDINATES, *MARKERS)
+_HEAD_BYTES = 2**16
 
 
 def read(path: str | Path) -> Trajectory:
@@ -33,19 +35,31 @@ def record(path: str | Path, *, static: Path | None = None, person: str = "") ->
             `person` is given for a file that holds no markers.
     """
     path = Path(path)
-    if path.suffix.lower() in MARKERS and path.is_file():
-        markers = read_markers(path, person)
-        standing = None if static is None else _static_trial(static, person)
-        try:
-            return _checked(recording.of_markers(markers, standing))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+    found = load(path)
+    if isinstance(found, Recording):
+        for option, given in (("--static", static), ("--person", person)):
+            if given:
+                raise InputError(f"{option} is for files of markers ({', '.join(MARKERS)}); {path} holds none")
+        return _checked(found)
+    markers = _of_person(path, found, person)
+    standing = None if static is None else _static_trial(static, person)
+    try:
+        return _checked(recording.of_markers(markers, standing))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def load(path: str | Path) -> Recording | Markers:
+    """What a motion file holds, with the reader for its extension: a movement, or raw markers that are to be fitted.
+
+    Raises:
+        InputError: as in `record`.
+    """
+    path = Path(path)
     _check(path, READABLE)
-    for option, given in (("--static", static), ("--person", person)):
-        if given:
-            raise InputError(f"{option} is for files of markers ({', '.join(MARKERS)}); {path} holds none")
     with _name_os_errors(path):
-        return _checked(Recording(_reader(path.suffix.lower())(path)))
+        found = _reader(path)(path)
+    return Recording(found) if isinstance(found, Trajectory) else found
 
 
 def _checked(read: Recording) -> Recording:
@@ -85,8 +99,9 @@ def canonical(path: str | Path, *, static: Path | None = None, person: str = "")
     return preprocess.canonical(record(path, static=static, person=person).trajectory)
 
 
-def _reader(ending: str) -> Callable[[Path], Trajectory]:
-    """The reader of a family of coordinate files; it is imported only when needed."""
+def _reader(path: Path) -> Callable[[Path], Trajectory | Recording | Markers]:
+    """The reader of a family of files; it is imported only when needed."""
+    ending = path.suffix.lower()
     if ending == ".npz":
         from biomechgpt_jax.formats import npz
 
@@ -99,38 +114,85 @@ def _reader(ending: str) -> Callable[[Path], Trajectory]:
         from biomechgpt_jax.formats import bvh
 
         return bvh.read
+    if ending == ".trc":
+        from biomechgpt_jax.formats import trc
+
+        return trc.read
+    if ending == ".c3d":
+        from biomechgpt_jax.formats import c3d
+
+        return c3d.read
+    if ending == ".mvnx":
+        from biomechgpt_jax.formats import mvnx
+
+        return mvnx.read
+    if ending == ".npy":
+        from biomechgpt_jax.formats import keypoints
+
+        return keypoints.read_array
+    if ending == ".csv":
+        return _table_reader(path)
     from biomechgpt_jax.formats import opensim
 
     return opensim.read
 
 
+def _table_reader(path: Path) -> Callable[[Path], Markers]:
+    """The reader of a .csv file, by its first line."""
+    from biomechgpt_jax.formats import keypoints, motive
+
+    head = _first_line(path)
+    if motive.is_motive(head):
+        return motive.read
+    if keypoints.is_freemocap(head):
+        return keypoints.read_table
+    raise InputError(
+        f"{path} is a table of something else (it begins with {head.strip()[:40]!r}); give a .csv of Motive or "
+        "FreeMoCap, or another kind of motion file"
+    )
+
+
+def is_motion(path: Path) -> bool:
+    """Whether a file is one of movement, by its extension, and a .csv by its first line: labels are tables as well."""
+    if path.suffix.lower() != ".csv":
+        return path.suffix.lower() in READABLE
+    from biomechgpt_jax.formats import keypoints, motive
+
+    try:
+        head = _first_line(path)
+    except OSError:
+        return False
+    return motive.is_motive(head) or keypoints.is_freemocap(head)
+
+
+def _first_line(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return next(iter(head.decode("utf-8-sig", errors="replace").splitlines()), "")
+
+
 def read_markers(path: str | Path, person: str = "") -> Markers:
-    """Read the markers of one person in a .trc or .c3d file, with y up and without the prefix of their labels.
+    """Read the markers of one person, with y up and without the prefix of their labels.
 
     Raises:
         InputError: the file is missing, a directory, of another kind, or its content cannot be used.
     """
-    from biomechgpt_jax.biomechanics.fitting import people, standing
-
     path = Path(path)
     _check(path, MARKERS)
-    with _name_os_errors(path):
-        raw = _raw_reader(path.suffix.lower())(path)
+    found = load(path)
+    if isinstance(found, Recording):
+        raise InputError(f"{path} holds no markers but a movement that needs none; give a file with marker positions")
+    return _of_person(path, found, person)
+
+
+def _of_person(path: Path, raw: Markers, person: str) -> Markers:
+    """The markers of one person, with y up and bare labels."""
+    from biomechgpt_jax.biomechanics.fitting import people, standing
+
     try:
         return standing.upright(people.read(raw, person))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def _raw_reader(ending: str) -> Callable[[Path], Markers]:
-    """The reader of a family of marker files; it is imported only when needed."""
-    if ending == ".trc":
-        from biomechgpt_jax.formats import trc
-
-        return trc.read
-    from biomechgpt_jax.formats import c3d
-
-    return c3d.read
 
 
 def _check(path: Path, readable: tuple[str, ...]) -> None:

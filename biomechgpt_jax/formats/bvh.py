@@ -1,39 +1,35 @@
 """BVH files: the skeleton of an animation with the rotations of its joints.
 
-Joints are identified by the names that motion-capture archives and animation programs use. Angles are relative to the
-rest pose, in which the legs are assumed to stand straight and the feet to be flat, however they are drawn.
+Joints are identified by the names that motion-capture archives and animation programs use (`parsing.bones`). Angles
+are relative to the rest pose, in which the legs are assumed to stand straight and the feet to be flat, however they are
+drawn.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import rotations
+from biomechgpt_jax.formats.parsing import bones
 
 LARGEST_BYTES = 256 * 2**20
 _MOST_JOINTS, _MOST_DEPTH = 500, 200
 _FARTHEST = 1e5  # units from joint to joint
-# Names of joints without the program's prefix, as lower-case letters and digits (CMU, Mixamo, LaFAN, 3ds Max).
-_PELVIS = ("hips", "hip", "pelvis", "root")
-_LEG = {
-    "hip": ("{}upleg", "{}hip", "{}thigh", "{}upperleg"),
-    "knee": ("{}leg", "{}knee", "{}shin", "{}calf", "{}lowleg", "{}lowerleg"),
-    "ankle": ("{}foot", "{}ankle"),
-    "toe": ("{}toe", "{}toebase", "{}toe0", "{}ball"),
-}
-_SIDES = {"r": ("right", "r"), "l": ("left", "l")}
-_NECK, _HEAD = ("neck", "neck0", "neck1"), ("head",)
-_PREFIXES = ("mixamorig", "bip01", "bip001", "b")
-# Metres per unit of length: metres, centimetres, inches, and inches divided by 0.45 as in the CMU archive. The first
-# that gives a leg of this length is used.
-_UNITS_M = (1.0, 0.01, 0.0254, 0.0254 / 0.45)
+# Metres per unit of length: metres, centimetres, inches, inches divided by 0.45 as in the CMU archive, and millimetres.
+# The first that gives a leg of this length is used.
+_UNITS_M = (1.0, 0.01, 0.0254, 0.0254 / 0.45, 0.001)
 _LEG_M = (0.55, 1.15)
+# The body stands along an axis if its pelvis is this many times further from its ankles along it than along any other.
+_CLEARLY = 1.5
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 
 
 @dataclass
@@ -58,16 +54,18 @@ def read(path: Path) -> Trajectory:
     head, keyword, tail = raw.decode("utf-8-sig", errors="replace").partition("MOTION")
     if not head.lstrip().startswith("HIERARCHY") or not keyword:
         raise InputError(f"{path} has no HIERARCHY followed by a MOTION: not a BVH file, or cut off; export it again")
-    joints = _hierarchy(path, head.split())
+    if "." not in tail:  # numbers with decimal commas
+        head, tail = (_DECIMAL_COMMA.sub(".", part) for part in (head, tail))
+    joints = _hierarchy(path, head.replace("{", " { ").replace("}", " } ").split())
     motion, rate = _motion(path, tail.strip().splitlines(), sum(len(joint.channels) for joint in joints))
     joint_numbers = _identify_joints(path, joints)
-    axes = _axes(path, joints, joint_numbers)
-    q, observed = rotations.coordinates(_segments(joints, joint_numbers, motion, axes))
+    flags = [rotations.FLAG]
+    q, observed = rotations.coordinates(_segments(path, joints, joint_numbers, motion, flags))
     if not np.isfinite(q).all():
         raise InputError(f"{path} holds numbers that are not finite; export it again")
     heading = INDEX["pelvis_rotation"]
     q[:, heading] = np.unwrap(q[:, heading])
-    metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest(), flags=(rotations.FLAG,))
+    metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest(), flags=tuple(flags))
     return Trajectory(q.astype(np.float32), observed, rate, metadata)
 
 
@@ -78,10 +76,9 @@ def _hierarchy(path: Path, words: list[str]) -> list[_Joint]:
     try:
         while at < len(words):
             word = words[at]
-            if word in ("ROOT", "JOINT"):
-                name, at = words[at + 1], at + 2
-            elif word == "End":
-                name, at = "", at + 2
+            if word in ("ROOT", "JOINT", "End"):
+                brace = words.index("{", at)
+                name, at = "" if word == "End" else " ".join(words[at + 1 : brace]) or "?", brace
             elif word == "{":
                 parent = open_blocks[-1] if open_blocks else -1
                 if name:
@@ -97,7 +94,7 @@ def _hierarchy(path: Path, words: list[str]) -> list[_Joint]:
                 at += 4
             elif word == "CHANNELS":
                 count = int(words[at + 1])
-                channels = words[at + 2 : at + 2 + count]
+                channels = [word.capitalize() for word in words[at + 2 : at + 2 + count]]
                 if count != len(channels) or not all(
                     c[:1] in "XYZ" and c[1:] in ("position", "rotation") for c in channels
                 ):
@@ -140,29 +137,16 @@ def _motion(path: Path, lines: list[str], columns: int) -> tuple[np.ndarray, flo
     return table, rate
 
 
-def _normalise_name(name: str) -> str:
-    """A joint's name without its prefix, as lower-case letters and digits."""
-    word = "".join(c for c in name.rpartition(":")[2].lower() if c.isalnum())
-    for prefix in _PREFIXES:
-        if word.startswith(prefix) and len(word) > len(prefix) + 2 and prefix != "b":
-            return word[len(prefix) :]
-    return word
-
-
 def _identify_joints(path: Path, joints: list[_Joint]) -> dict[str, int]:
     """Numbers of the joints by their role: pelvis, hip_r ... toe_l, neck, head."""
-    by_name: dict[str, int] = {}
-    for index, joint in enumerate(joints):
-        by_name.setdefault(_normalise_name(joint.name), index)
-
-    def first(names: tuple[str, ...]) -> int | None:
-        return next((by_name[name] for name in names if name in by_name), None)
-
-    candidates = {"pelvis": first(_PELVIS), "neck": first(_NECK), "head": first(_HEAD)}
-    for side, words in _SIDES.items():
-        for part, names in _LEG.items():
-            candidates[f"{part}_{side}"] = first(tuple(name.format(word) for word in words for name in names))
-    joint_numbers = {name: index for name, index in candidates.items() if index is not None}
+    candidates = bones.identify([joint.name for joint in joints])
+    joint_numbers = {role: numbers[0] for role, numbers in candidates.items()}
+    if {"hip_r", "hip_l"} <= set(joint_numbers):
+        above = _chain(joints, joint_numbers["hip_l"])[:-1]
+        shared = [number for number in _chain(joints, joint_numbers["hip_r"])[:-1] if number in above]
+        # Of a root above the hips, the hips and the spine, the pelvis is the lowest that carries both legs.
+        named = [number for number in shared if number in candidates.get("pelvis", [])]
+        joint_numbers.update({"pelvis": (named or shared)[-1]} if shared else {})
     needed = ["pelvis", *(f"{part}_{side}" for part in ("hip", "knee", "ankle") for side in "rl")]
     missing = [name for name in needed if name not in joint_numbers]
     if missing:
@@ -171,6 +155,14 @@ def _identify_joints(path: Path, joints: list[_Joint]) -> dict[str, int]:
             f"{path}: no joint is recognised as {missing[0]} (its joints are {present} ...); rename its joints"
         )
     return joint_numbers
+
+
+def _chain(joints: list[_Joint], joint: int) -> list[int]:
+    """The joints from the root down to this one."""
+    chain = [joint]
+    while joints[chain[-1]].parent >= 0:
+        chain.append(joints[chain[-1]].parent)
+    return chain[::-1]
 
 
 def _axes(path: Path, joints: list[_Joint], joint_numbers: dict[str, int]) -> np.ndarray:
@@ -202,19 +194,14 @@ def _rest_positions(joints: list[_Joint]) -> np.ndarray:
 
 
 def _segments(
-    joints: list[_Joint], joint_numbers: dict[str, int], motion: np.ndarray, axes: np.ndarray
+    path: Path, joints: list[_Joint], joint_numbers: dict[str, int], motion: np.ndarray, flags: list[str]
 ) -> rotations.Segments:
-    world: list[Rotation] = []
-    for joint in joints:
-        local = Rotation.identity(len(motion))
-        turns = [(c[0], joint.first + i) for i, c in enumerate(joint.channels) if c.endswith("rotation")]
-        if turns:
-            # Channels apply from left to right, each about the axes as rotated so far.
-            angles = np.radians(motion[:, [column for _, column in turns]])
-            local = Rotation.from_euler("".join(letter for letter, _ in turns), angles)
-        world.append(world[joint.parent] * local if joint.parent >= 0 else local)
-    to_ours = Rotation.from_matrix(axes)
-    ours = [to_ours * rotation * to_ours.inv() for rotation in world]
+    """Rotations of the body's segments and the path of the pelvis; flags are added."""
+    axes = _axes(path, joints, joint_numbers)
+    turns = _turns(joints, motion)
+    world = _world_axes(joints, joint_numbers, motion, turns, axes, flags)
+    to_world, to_rest = Rotation.from_matrix(world), Rotation.from_matrix(axes)
+    ours = [to_world * turn * to_rest.inv() for turn in turns]
     place = _rest_positions(joints) @ axes.T
 
     def from_straight(upper: str, lower: str) -> Rotation:
@@ -234,7 +221,7 @@ def _segments(
     head = ours[joint_numbers["head"]] if "head" in joint_numbers else None
     return rotations.Segments(
         pelvis,
-        _pelvis_path(joints[joint_numbers["pelvis"]], place, joint_numbers, motion, axes),
+        _pelvis_path(joints, joint_numbers, motion, turns, world, flags),
         legs,
         None if thorax is None else pelvis.inv() * thorax,
         None if thorax is None or head is None else thorax.inv() * head,
@@ -250,16 +237,87 @@ def _toe_out(place: np.ndarray, joint_numbers: dict[str, int], side: str) -> Rot
     return Rotation.from_euler("Y", np.arctan2(-drawn[2], drawn[0]))
 
 
+def _turns(joints: list[_Joint], motion: np.ndarray) -> list[Rotation]:
+    """Rotation of each joint over T frames, relative to the world of the file."""
+    world: list[Rotation] = []
+    for joint in joints:
+        local = Rotation.identity(len(motion))
+        turns = [(c[0], joint.first + i) for i, c in enumerate(joint.channels) if c.endswith("rotation")]
+        if turns:
+            # Channels apply from left to right, each about the axes as rotated so far.
+            angles = np.radians(motion[:, [column for _, column in turns]])
+            local = Rotation.from_euler("".join(letter for letter, _ in turns), angles)
+        world.append(world[joint.parent] * local if joint.parent >= 0 else local)
+    return world
+
+
+def _positions(joints: list[_Joint], motion: np.ndarray, turns: list[Rotation], joint: int) -> np.ndarray:
+    """Where a joint is in the world of the file, f64[T, 3] in its unit of length."""
+    place = np.zeros((len(motion), 3))
+    for number in _chain(joints, joint):
+        link = joints[number]
+        local = np.tile(link.offset, (len(motion), 1))
+        columns = _path_columns(link)
+        if columns:
+            moved = motion[:, columns]
+            # Positions of a root replace its offset. Those of a joint below it do in some programs; in others they are
+            # added to it.
+            away = np.linalg.norm(np.median(moved, axis=0) - link.offset)
+            local = moved if link.parent < 0 or away <= 0.2 * np.linalg.norm(link.offset) else link.offset + moved
+        place += turns[link.parent].apply(local) if link.parent >= 0 else local
+    return place
+
+
+def _path_columns(joint: _Joint) -> list[int]:
+    """Columns of a joint's position in the motion; none unless it has all three."""
+    names = [f"{axis}position" for axis in "XYZ"]
+    return [joint.first + joint.channels.index(name) for name in names] if set(names) <= set(joint.channels) else []
+
+
+def _world_axes(
+    joints: list[_Joint],
+    joint_numbers: dict[str, int],
+    motion: np.ndarray,
+    turns: list[Rotation],
+    axes: np.ndarray,
+    flags: list[str],
+) -> np.ndarray:
+    """Our axes as rows in the world of the file: those of the rest pose, unless the moving body stands along another.
+
+    Programs in which z is up write skeletons at rest along y and turn their root.
+    """
+    place = {name: _positions(joints, motion, turns, joint_numbers[name]) for name in ("pelvis", "ankle_r", "ankle_l")}
+    over = np.median(place["pelvis"] - 0.5 * (place["ankle_r"] + place["ankle_l"]), axis=0)
+    second, first = np.argsort(np.abs(over))[-2:]
+    up = np.sign(over[first]) * np.eye(3)[first]
+    if np.abs(over[first]) < _CLEARLY * np.abs(over[second]) or (up == axes[1]).all():
+        return axes
+    drawn, stands = (f"{'-' if row.sum() < 0 else '+'}{'XYZ'[np.abs(row).argmax()]}" for row in (axes[1], up))
+    flags.append(f"{CAUTION}the skeleton rests along {drawn}, but the body stands along {stands}: the body is followed")
+    right = axes[2] if up @ axes[2] == 0 else axes[0]
+    return np.stack([np.cross(up, right), up, right])
+
+
 def _pelvis_path(
-    pelvis: _Joint, place: np.ndarray, joint_numbers: dict[str, int], motion: np.ndarray, axes: np.ndarray
+    joints: list[_Joint],
+    joint_numbers: dict[str, int],
+    motion: np.ndarray,
+    turns: list[Rotation],
+    world: np.ndarray,
+    flags: list[str],
 ) -> np.ndarray | None:
-    """The pelvis' path in metres, f64[T, 3]; None if the file has none or its unit cannot be inferred."""
-    columns = [pelvis.first + pelvis.channels.index(f"{c}position") for c in "XYZ" if f"{c}position" in pelvis.channels]
+    """The pelvis' path in metres, f64[T, 3]; None if nothing carries it or its unit cannot be inferred."""
+    if not any(_path_columns(joints[number]) for number in _chain(joints, joint_numbers["pelvis"])):
+        return None
+    rest = _rest_positions(joints)
     leg = sum(
-        float(np.linalg.norm(place[joint_numbers[a]] - place[joint_numbers[b]]))
+        float(np.linalg.norm(rest[joint_numbers[a]] - rest[joint_numbers[b]]))
         for a, b in (("hip_r", "knee_r"), ("knee_r", "ankle_r"))
     )
     fitting = [unit for unit in _UNITS_M if _LEG_M[0] <= unit * leg <= _LEG_M[1]]
-    if len(columns) < 3 or not fitting:
+    if not fitting:
+        flags.append(
+            f"{CAUTION}its legs are {leg:.3g} long: the unit of its path cannot be told, so the path is left out"
+        )
         return None
-    return fitting[0] * motion[:, columns] @ axes.T
+    return fitting[0] * _positions(joints, motion, turns, joint_numbers["pelvis"]) @ world.T

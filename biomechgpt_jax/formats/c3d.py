@@ -1,9 +1,10 @@
-"""C3D files: markers, joint angles, events and measured gait parameters.
+"""C3D files: markers or segment poses, joint angles, events and measured gait parameters.
 
 Two libraries read them, each in its own process: ezc3d, which is fast and strict, and the pure-Python c3d if ezc3d
 fails. Both trust the sizes and offsets that the file states, so these are checked here first.
 """
 
+import dataclasses
 import hashlib
 import struct
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ import numpy as np
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Metadata
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.formats import native
+from biomechgpt_jax.formats import native, theia
 from biomechgpt_jax.formats.parsing import points
+from biomechgpt_jax.formats.recording import Recording
 
 LARGEST_BYTES = 512 * 2**20
 _BLOCK = 512
@@ -52,13 +54,15 @@ class _Content:
     first_frame: int  # 1 for the first frame of the recording
     vertical: str
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    poses: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 4, 4)))  # f64[T, S, 4, 4] of segments
+    analog_channels: int | None = None
 
 
-def read(path: Path) -> Markers:
-    """Read a C3D file: raw markers (see `Markers`).
+def read(path: Path) -> Markers | Recording:
+    """Read a C3D file: raw markers (see `Markers`), or the movement if it holds segment poses of Theia3D.
 
     Raises:
-        InputError: no library is installed (extra `c3d`), the file is damaged, or it holds no markers.
+        InputError: no library is installed (extra `c3d`), the file is damaged, or it holds neither.
     """
     size = path.stat().st_size
     if size > LARGEST_BYTES:
@@ -66,8 +70,11 @@ def read(path: Path) -> Markers:
     raw = path.read_bytes()
     _check(path, raw)
     content = _load(path, raw)
+    metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest())
+    if theia.segment_names(_segments(content)):
+        return _of_poses(path, content, metadata)
     if content.points.shape[1] == 0:
-        raise InputError(f"{path} holds no markers (analog channels only); give a file with marker positions")
+        raise InputError(f"{path} holds {_instead_of_markers(content, raw)}; give a file with marker positions")
     if len(content.points) < 2:
         raise InputError(f"{path} holds {len(content.points)} frames; at least 2 are needed")
     if not 1.0 <= content.rate_hz <= 10_000.0:
@@ -91,13 +98,45 @@ def read(path: Path) -> Markers:
         (scale * positions[:, chosen]).astype(np.float32),
         tuple(names[index] for index in chosen),
         content.rate_hz,
-        Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest(), flags=flags),
+        dataclasses.replace(metadata, flags=flags),
         events,
         _measured_parameters(content),
         angles,
         content.vertical,
         content.units or "mm",
     )
+
+
+def _segments(content: _Content) -> list[str]:
+    """Names of the segments whose poses the file holds."""
+    labels = content.parameters.get("ROTATION", {}).get("LABELS", [])
+    return [str(label).strip() for label in labels][: content.poses.shape[1]]
+
+
+def _instead_of_markers(content: _Content, raw: bytes) -> str:
+    """What a file without markers is."""
+    if content.poses.shape[1]:
+        names = ", ".join(_segments(content)[:4]) or "none"
+        return f"no markers but rotations of {content.poses.shape[1]} segments with unknown names ({names} ...)"
+    if content.analog_channels is None and b"ROTATION" in raw[: 100 * _BLOCK]:
+        return "no markers but rotations of segments, which need ezc3d (pip install ezc3d)"
+    return "no markers and nothing else" if content.analog_channels == 0 else "no markers (analog channels only)"
+
+
+def _of_poses(path: Path, content: _Content, metadata: Metadata) -> Recording:
+    """The movement of a file with segment poses; their rate is a multiple of that of the (absent) points."""
+    group = content.parameters["ROTATION"]
+    said = float(np.ravel(group["RATE"])[0]) if np.size(group.get("RATE", ())) else 0.0
+    subframes = len(content.poses) / len(content.points) if len(content.points) else 0.0
+    rate = content.rate_hz * subframes or said
+    if not 1.0 <= rate <= 10_000.0:
+        raise InputError(f"{path}: the rate of its rotations is {rate:g} Hz; correct ROTATION:RATE")
+    scale = points.metres(path, _first(group.get("UNITS")) or content.units)
+    try:
+        moved = theia.trajectory(content.poses, _segments(content), rate, scale, metadata)
+    except InputError as error:
+        raise InputError(f"{path} {error}") from error
+    return Recording(moved, _events(content), _measured_parameters(content))
 
 
 def _check(path: Path, raw: bytes) -> None:
@@ -189,6 +228,8 @@ def _load_with_ezc3d(path: Path, with_analog: bool) -> _Content:
         int(facts["first_frame"]) + 1,
         _first(point.get("Y_SCREEN")),
         {group: {name: _array(value) for name, value in entries.items()} for group, entries in parameters.items()},
+        arrays["rotations"],
+        facts["analog_channels"],
     )
 
 

@@ -23,7 +23,7 @@ _MOST_BYTES = 8 * 2**30
 _FAILED, _NOT_INSTALLED = 3, 4
 _FACTS = "facts"
 # Groups of C3D parameters that are read.
-_GROUPS = ("POINT", "EVENT", "ANALYSIS")
+_GROUPS = ("POINT", "EVENT", "ANALYSIS", "ROTATION")
 
 
 class NativeError(RuntimeError):
@@ -79,9 +79,10 @@ def _ezc3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     facts = {
         "parameters": parameters,
         "first_frame": int(content["header"]["points"]["first_frame"]),
-        "analog_channels": int(np.sum(content["parameters"].get("ANALOG", {}).get("USED", {}).get("value", 0))),
+        "analog_channels": int(np.shape(content["data"]["analogs"])[1]),
     }
-    return {"points": points, "residual": residual}, facts
+    rotations = np.moveaxis(np.asarray(content["data"]["rotations"], np.float64), (0, 1, 2, 3), (2, 3, 1, 0))
+    return {"points": points, "residual": residual, "rotations": rotations}, facts
 
 
 def _c3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,10 +1,10 @@
 """NumPy archives: our own trajectories, MuJoCo joint positions, and the body-model rotations of AMASS.
 
-Nothing is unpickled.
+Nothing is unpickled, and only the arrays that are read are opened: AMASS files hold objects beside them.
 """
 
 import hashlib
-import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.formats import quality, rotations
 from biomechgpt_jax.formats.opensim import FARTHEST_M, FARTHEST_RAD
 
-# Limit for the packed and for the unpacked size; reading takes about five times as much memory.
+# Limit for the packed size and for that of the arrays read; reading takes about five times as much memory.
 LARGEST_BYTES = 256 * 2**20
 _MOST_VALUES = 2**26  # limit for one array: small types grow when they become float64
 _RATE_KEYS = ("rate_hz", "fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
@@ -46,12 +46,10 @@ def read(path: Path) -> Trajectory:
     if not raw:
         raise InputError(f"{path} has {size} bytes; give an archive of 1 to {LARGEST_BYTES}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > LARGEST_BYTES:
-            raise InputError(f"{path} unpacks to {unpacked} bytes, more than {LARGEST_BYTES}; cut it into parts")
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+            arrays = _Arrays(path, stored)
+            rate = _rate(path, arrays)
+            q, observed, flags = _of_its_kind(path, arrays)
     except InputError:
         raise
     except Exception as error:  # the archive, its compression and its array headers raise many kinds of errors
@@ -59,17 +57,6 @@ def read(path: Path) -> Trajectory:
         raise InputError(
             f"{path} is not an archive of plain arrays ({reason}); save it again with numpy.savez"
         ) from error
-    rate = _rate(path, arrays)
-    if "coordinates" in arrays:
-        q, observed, flags = _ours(path, arrays)
-    elif "qpos" in arrays:
-        q, observed, flags = _mujoco(path, arrays)
-    elif {"poses", "trans"} <= set(arrays):
-        q, observed, flags = _amass(path, arrays)
-    else:
-        raise InputError(
-            f"{path} holds {_list_names(arrays)}; give coordinates, a MuJoCo qpos, or poses and trans of AMASS"
-        )
     if not np.isfinite(q[:, observed]).all() or len(q) < 2:
         raise InputError(f"{path} has gaps, or fewer than 2 frames; fill the gaps first")
     q[:, ~observed] = 0.0
@@ -81,6 +68,45 @@ def read(path: Path) -> Trajectory:
     flags += tuple(quality.flags(q, observed, rate))
     metadata = Metadata(source=path.name, sha256=hashlib.sha256(raw).hexdigest(), flags=flags)
     return Trajectory(q.astype(np.float32), observed, rate, metadata)
+
+
+class _Arrays(Mapping[str, np.ndarray]):
+    """The arrays of an archive; each is unpacked when it is asked for, so that what is never read refuses no file."""
+
+    def __init__(self, path: Path, stored: Any) -> None:
+        self._path, self._stored, self._read, self._bytes = path, stored, dict[str, np.ndarray](), 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._stored.files:
+            raise KeyError(name)
+        if name not in self._read:
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in self._stored.zip.infolist()}
+            self._bytes += entries[name].file_size
+            if self._bytes > LARGEST_BYTES:
+                raise InputError(
+                    f"{self._path} unpacks to {self._bytes} bytes, more than {LARGEST_BYTES}; cut it into parts"
+                )
+            self._read[name] = np.asarray(self._stored[name])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored.files)
+
+    def __len__(self) -> int:
+        return len(self._stored.files)
+
+
+def _of_its_kind(path: Path, arrays: Mapping[str, np.ndarray]) -> "_Read":
+    """Coordinates, which of them are known, and flags, by the kind of the archive."""
+    if "coordinates" in arrays:
+        return _ours(path, arrays)
+    if "qpos" in arrays:
+        return _mujoco(path, arrays)
+    if "trans" in arrays and ("poses" in arrays or {"root_orient", "pose_body"} <= set(arrays)):
+        return _amass(path, arrays)
+    raise InputError(
+        f"{path} holds {_list_names(arrays)}; give coordinates, a MuJoCo qpos, or poses and trans of AMASS"
+    )
 
 
 def write(path: Path, trajectory: Trajectory) -> None:
@@ -98,12 +124,12 @@ def write(path: Path, trajectory: Trajectory) -> None:
         raise InputError(f"{path}: {error.strerror}; give a place that can be written") from error
 
 
-def _list_names(arrays: dict[str, Any]) -> str:
+def _list_names(arrays: Mapping[str, np.ndarray]) -> str:
     """The first names, without characters that would break the line."""
     return ", ".join(" ".join(name.split())[:40] for name in list(arrays)[:8]) or "nothing"
 
 
-def _rate(path: Path, arrays: dict[str, Any]) -> float:
+def _rate(path: Path, arrays: Mapping[str, np.ndarray]) -> float:
     for key in _RATE_KEYS:
         if key in arrays and np.size(arrays[key]) == 1 and arrays[key].dtype.kind in "iuf":
             rate = float(np.ravel(arrays[key])[0])
@@ -123,7 +149,7 @@ def _table(path: Path, values: np.ndarray, columns: int, what: str) -> np.ndarra
 _Read = tuple[np.ndarray, np.ndarray, tuple[str, ...]]
 
 
-def _ours(path: Path, arrays: dict[str, Any]) -> _Read:
+def _ours(path: Path, arrays: Mapping[str, np.ndarray]) -> _Read:
     names = [str(name) for name in np.ravel(arrays.get("names", np.array(COORDINATES)))]
     if names != list(COORDINATES):
         raise InputError(f"{path}: its coordinates are not the {COORDINATE_COUNT} of this program in their order")
@@ -134,7 +160,7 @@ def _ours(path: Path, arrays: dict[str, Any]) -> _Read:
     return q, observed, ()
 
 
-def _mujoco(path: Path, arrays: dict[str, Any]) -> _Read:
+def _mujoco(path: Path, arrays: Mapping[str, np.ndarray]) -> _Read:
     """Joint positions in the order of `joint_names`, or of the 40 coordinates; MuJoCo's knee flexion is negative."""
     names = [str(name) for name in np.ravel(arrays.get("joint_names", np.array(COORDINATES)))]
     table = _table(path, arrays["qpos"], len(names), "qpos")
@@ -148,8 +174,18 @@ def _mujoco(path: Path, arrays: dict[str, Any]) -> _Read:
     return q, observed, ("knee-sign-flipped",)
 
 
-def _amass(path: Path, arrays: dict[str, Any]) -> _Read:
-    poses, trans = _table(path, arrays["poses"], 66, "poses")[:, :66], _table(path, arrays["trans"], 3, "trans")[:, :3]
+def _amass(path: Path, arrays: Mapping[str, np.ndarray]) -> _Read:
+    if "poses" in arrays:
+        poses = _table(path, arrays["poses"], 66, "poses")[:, :66]
+    else:  # SMPL-X keeps the pelvis and the body's other joints apart
+        parts = (
+            _table(path, arrays["root_orient"], 3, "root_orient"),
+            _table(path, arrays["pose_body"], 63, "pose_body"),
+        )
+        if len(parts[0]) != len(parts[1]):
+            raise InputError(f"{path}: root_orient and pose_body differ in length; give one of each per frame")
+        poses = np.concatenate([parts[0][:, :3], parts[1][:, :63]], axis=1)
+    trans = _table(path, arrays["trans"], 3, "trans")[:, :3]
     if len(poses) != len(trans):
         raise InputError(f"{path}: {len(poses)} poses and {len(trans)} translations; give one of each per frame")
     # Rotations raise other errors for numbers that are not finite or overflow; this comparison rejects NaN as well.

@@ -2,8 +2,8 @@
 
 Common problems and how they are handled: degrees or radians (inDegrees decides unless the movement contradicts it);
 negative knee flexion (flipped); coordinates that a model lacks (masked); other results with the same extension, such as
-ground reactions or joint speeds (refused); cells that are not numbers (short gaps filled and flagged, whole columns
-masked); uneven time (resampled and flagged).
+ground reactions or joint speeds (refused, `parsing.quantities`); cells that are not numbers (short gaps filled and
+flagged, whole columns masked); decimal commas, where no cell has a point; uneven time (resampled and flagged).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.formats import quality
-from biomechgpt_jax.formats.parsing import timing
+from biomechgpt_jax.formats.parsing import numbers, quantities, text, timing
 
 # 40 coordinates at 100 Hz for more than an hour; reading takes about three times as much memory.
 LARGEST_BYTES = 256 * 2**20
@@ -51,7 +51,6 @@ _ALIASES = {
     "elbow_flexion_r": "elbow_flex_r",
     "elbow_flexion_l": "elbow_flex_l",
 }
-_FORCE_WORDS = ("force", "moment", "torque", "_vx", "_vy", "_vz", "_px", "_py", "_pz", "grf")
 # How Windows programs print a NaN.
 _WINDOWS_NAN = re.compile(r"[-+]?(?:nan\([a-z]*\)|\d\.?\d*#[a-z]+\d*)", re.IGNORECASE)
 
@@ -62,7 +61,8 @@ class _Header:
     rows: int | None
     names: tuple[str, ...]
     lines: int  # number of lines up to and including the column names
-    comma: bool  # whether commas separate the columns instead of white space
+    separator: str  # between the columns: "," or ";", or "" for white space
+    decimal_comma: bool
 
 
 def read(path: Path) -> Trajectory:
@@ -89,6 +89,7 @@ def read(path: Path) -> Trajectory:
     q[:, [INDEX[name] for name in columns]] = table[:, list(columns.values())]
     del table
     flags += _to_radians(q, header.in_degrees)
+    quantities.refuse_by_content(path, q)
     heading = INDEX["pelvis_rotation"]
     seen = np.isfinite(q[:, heading])
     q[seen, heading] = np.unwrap(q[seen, heading])
@@ -119,8 +120,9 @@ def _scan(path: Path) -> tuple[str, str]:
     return sha.hexdigest(), head.decode("utf-8-sig", errors="replace")
 
 
-def _cells(line: str, comma: bool) -> list[str]:
-    cells = [cell.strip() for cell in (line.rstrip(", \t").split(",") if comma else line.split())]
+def _cells(line: str, separator: str) -> list[str]:
+    line = line.rstrip(f"{separator} \t")
+    cells = [cell.strip() for cell in (line.split(separator) if separator else line.split())]
     return cells or [""]
 
 
@@ -132,11 +134,11 @@ def _key_value(line: str) -> tuple[str, str]:
 
 def _header(path: Path, head: str) -> _Header:
     lines = re.split(r"\r\n|\r|\n", head)
-    words = [line.strip(", \t").lower() for line in lines]
+    words = [line.strip(",; \t").lower() for line in lines]
     if "endheader" in words:
         start = words.index("endheader") + 1
     else:  # some programs omit it
-        start = next((i for i, word in enumerate(words) if re.match(r"time[\s,]", word)), -1)
+        start = next((i for i, word in enumerate(words) if re.match(r"time[\s,;]", word)), -1)
     if start < 0:
         raise InputError(
             f"{path} has neither 'endheader' nor column names that start with 'time': not a .mot file; give a file of "
@@ -146,18 +148,21 @@ def _header(path: Path, head: str) -> _Header:
     kind = entries.get("datatype", "double")
     if kind != "double":
         raise InputError(f"{path} holds {kind} values; give a file of joint coordinates (DataType=double)")
-    if words[0] in ("speeds", "accelerations"):
-        raise InputError(f"{path} holds joint {words[0]}, not coordinates; give the file of positions (Kinematics_q)")
+    if start > 0:
+        quantities.refuse_by_title(path, lines[0].strip(",; \t"))
     first = next((i for i in range(start, len(lines)) if words[i]), None)
     if first is None:
         raise InputError(f"{path} ends after its header, so it is truncated; export it again")
-    comma = "," in lines[first] and "\t" not in lines[first]
-    names = tuple(_cells(lines[first], comma))
+    separator = text.separator(lines[first]).replace("\t", "")
+    separator = separator if separator in lines[first] else ""
+    names = tuple(_cells(lines[first], separator))
     if names[0].lower() != "time":
         raise InputError(f"{path}: the first column is {names[0][:40]!r}, not 'time'; give coordinates over time")
     degrees = {"yes": True, "true": True, "no": False, "false": False}.get(entries.get("indegrees", ""))
     rows = entries.get("nrows", entries.get("datarows", ""))
-    return _Header(degrees, int(rows) if rows.isdigit() else None, names, first + 1, comma)
+    cells = (cell for line in lines[first + 1 : first + 50] for cell in _cells(line, separator))
+    decimal_comma = numbers.has_decimal_commas(cells, separator)
+    return _Header(degrees, int(rows) if rows.isdigit() else None, names, first + 1, separator, decimal_comma)
 
 
 def _columns(path: Path, names: tuple[str, ...]) -> dict[str, int]:
@@ -171,12 +176,11 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, int]:
             raise InputError(f"{path} has two columns for {name}; keep one")
         if name in INDEX:
             columns[name] = column
+    quantities.refuse_by_columns(path, names, tuple(columns))
     if not columns:
-        forces = any(word in name.lower() for name in names for word in _FORCE_WORDS)
-        what = "forces or moments (a ground-reaction file?)" if forces else "no known coordinates"
         raise InputError(
-            f"{path} holds {what} (columns {', '.join(names[1:4])}, ...); give a file of joint coordinates "
-            "such as an inverse kinematics result"
+            f"{path} holds {quantities.what_else(names)} (columns {', '.join(names[1:4])}, ...); give a file of joint "
+            "coordinates such as an inverse kinematics result"
         )
     return columns
 
@@ -204,8 +208,8 @@ def _table(path: Path, header: _Header) -> tuple[np.ndarray, list[str]]:
 
 
 def _numbers(path: Path, header: _Header) -> np.ndarray:
-    delimiter = "," if header.comma else None
-    columns = range(len(header.names)) if header.comma else None  # spreadsheets add empty columns
+    delimiter = header.separator or None
+    columns = range(len(header.names)) if header.separator else None  # spreadsheets add empty columns
 
     def parse(source: Path | io.StringIO) -> np.ndarray:
         with warnings.catch_warnings():
@@ -221,12 +225,16 @@ def _numbers(path: Path, header: _Header) -> np.ndarray:
                 encoding="latin-1",
             )
 
+    def content() -> str:
+        written = path.read_text(encoding="latin-1")
+        return written.replace(",", ".") if header.decimal_comma else written
+
     try:
-        return parse(path)
+        return parse(io.StringIO(content()) if header.decimal_comma else path)
     except ValueError:
-        text = path.read_text(encoding="latin-1")
-        readable = _WINDOWS_NAN.sub("nan", text)
-        if readable == text:
+        written = content()
+        readable = _WINDOWS_NAN.sub("nan", written)
+        if readable == written:
             raise
         return parse(io.StringIO(readable))
 
@@ -236,7 +244,7 @@ def _last_row_is_cut(path: Path, header: _Header) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, os.path.getsize(path) - _HEADER_BYTES))
         lines = file.read().decode("latin-1").rstrip().splitlines()
-    return len(_cells(lines[-1], header.comma)) < len(header.names)
+    return len(_cells(lines[-1], header.separator)) < len(header.names)
 
 
 def _to_radians(q: np.ndarray, in_degrees: bool | None) -> list[str]:

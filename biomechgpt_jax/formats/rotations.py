@@ -1,9 +1,10 @@
 """Coordinates from the rotations of body segments, as files of animated skeletons store them.
 
-Such skeletons have ball joints where ours are hinges, and rest in a T-pose. Rotations are decomposed in our order of
-axes and flagged as approximate; the arms are masked because a T-pose is not our rest pose.
+Such skeletons have ball joints where ours are hinges. Rotations are decomposed in our order of axes and flagged as
+approximate. Skeletons that rest in a T-pose give no arms, because that is not our rest pose.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ class Segments(NamedTuple):
         legs: rotations of hip, knee and ankle by side ("r", "l").
         lumbar, neck: rotation of the thorax relative to the pelvis and of the head relative to the thorax; None if
             unknown.
+        arms: rotations of shoulder (relative to the thorax) and elbow by side; empty if the arms do not rest hanging.
     """
 
     pelvis: Rotation
@@ -30,6 +32,7 @@ class Segments(NamedTuple):
     legs: dict[str, tuple[Rotation, Rotation, Rotation]]
     lumbar: Rotation | None
     neck: Rotation | None
+    arms: Mapping[str, tuple[Rotation, Rotation]] = {}
 
 
 def coordinates(segments: Segments) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +57,13 @@ def coordinates(segments: Segments) -> tuple[np.ndarray, np.ndarray]:
         put(f"knee_angle_{side}", -knee[:, 0])
         put(f"ankle_angle_{side}", ankle[:, 0])
         put(f"subtalar_angle_{side}", sign * ankle[:, 1])
+    for side, (shoulder, elbow) in segments.arms.items():
+        sign = 1.0 if side == "r" else -1.0
+        flexion, adduction, rotation = shoulder.as_euler("ZXY").T
+        put(f"arm_flex_{side}", flexion)
+        put(f"arm_add_{side}", sign * adduction)
+        put(f"arm_rot_{side}", sign * rotation)
+        put(f"elbow_flex_{side}", elbow.as_euler("ZXY")[:, 0])
     for part, joint in (("lumbar", segments.lumbar), ("neck", segments.neck)):
         if joint is not None:
             for name, values in zip(("extension", "bending", "rotation"), joint.as_euler("ZXY").T, strict=True):

@@ -1,5 +1,6 @@
 """Marker files of Motion Analysis and OpenSim (.trc): tab-separated text."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import numpy as np
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Metadata
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.formats.parsing import points, text, timing
+from biomechgpt_jax.formats.parsing import numbers, points, text, timing
 
 _HEADER_LINES = 6
+_NAMES_LINE = re.compile(r"\W*frame\s*#", re.IGNORECASE)
 
 
 def read(path: Path) -> Markers:
@@ -19,14 +21,16 @@ def read(path: Path) -> Markers:
         InputError: the file is empty, truncated, or its header and rows cannot be read.
     """
     lines, digest = text.lines(path)
-    head = next((i for i, line in enumerate(lines[:_HEADER_LINES]) if line.startswith("Frame#")), -1)
+    head = next((i for i, line in enumerate(lines[:_HEADER_LINES]) if _NAMES_LINE.match(line)), -1)
     if head < 2:
         raise InputError(f"{path} has no line of marker names starting with 'Frame#'; give a .trc file")
     separator = text.separator(lines[head])
-    facts = _facts(path, *(lines[i].split(separator) for i in (head - 2, head - 1)))
+    rows = [line.split(separator) for line in lines[head + 2 :]]
+    comma = numbers.has_decimal_commas((cell for row in rows for cell in row), separator)
+    facts = _facts(path, lines[head - 2].split(separator), lines[head - 1].split(separator), comma)
     unit = facts.get("units", "mm")
     scale = points.metres(path, unit)
-    table = _table(path, [line.split(separator) for line in lines[head + 2 :]], head + 3)
+    table = _table(path, rows, head + 3, comma)
     columns, flags = text.marker_columns(path, lines[head].split(separator)[2:], np.isfinite(table[:, 2:]).any(axis=0))
     table = np.pad(table, ((0, 0), (0, max(0, 5 + columns[-1][1] - table.shape[1]))), constant_values=np.nan)
     positions = points.seen(np.stack([table[:, 2 + first : 5 + first] for _, first in columns], axis=1))
@@ -46,27 +50,30 @@ def read(path: Path) -> Markers:
     )
 
 
-def _facts(path: Path, keys: list[str], values: list[str]) -> dict[str, str]:
-    """Header values by lower-case key; some programs put empty cells between them."""
+def _facts(path: Path, keys: list[str], values: list[str], comma: bool) -> dict[str, str]:
+    """Header values by lower-case key; some programs put empty cells between them. Numbers have a decimal point."""
     facts = dict(zip((key.lower() for key in text.non_empty(keys)), text.non_empty(values), strict=False))
     for key in ("datarate", "numframes"):
+        if key not in facts:
+            continue
         try:
-            sound = np.isfinite(float(facts.get(key, "1")))
+            value = numbers.number(facts[key], comma)
         except ValueError:
-            sound = False
-        if not sound:
+            value = np.nan
+        if not np.isfinite(value):
             raise InputError(f"{path}: {key} is {facts[key]!r}, not a number; correct the header")
+        facts[key] = str(value)
     return facts
 
 
-def _table(path: Path, lines: list[list[str]], first_line: int) -> np.ndarray:
+def _table(path: Path, lines: list[list[str]], first_line: int, comma: bool) -> np.ndarray:
     """Rows of frame, time and coordinates, f64[T, columns]; blank cells become NaN."""
     rows = []
     for number, cells in enumerate(lines, first_line):
         if not any(cell.strip() for cell in cells):
             continue
         try:
-            rows.append([float(cell) if cell.strip() else np.nan for cell in cells])
+            rows.append([numbers.number(cell, comma) for cell in cells])
         except ValueError as error:
             raise InputError(f"{path}, line {number}: a cell is not a number ({error}); correct it") from error
     if len(rows) < 2:

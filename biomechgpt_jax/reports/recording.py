@@ -89,6 +89,18 @@ def _gait(native: Trajectory) -> dict[str, Any] | str:
     return facts
 
 
+_PATH = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
+_ARMS = ("arm_", "elbow_", "pro_sup", "wrist_")
+# What a reader's flag says of missing coordinates: words of the flag, beginnings of their names, the reason.
+_BY_FORMAT = (
+    ("the unit of its path cannot be told", _PATH, "the unit of the file's path cannot be told"),
+    ("approximate-rotations", _ARMS, "the rotations of the arms do not show it"),
+    ("approximate-rotations", ("mtp_", "subtalar_"), "the rotations of the feet do not show it"),
+    ("xsens-joint-angles", _ARMS, "the file's angles of the arms are relative to a T-pose"),
+    ("xsens-joint-angles", ("mtp_", "subtalar_"), "the file's angles of the feet have another definition"),
+)
+
+
 def _why_missing(recording: Recording, kept: Trajectory) -> dict[str, str]:
     """The reason for each coordinate that is missing, by its name."""
     said: dict[str, str] = {}
@@ -106,4 +118,8 @@ def _why_missing(recording: Recording, kept: Trajectory) -> dict[str, str]:
     if recording.marker_set in keypoints.KEYPOINT_SETS:
         said |= dict.fromkeys(keypoints.UNTOLD, "joint centres do not tell it")
     otherwise = "no markers show it" if recording.markers_used else "the file does not hold it"
+    for flag in kept.metadata.flags:
+        for sign, names, reason in _BY_FORMAT:
+            if sign in flag:
+                said |= {name: reason for name in COORDINATES if name.startswith(names) and name not in said}
     return {name: said.get(name, otherwise) for name in COORDINATES if not kept.observed[INDEX[name]]}

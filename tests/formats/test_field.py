@@ -12,6 +12,7 @@ import pytest
 
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics.flags import cautions, impossible
+from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.reports import recording
 
 FIELD = Path(__file__).parents[2].parent / "shared" / "data" / "field"
@@ -80,6 +81,16 @@ ROWS: dict[str, tuple[Callable[[Facts], None], ...]] = {
     "bmc_walk.trc": (_rate(150), _cautions()),
     "mot_says_degrees_is_radians.mot": (_net(1.29), _cautions("the file says degrees")),
     "left_foot_missing.trc": (_left_foot_is_missing, _cautions()),
+    "comma_decimal.trc": (_walks(), _counts(7), _cautions()),
+    **dict.fromkeys(
+        ("bvh_mm.bvh", "bvh_spaces.bvh", "bvh_rigify.bvh"), (_net(0.886), _walks(0.905, 0.02, 93.4), _cautions())
+    ),
+    "amass_smplx_stageii_made.npz": (_rate(120), _net(1.2), _cautions()),
+}
+# What the refusal of the others says.
+REFUSED = {
+    "bmc_rra_run_pErr.sto": "holds PositionErrors, not coordinates",
+    "osim_dataWithNaNsWithSpaces.trc": "knees",
 }
 
 
@@ -90,6 +101,13 @@ def test_the_input_gives_what_is_right(name: str) -> None:
     assert not impossible(facts["flags"]), facts["flags"]
     for check in ROWS[name]:
         check(facts)
+
+
+@pytest.mark.skipif(not FIELD.is_dir(), reason="the folder of field inputs is not beside the checkout")
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_the_input_is_refused_for_what_it_is(name: str) -> None:
+    with pytest.raises(InputError, match=REFUSED[name]):
+        formats.read(FIELD / name)
 
 
 @pytest.mark.skipif(not FIELD.is_dir(), reason="the folder of field inputs is not beside the checkout")

@@ -49,10 +49,61 @@ def test_amass_rotations_become_the_right_joint_angles(tmp_path: Path) -> None:
     assert not trajectory.observed[INDEX["arm_flex_r"]]
 
 
+class _Opened(Exception):
+    pass
+
+
+def _open() -> None:
+    raise _Opened
+
+
+class _Trap:
+    """An object that raises when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[()]]:
+        return _open, ()
+
+
+@pytest.mark.parametrize("layout", ["poses", "root_orient and pose_body"])
+def test_amass_as_downloaded_is_read_without_opening_its_objects(tmp_path: Path, layout: str) -> None:
+    poses = np.zeros((4, 165))
+    poses[:, 3 * 4] = 0.5  # left knee
+    apart = {"root_orient": poses[:, :3], "pose_body": poses[:, 3:66]}
+    trap = np.array([_Trap()], dtype=object)
+    np.savez(
+        tmp_path / "walk_stageii.npz",
+        allow_pickle=True,
+        markers_latent_vids=trap,
+        gender=np.array("neutral"),
+        mocap_frame_rate=np.float64(120),
+        trans=np.zeros((4, 3)),
+        betas=np.zeros(16),
+        **(apart if layout != "poses" else {"poses": poses}),
+    )
+    trajectory = formats.read(tmp_path / "walk_stageii.npz")
+    assert trajectory.rate_hz == 120.0
+    np.testing.assert_allclose(trajectory.coordinates[:, INDEX["knee_angle_l"]], 0.5, atol=1e-6)
+
+
+def test_an_object_among_the_arrays_that_are_read_is_refused_unopened(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", allow_pickle=True, qpos=np.array([_Trap()], dtype=object), fps=np.float64(30))
+    with pytest.raises(InputError, match="plain arrays"):
+        formats.read(tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
         ({"qpos": np.zeros((4, 40))}, "names no frame rate"),
+        (
+            {
+                "root_orient": np.zeros((4, 3)),
+                "pose_body": np.zeros((3, 63)),
+                "trans": np.zeros((4, 3)),
+                "fps": np.float64(30),
+            },
+            "differ in length",
+        ),
         ({"other": np.zeros(3), "fps": np.float64(30)}, "holds other"),
         ({"coordinates": np.zeros((4, 7)), "rate_hz": np.float64(30)}, "give numbers"),
         ({"coordinates": np.full((4, 40), np.nan), "rate_hz": np.float64(30)}, "gaps"),

@@ -281,7 +281,7 @@ def _delete_rows(text: str, first: int, count: int) -> str:
         (lambda p: _write(p, names=("hip_flexion_r_moment", "pelvis_tx_force")), "forces or moments"),
         (lambda p: _write(p, names=("total_squared_error", "marker_error_RMS")), "no known coordinates"),
         (lambda p: _write(p, names=("knee_angle_r", "knee_angle_r")), "two columns for knee_angle_r"),
-        (lambda p: _edit(p, lambda t: t.replace("Coordinates", "Speeds")), "joint speeds"),
+        (lambda p: _edit(p, lambda t: t.replace("Coordinates", "Speeds")), "holds Speeds, not coordinates"),
         (lambda p: _write(p, header="DataType=Quaternion"), "quaternion values"),
         (lambda p: _edit(p, lambda t: t.replace("time\t", "frame\t")), "first column is 'frame'"),
         (

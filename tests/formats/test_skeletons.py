@@ -9,6 +9,8 @@ from scipy.spatial.transform import Rotation
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats.parsing import bones
+from biomechgpt_jax.reports import recording
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FRAMES = 40
@@ -87,6 +89,19 @@ def _write_bvh(
     path.write_text("\n".join(text) + f"\nMOTION\nFrames: {FRAMES}\nFrame Time: 0.01\n{rows}\n")
 
 
+def _check(path: Path) -> None:
+    """Compare a file written by `_write_bvh` with its angles and its path of 1 m in 40 frames."""
+    movement = formats.read(path)
+    assert movement.rate_hz == pytest.approx(100.0) and movement.metadata.flags == ("approximate-rotations",)
+    assert not movement.observed[INDEX["arm_flex_r"]]
+    for name, expected in _angles().items():
+        assert movement.observed[INDEX[name]]
+        np.testing.assert_allclose(np.degrees(movement.coordinates[:, INDEX[name]]), expected, atol=0.05, err_msg=name)
+    way = movement.coordinates[:, [INDEX[name] for name in ("pelvis_tx", "pelvis_ty", "pelvis_tz")]]
+    np.testing.assert_allclose(way[-1] - way[0], [1.0, 0.0, 0.0], atol=1e-4)
+    np.testing.assert_allclose(way[:, 1], 0.9, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("names", "scale", "order"),
     [
@@ -97,22 +112,106 @@ def _write_bvh(
 )
 def test_angles_of_a_skeleton_are_recovered(tmp_path: Path, names: str, scale: float, order: str) -> None:
     _write_bvh(tmp_path / "a.bvh", names, scale, order)
-    movement = formats.read(tmp_path / "a.bvh")
-    assert movement.rate_hz == pytest.approx(100.0) and movement.metadata.flags == ("approximate-rotations",)
-    for name, expected in _angles().items():
-        assert movement.observed[INDEX[name]]
-        np.testing.assert_allclose(np.degrees(movement.coordinates[:, INDEX[name]]), expected, atol=0.05, err_msg=name)
-    path = movement.coordinates[:, [INDEX[name] for name in ("pelvis_tx", "pelvis_ty", "pelvis_tz")]]
-    np.testing.assert_allclose(path[-1] - path[0], [1.0, 0.0, 0.0], atol=1e-4)
-    np.testing.assert_allclose(path[:, 1], 0.9, atol=1e-4)
-    assert not movement.observed[INDEX["arm_flex_r"]]
+    _check(tmp_path / "a.bvh")
 
 
 def test_spread_legs_of_the_rest_pose_count_as_straight(tmp_path: Path) -> None:
     _write_bvh(tmp_path / "a.bvh", thigh_out=8.0)
+    _check(tmp_path / "a.bvh")
+
+
+_LEGS = ("LeftUpLeg", "LeftLeg", "LeftFoot", "LeftToe", "RightUpLeg", "RightLeg", "RightFoot", "RightToe")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "Bip01 Pelvis,Bip01 L Thigh,Bip01 L Calf,Bip01 L Foot,Bip01 L Toe0,"
+        "Bip01 R Thigh,Bip01 R Calf,Bip01 R Foot,Bip01 R Toe0",
+        "spine,DEF-thigh.L,DEF-shin.L,DEF-foot.L,DEF-toe.L,DEF-thigh.R,DEF-shin.R,DEF-foot.R,DEF-toe.R",
+        "pelvis,thigh_l,calf_l,foot_l,ball_l,thigh_r,calf_r,foot_r,ball_r",
+        "HipCenter,HipLeft,KneeLeft,AnkleLeft,FootLeft,HipRight,KneeRight,AnkleRight,FootRight",
+        "J_Bip_C_Hips,J_Bip_L_UpperLeg,J_Bip_L_LowerLeg,J_Bip_L_Foot,J_Bip_L_ToeBase,"
+        "J_Bip_R_UpperLeg,J_Bip_R_LowerLeg,J_Bip_R_Foot,J_Bip_R_ToeBase",
+        "hip,lthigh,lshin,lfoot,ltoe,rthigh,rshin,rfoot,rtoe",
+        "pelvis,thigh.L.001,shin.L.001,foot.L.001,toe.L.001,thigh.R.001,shin.R.001,foot.R.001,toe.R.001",
+        "mixamorig9:Hips,mixamorig9:LeftUpLeg,mixamorig9:LeftLeg,mixamorig9:LeftFoot,mixamorig9:LeftToeBase,"
+        "mixamorig9:RightUpLeg,mixamorig9:RightLeg,mixamorig9:RightFoot,mixamorig9:RightToeBase",
+    ],
+)
+def test_bones_are_known_by_the_names_of_many_programs(tmp_path: Path, names: str) -> None:
+    _write_bvh(tmp_path / "a.bvh")
+    text = (tmp_path / "a.bvh").read_text()
+    for old, new in zip(("Hips", *_LEGS), names.split(","), strict=True):
+        text = text.replace(f"ROOT {old}\n", f"ROOT {new}\n").replace(f"JOINT {old}\n", f"JOINT {new}\n")
+    (tmp_path / "a.bvh").write_text(text)
+    _check(tmp_path / "a.bvh")
+
+
+def test_helper_bones_are_not_taken_for_those_of_the_body() -> None:
+    names = ["root", "pelvis", "ik_foot_l", "thigh_twist_01_l", "thigh_l", "calf_l", "foot_l", "LHipJoint", "pelvis.L"]
+    roles = {role: names[numbers[0]] for role, numbers in bones.identify(names).items()}
+    assert roles == {"pelvis": "pelvis", "hip_l": "thigh_l", "knee_l": "calf_l", "ankle_l": "foot_l"}
+
+
+def test_millimetres_and_decimal_commas(tmp_path: Path) -> None:
+    _write_bvh(tmp_path / "a.bvh", scale=1000.0)
+    _check(tmp_path / "a.bvh")
+    (tmp_path / "b.bvh").write_text((tmp_path / "a.bvh").read_text().replace(".", ","))
+    _check(tmp_path / "b.bvh")
+
+
+def test_a_path_in_an_unknown_unit_is_left_out_and_said(tmp_path: Path) -> None:
+    _write_bvh(tmp_path / "a.bvh", scale=7.0)
     movement = formats.read(tmp_path / "a.bvh")
+    assert not movement.observed[INDEX["pelvis_tx"]]
+    assert [flag for flag in movement.metadata.flags if "its legs are 5.88 long: the unit of its path" in flag]
+    reasons = recording.describe(movement)["missing_because"]
+    assert isinstance(reasons, dict)
+    assert reasons["pelvis_tz"] == "the unit of the file's path cannot be told"
+    assert reasons["elbow_flex_r"] == "the rotations of the arms do not show it"
+
+
+def _with_root_above(path: Path, turn: Rotation, channels_of_hips: str = "") -> None:
+    """Put a moving root above the hips, in a world turned by `turn`; the hips keep a fixed offset."""
+    text = path.read_text()
+    rows = np.array([line.split() for line in text.splitlines()[-FRAMES:]], np.float64)
+    place, hips = rows[:, :3], Rotation.from_euler("ZXY", rows[:, 3:6], degrees=True)
+    root = turn * Rotation.from_euler("Y", np.linspace(0, 40, FRAMES)[:, None], degrees=True)
+    offset = np.array([5.0, 90.0, 0.0])
+    moved = turn.apply(place) - root.apply(offset)
+    local = (root.inv() * turn * hips).as_euler("ZXY", degrees=True)
+    own = np.tile(offset, (FRAMES, 1)) if channels_of_hips else np.zeros((FRAMES, 0))
+    rows = np.concatenate([moved, root.as_euler("XYZ", degrees=True), own, local, rows[:, 6:]], axis=1)
+    count = 6 if channels_of_hips else 3
+    head = text[: text.index("Frame Time")].replace("MOTION", "}\nMOTION")
+    head = head.replace(
+        "ROOT Hips\n{\nOFFSET 0 0 0\nCHANNELS 6 Xposition Yposition Zposition",
+        "ROOT Reference\n{\nOFFSET 0 0 0\nCHANNELS 6 Xposition Yposition Zposition Xrotation Yrotation Zrotation\n"
+        f"JOINT Hips\n{{\nOFFSET 5 90 0\nCHANNELS {count} {channels_of_hips}",
+    )
+    lines = "\n".join(" ".join(f"{value:.6f}" for value in row) for row in rows)
+    path.write_text(f"{head}Frame Time: 0.01\n{lines}\n")
+
+
+@pytest.mark.parametrize("channels", ["", "Xposition Yposition Zposition"])
+def test_a_moving_root_carries_the_hips(tmp_path: Path, channels: str) -> None:
+    _write_bvh(tmp_path / "a.bvh")
+    _with_root_above(tmp_path / "a.bvh", Rotation.identity(), channels)
+    _check(tmp_path / "a.bvh")
+
+
+def test_a_skeleton_drawn_along_y_in_a_world_whose_z_is_up_follows_the_body(tmp_path: Path) -> None:
+    _write_bvh(tmp_path / "a.bvh")
+    _with_root_above(tmp_path / "a.bvh", Rotation.from_euler("X", 90, degrees=True))
+    said = "caution: the skeleton rests along +Y, but the body stands along +Z: the body is followed"
+    movement = formats.read(tmp_path / "a.bvh")
+    assert movement.metadata.flags == ("approximate-rotations", said)
     for name, expected in _angles().items():
-        np.testing.assert_allclose(np.degrees(movement.coordinates[:, INDEX[name]]), expected, atol=0.05, err_msg=name)
+        if name != "pelvis_rotation":  # the heading in the world is arbitrary
+            found = np.degrees(movement.coordinates[:, INDEX[name]])
+            np.testing.assert_allclose(found, expected, atol=0.05, err_msg=name)
+    np.testing.assert_allclose(movement.coordinates[:, INDEX["pelvis_ty"]], 0.9, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ import numpy as np
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata
 
 # Metres in the units that files name.
-METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "meters": 1.0, "metres": 1.0, "millimeters": 1e-3, "inches": 0.0254}
+METRES = {
+    **dict.fromkeys(("mm", "millimeters", "millimetres"), 1e-3),
+    **dict.fromkeys(("cm", "centimeters", "centimetres"), 1e-2),
+    **dict.fromkeys(("m", "meters", "metres"), 1.0),
+    "inches": 0.0254,
+}
 
 
 @dataclass(frozen=True)

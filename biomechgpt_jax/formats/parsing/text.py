@@ -33,8 +33,8 @@ def lines(path: Path) -> tuple[list[str], str]:
 
 
 def separator(line: str) -> str:
-    """What separates the cells of a table with this line of names: tabs if there are any, else commas."""
-    return "\t" if "\t" in line else ","
+    """What separates the cells of a table with this line of names: tabs if there are any, else semicolons or commas."""
+    return next((mark for mark in "\t;" if mark in line), ",")
 
 
 def non_empty(cells: list[str]) -> list[str]:
