@@ -40,7 +40,7 @@ def record(path: str | Path, *, static: Path | None = None, person: str = "") ->
         for option, given in (("--static", static), ("--person", person)):
             if given:
                 raise InputError(f"{option} is for files of markers ({', '.join(MARKERS)}); {path} holds none")
-        return _checked(found)
+        return _checked(dataclasses.replace(found, trajectory=_with_legs(found.trajectory)))
     markers = _of_person(path, found, person)
     standing = None if static is None else _static_trial(static, person)
     try:
@@ -60,6 +60,19 @@ def load(path: str | Path) -> Recording | Markers:
     with _name_os_errors(path):
         found = _reader(path)(path)
     return Recording(found) if isinstance(found, Trajectory) else found
+
+
+def _with_legs(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with the length of its legs, where its file gives neither that nor a stature."""
+    import math
+
+    from biomechgpt_jax.biomechanics.gait import proportions
+
+    known = trajectory.metadata
+    if math.isfinite(known.height_m) or math.isfinite(known.leg_height_m):
+        return trajectory
+    metadata = dataclasses.replace(known, leg_height_m=proportions.leg_height(trajectory))
+    return dataclasses.replace(trajectory, metadata=metadata)
 
 
 def _checked(read: Recording) -> Recording:
