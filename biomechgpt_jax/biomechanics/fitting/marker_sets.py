@@ -208,13 +208,15 @@ def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str
     """As `recognise`.
 
     Raises:
-        InputError: no set contains the seen labels of the pelvis and both knees.
+        InputError: no set contains the labels of the pelvis and both knees, or only one that is hardly seen: three of the
+            pelvis, one knee and eight in all must be. A leg that is listed and never seen spoils nothing else.
     """
     best, chosen = recognise(names, seen)
     here = {mark for i, mark in chosen.items() if seen is None or seen[i]}
     count = sum(1 for i in chosen if seen is None or seen[i])
     pelvis = sum(mark.startswith(("asis", "psis", "sacrum", "hip_centre")) for mark in here)
-    legs = all({f"knee_lateral_{s}", f"knee_centre_{s}"} & here for s in "rl")
+    knees = [{f"knee_lateral_{s}", f"knee_centre_{s}"} for s in "rl"]
+    legs = all(knee & set(chosen.values()) for knee in knees) and any(knee & here for knee in knees)
     if count < _FEWEST or pelvis < 3 or not legs:
         shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
         raise InputError(
