@@ -208,7 +208,7 @@ def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str
     """As `recognise`.
 
     Raises:
-        InputError: no set contains the labels of the pelvis and both knees, or only one that is hardly seen: three of the
+        InputError: no set contains the labels of the pelvis and both knees, or too few of them are seen: three of the
             pelvis, one knee and eight in all must be. A leg that is listed and never seen spoils nothing else.
     """
     best, chosen = recognise(names, seen)
