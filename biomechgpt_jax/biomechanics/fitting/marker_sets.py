@@ -288,8 +288,7 @@ def _first_of_each(labels: list[str], there: list[bool]) -> list[str]:
 
 
 def sizes_a_body(marks: Iterable[str]) -> bool:
-    """Whether these landmarks suffice to fit a body: three of the pelvis and both knees,
-    or both hips and both knees."""
+    """Whether these landmarks suffice to fit a body: three of the pelvis, or both hips, and both knees."""
     here = set(marks)
     knees = all({f"knee_lateral_{side}", f"knee_centre_{side}"} & here for side in "rl")
     pelvis = sum(mark.startswith(_PELVIC) for mark in here) >= 3
@@ -298,7 +297,11 @@ def sizes_a_body(marks: Iterable[str]) -> bool:
 
 def has_pelvis(marks: Iterable[str]) -> bool:
     """Whether any of these landmarks is on the pelvis."""
-    return any(mark.startswith(_PELVIC) for mark in marks)
+    return _any(marks, _PELVIC)
+
+
+def _any(marks: Iterable[str], stems: tuple[str, ...]) -> bool:
+    return any(mark.startswith(stems) for mark in marks)
 
 
 def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
@@ -310,7 +313,10 @@ def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str
     name, chosen = recognise(names, seen)
     there = [True] * len(names) if seen is None else seen
     marks = {mark for i, mark in chosen.items() if there[i]}
-    if not sizes_a_body(marks):
+    knees = ("knee_lateral", "knee_centre")
+    # A leg that is listed and never seen spoils nothing else, as long as the other one is seen.
+    spared = {mark for mark in chosen.values() if mark.startswith(knees)} if _any(marks, knees) else set()
+    if not sizes_a_body(marks | spared):
         never = [names[i] for i, mark in chosen.items() if not there[i] and mark.startswith(("knee", *_PELVIC))]
         raise InputError(_refusal(names, marks, never))
     return name, chosen
