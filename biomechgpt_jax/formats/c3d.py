@@ -120,7 +120,7 @@ def _instead_of_markers(content: _Content, raw: bytes) -> str:
         names = ", ".join(_segments(content)[:4]) or "none"
         return f"no markers but rotations of {content.poses.shape[1]} segments with unknown names ({names} ...)"
     if content.analog_channels is None and b"ROTATION" in raw[: 100 * _BLOCK]:
-        return "no markers but rotations of segments, which need ezc3d (pip install ezc3d)"
+        return "no markers but rotations of segments, which ezc3d alone reads, and it did not (pip install ezc3d?)"
     return "no markers and nothing else" if content.analog_channels == 0 else "no markers (analog channels only)"
 
 
