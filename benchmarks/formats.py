@@ -192,7 +192,9 @@ def _replace_word(data: bytearray, rng: random.Random) -> None:
 def _serve(connection) -> None:  # type: ignore[no-untyped-def]
     """Read the files whose paths arrive, and answer with the outcome of each."""
     from biomechgpt_jax import formats
+    from biomechgpt_jax.biomechanics.fitting import standing  # noqa: F401  imported before anything is timed
     from biomechgpt_jax.errors import InputError
+    from biomechgpt_jax.formats import bvh, c3d, keypoints, motive, mvnx, npz, opensim, trc  # noqa: F401
 
     while True:
         path = connection.recv()

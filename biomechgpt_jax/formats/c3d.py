@@ -25,6 +25,8 @@ LARGEST_BYTES = 512 * 2**20
 _BLOCK = 512
 _MOST_POINTS, _MOST_FRAMES = 2_000, 1_000_000
 _INTEL, _DEC, _MIPS = 84, 85, 86
+_COUNTS = ("USED", "RATIO")
+_BYTES_PER_ROTATION = 17 * 4  # a matrix of 4 x 4 and its reliability
 # Model outputs that are not positions.
 _ANGLE_ENDINGS = ("Angles", "Angle")
 _OTHER_OUTPUTS = ("Force", "Forces", "Moment", "Moments", "Power", "Powers", "GroundReactionForce", "Progress")
@@ -135,7 +137,7 @@ def _instead_of_markers(content: _Content, raw: bytes) -> str:
         names = ", ".join(_segments(content)[:4]) or "none"
         return f"no markers but rotations of {content.poses.shape[1]} segments with unknown names ({names} ...)"
     if content.analog_channels is None and b"ROTATION" in raw[: 100 * _BLOCK]:
-        return "no markers but rotations of segments, which need ezc3d (pip install ezc3d)"
+        return "no markers but rotations of segments, which ezc3d alone reads, and it did not (pip install ezc3d?)"
     return "no markers and nothing else" if content.analog_channels == 0 else "no markers (analog channels only)"
 
 
@@ -175,30 +177,50 @@ def _check(path: Path, raw: bytes) -> None:
         raise InputError(f"{path} is damaged: {points} points in {frames} frames; export it again")
     if last < 65_535 and 2 * words > len(raw) - (data_block - 1) * _BLOCK + _BLOCK:
         raise InputError(f"{path} is cut off: it announces {frames} frames but holds fewer; export it again")
-    _check_parameters(path, raw, start + 4, order)
+    rotations = _check_parameters(path, raw, start + 4, order)
+    if frames * rotations * _BYTES_PER_ROTATION > len(raw):
+        raise InputError(f"{path} is cut off: it announces {rotations} rotations in {frames} frames but holds fewer")
 
 
-def _check_parameters(path: Path, raw: bytes, at: int, order: str) -> None:
-    """Walk the chain of groups and parameters; every link must point forward and inside the file."""
+def _check_parameters(path: Path, raw: bytes, at: int, order: str) -> int:
+    """Walk the chain of groups and parameters; every link must point forward and inside the file.
+
+    Returns:
+        The number of rotations that the file announces for each frame.
+    """
+    groups: dict[str, int] = {}
+    counts: dict[tuple[int, str], int] = {}
     for _ in range(100_000):
         if at + 2 > len(raw):
             break
         letters, number = struct.unpack("bb", raw[at : at + 2])
         letters = abs(letters)
         if letters == 0 or number == 0:
-            return
+            return _rotations(groups, counts)
         link = at + 2 + letters
         if link + 2 > len(raw):
             break
         step = struct.unpack(f"{order}h", raw[link : link + 2])[0]
+        name = raw[at + 2 : link].decode("latin-1").strip().upper()
+        if number < 0:
+            groups[name] = -number
+        elif name in _COUNTS and raw[link + 2 : link + 3] == b"\x02":  # 16-bit whole numbers
+            first = link + 4 + raw[link + 3]  # behind their dimensions
+            counts[number, name] = int.from_bytes(raw[first : first + 2], "big" if order == ">" else "little")
         if step == 0:
-            return
+            return _rotations(groups, counts)
         if step < 2 or link + step > len(raw):
             break
         if number > 0 and not _fits(raw, link + 2, step - 2):
             break
         at = link + step
     raise InputError(f"{path} is damaged: its parameter section cannot be followed; export it again")
+
+
+def _rotations(groups: dict[str, int], counts: dict[tuple[int, str], int]) -> int:
+    """Rotations for each frame by the parameters ROTATION:USED and ROTATION:RATIO; 0 if there is no such group."""
+    used, ratio = (counts.get((groups.get("ROTATION", 0), name)) for name in _COUNTS)
+    return (used or 0) * max(1, ratio or 1)
 
 
 def _fits(raw: bytes, at: int, room: int) -> bool:

@@ -18,8 +18,10 @@ import numpy as np
 
 # Time limit for a file: a constant, plus an allowance per mebibyte.
 LIMIT_S, LIMIT_S_PER_MB = 4.0, 0.5
-# Limit of the process' address space, far above what the largest accepted file needs.
+# Limit of the process' address space, far above what the largest accepted file needs. For C3D also by the file's size:
+# ezc3d's objects take many times the space of their numbers in the file, and a damaged count makes many of them.
 _MOST_BYTES = 8 * 2**30
+_C3D_BYTES, _C3D_BYTES_PER_BYTE = 512 * 2**20, 100
 _FAILED, _NOT_INSTALLED = 3, 4
 _FACTS = "facts"
 # Groups of C3D parameters that are read.
@@ -42,6 +44,7 @@ def load(library: str, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         command = [sys.executable, "-m", __name__, library, str(path.resolve()), str(out)]
         limit_s = LIMIT_S + LIMIT_S_PER_MB * path.stat().st_size / 2**20
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads reserve address space
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=limit_s, env=environment, cwd=folder
@@ -138,7 +141,10 @@ def _main(library: str, path: str, out: str) -> int:
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
+        most = _MOST_BYTES
+        if library != "nimblephysics":
+            most = min(most, _C3D_BYTES + _C3D_BYTES_PER_BYTE * os.path.getsize(path))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except (ImportError, ValueError, OSError):
         pass  # the system has no such limits
     try:

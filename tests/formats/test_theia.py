@@ -83,6 +83,15 @@ def test_the_angles_that_made_the_poses_come_back(tmp_path: Path, subframes: int
     np.testing.assert_allclose(read.contacts.strike_time, [0.2, 0.6], atol=1e-5)
 
 
+def test_more_rotations_than_the_file_holds_are_refused_before_a_library_sees_them(tmp_path: Path) -> None:
+    raw = _write(tmp_path / "a.c3d", _poses(_walk())).read_bytes()
+    at = raw.index(b"USED", raw.index(b"ROTATION"))
+    count = raw.index((len(LABELS)).to_bytes(2, "little"), at + 6)
+    (tmp_path / "b.c3d").write_bytes(raw[:count] + (30_000).to_bytes(2, "little") + raw[count + 2 :])
+    with pytest.raises(InputError, match="announces 30000 rotations in 60 frames but holds fewer"):
+        formats.read(tmp_path / "b.c3d")
+
+
 def _read(poses: np.ndarray, labels: list[str] = LABELS, metre: float = 1e-3) -> formats.Trajectory:
     return theia.trajectory(poses, labels, RATE_HZ, metre, Metadata())
 
