@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX, NECK_AND_WRISTS, OFTEN_ARTEFACTS
 
 Rate = TypeVar("Rate", np.ndarray, jax.Array)
 
 # Longer gaps are not filled: a fifth of a second is the usual limit of marker-based gait analysis [memory].
 LONGEST_GAP_S = 0.2
-# A coordinate is masked if unfilled gaps take more than this share of the recording; otherwise that is trimmed.
-LOST_SHARE = 0.25
+# A coordinate is masked if unfilled gaps take more than this share of the recording; otherwise that is trimmed. Those
+# at the ends of limbs, which few markers show and often falsely, are given up sooner: the turn of a forearm that is
+# hidden for a third of a second is no reason to cut a walk in two.
+LOST_SHARE = np.where(np.isin(COORDINATES, OFTEN_ARTEFACTS + NECK_AND_WRISTS), 0.05, 0.25).astype(np.float32)
 # Coordinates without an end stop, which a file may wrap at half a turn.
 _WRAPPING = np.array(
     [INDEX[name] for name in COORDINATES if name.startswith(("pelvis_rotation", "arm_flex", "arm_add", "arm_rot"))]

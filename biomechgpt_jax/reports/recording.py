@@ -97,7 +97,7 @@ def _why_missing(recording: Recording, kept: Trajectory) -> dict[str, str]:
         if kind == "empty":
             said[name] = "its column is empty"
         elif kind == "lost":
-            said.setdefault(name, "it is unknown for more than a quarter of the time")
+            said.setdefault(name, "it is unknown for too much of the time")
         elif kind.startswith("unseen-"):
             percent = kind.removeprefix("unseen-").partition("%")[0]
             said[name] = (

@@ -70,7 +70,19 @@ def test_what_preprocessing_gives_up_is_not_present(walk: Trajectory) -> None:
     gaps[100:300, INDEX["elbow_flex_l"]] = np.nan
     facts = recording.describe(replace(walk, coordinates=gaps))
     assert "elbow_flex_l" in facts["missing"] and "elbow_flex_l" not in facts["present"]
-    assert facts["missing_because"]["elbow_flex_l"] == "it is unknown for more than a quarter of the time"
+    assert facts["missing_because"]["elbow_flex_l"] == "it is unknown for too much of the time"
+
+
+def test_a_gap_at_the_end_of_a_limb_cuts_no_walk_in_two(walk: Trajectory) -> None:
+    gaps = walk.coordinates.copy()
+    gaps[200:240, INDEX["pro_sup_l"]] = np.nan
+    gaps[40:66, INDEX["subtalar_angle_r"]] = np.nan
+    facts = recording.describe(replace(walk, coordinates=gaps))
+    assert facts["gait"]["strides"] == recording.describe(walk)["gait"]["strides"]
+    assert facts["missing"] == ["subtalar_angle_r", "pro_sup_l"]
+    gaps[200:240, INDEX["knee_angle_l"]] = np.nan
+    cut = recording.describe(replace(walk, coordinates=gaps))
+    assert "knee_angle_l" in cut["present"] and cut["gait"]["strides"] < facts["gait"]["strides"]
 
 
 def test_what_cannot_be_used_names_the_coordinate_that_spoils_it() -> None:
