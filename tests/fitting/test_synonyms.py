@@ -156,6 +156,12 @@ def test_a_refusal_names_the_knees_that_are_listed_and_never_seen() -> None:
         marker_sets.match(_PELVIS_AND_KNEES, ["KNE" not in name for name in _PELVIS_AND_KNEES])
 
 
+def test_a_leg_that_is_listed_and_never_seen_spoils_nothing_else() -> None:
+    right = [not name.startswith("L") or name in ("LASI", "LPSI") for name in _PELVIS_AND_KNEES]
+    _, chosen = marker_sets.match(_PELVIS_AND_KNEES, right)
+    assert chosen[_PELVIS_AND_KNEES.index("LKNE")] == "knee_lateral_l"
+
+
 def test_of_too_many_markers_those_of_clusters_go_first() -> None:
     chosen = {0: "thigh_cluster_r", 1: "asis_r", 2: "thigh_cluster_r", 3: "knee_lateral_r"}
     all_seen = [True] * 4

@@ -287,21 +287,23 @@ def _first_of_each(labels: list[str], there: list[bool]) -> list[str]:
     return [label if first[label] == i else "" for i, label in enumerate(labels)]
 
 
-def sizes_a_body(marks: Iterable[str]) -> bool:
-    """Whether these landmarks suffice to fit a body: three of the pelvis, or both hips, and both knees."""
-    here = set(marks)
-    knees = all({f"knee_lateral_{side}", f"knee_centre_{side}"} & here for side in "rl")
-    pelvis = sum(mark.startswith(_PELVIC) for mark in here) >= 3
-    return knees and len(here) >= _FEWEST and (pelvis or {"hip_centre_r", "hip_centre_l"} <= here)
+def sizes_a_body(marks: Iterable[str], listed: Iterable[str] = ()) -> bool:
+    """Whether these landmarks suffice to fit a body: both knees, and three of the pelvis or both hips.
+
+    Args:
+        marks: landmarks that are seen.
+        listed: landmarks with a label that are never seen; one knee may be among them, with the leg that it belongs to.
+    """
+    here, there = set(marks), set(marks) | set(listed)
+    knees = [{f"knee_lateral_{side}", f"knee_centre_{side}"} for side in "rl"]
+    legs = all(knee & there for knee in knees) and any(knee & here for knee in knees)
+    pelvis = sum(mark.startswith(_PELVIC) for mark in here) >= 3 or {"hip_centre_r", "hip_centre_l"} <= here
+    return legs and pelvis and len(here) >= _FEWEST
 
 
 def has_pelvis(marks: Iterable[str]) -> bool:
     """Whether any of these landmarks is on the pelvis."""
-    return _any(marks, _PELVIC)
-
-
-def _any(marks: Iterable[str], stems: tuple[str, ...]) -> bool:
-    return any(mark.startswith(stems) for mark in marks)
+    return any(mark.startswith(_PELVIC) for mark in marks)
 
 
 def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str, dict[int, str]]:
@@ -313,10 +315,7 @@ def match(names: Sequence[str], seen: Sequence[bool] | None = None) -> tuple[str
     name, chosen = recognise(names, seen)
     there = [True] * len(names) if seen is None else seen
     marks = {mark for i, mark in chosen.items() if there[i]}
-    knees = ("knee_lateral", "knee_centre")
-    # A leg that is listed and never seen spoils nothing else, as long as the other one is seen.
-    spared = {mark for mark in chosen.values() if mark.startswith(knees)} if _any(marks, knees) else set()
-    if not sizes_a_body(marks | spared):
+    if not sizes_a_body(marks, chosen.values()):
         never = [names[i] for i, mark in chosen.items() if not there[i] and mark.startswith(("knee", *_PELVIC))]
         raise InputError(_refusal(names, marks, never))
     return name, chosen
