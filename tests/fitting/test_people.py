@@ -96,5 +96,6 @@ def test_of_a_repeated_label_the_first_that_is_seen_is_kept() -> None:
 
 def test_a_file_without_any_known_label_is_kept_whole() -> None:
     names = ("Foo:a", "Foo:b", "Bar:c")
-    assert _choose(names).names == ("a", "b")
+    assert _choose(names).names == ("a", "b", "c")
+    assert _choose(names, "bar").names == ("c",)
     assert _choose(("a", "b")).names == ("a", "b")

@@ -48,6 +48,7 @@ _UNTOLD, _TILT, _TILT_RAD = 0.06, 0.115, math.radians(5.0)
 _SMOOTH, _SMOOTH_S = 0.02, 0.02
 # The first pass solves frames that are so many seconds apart, and no more than so many frames.
 _APART_S, _MOST_APART = 0.04, 4
+_WHOLE = 0.98  # share of the frames of a recording without gaps
 _TURNS = [INDEX[name] for name in ("pelvis_tilt", "pelvis_list", "pelvis_rotation")]
 
 
@@ -309,10 +310,13 @@ def _poses(model: _Model, seen: np.ndarray, rate_hz: float, observable: np.ndarr
     """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours.
 
     A coordinate that is not observable in a frame is drawn towards those frames before and after where it is. The first
-    pass solves some of the frames, closer together than a joint turns by much; the second starts between them.
+    pass of a recording without gaps solves some of its frames, closer together than a joint turns by much; the second
+    starts between them. With gaps all are solved: a frame that too few markers show would mislead its neighbours.
     """
     args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
-    step = max(1, min(_MOST_APART, int(_APART_S * rate_hz)))
+    known = _is_seen(seen)
+    whole = (known == known.any(axis=0)).all(axis=1).mean() >= _WHOLE
+    step = max(1, min(_MOST_APART, int(_APART_S * rate_hz))) if whole else 1
     some = np.unique(np.append(np.arange(0, len(seen), step), len(seen) - 1))
     q = starting.poses(seen, model.at, model.turns, model.offset, model.height_m, model.fractions)[some]
     q, _ = solver.in_chunks(q, _neutral(q), model.pull, seen[some], args)

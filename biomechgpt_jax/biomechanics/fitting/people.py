@@ -151,7 +151,10 @@ def choose(names: Sequence[str], seen_M: np.ndarray, person: str = "") -> Choice
                 f"holds {len(full)} whole people, {' and '.join(shown)}; choose one with --person, such as "
                 f"--person {_quoted(name)}"
             )
-        chosen = (full or people or _largest(groups))[0]
+        if not people:  # nobody: prefixes tell nothing apart
+            index = _each_once(list(range(len(names))), bare, np.asarray(seen_M))
+            return Choice(tuple(index), tuple(bare[i] for i in index))
+        chosen = (full or people)[0]
     index = _each_once(groups[chosen], bare, np.asarray(seen_M))
     if not person and not marker_sets.sizes_a_body(marks[chosen]):
         index = _joined(index, groups, bare, marks, np.asarray(seen_M))
@@ -189,10 +192,6 @@ def _named(person: str, groups: dict[str, list[int]], people: list[str]) -> str:
 
 def _quoted(name: str) -> str:
     return f"'{name}'" if " " in name else name
-
-
-def _largest(groups: dict[str, list[int]]) -> list[str]:
-    return sorted(groups, key=lambda prefix: -len(groups[prefix]))
 
 
 def _each_once(group: list[int], bare: list[str], seen_M: np.ndarray) -> list[int]:
