@@ -220,7 +220,7 @@ def judge(change: Change, reference: Reading, got: Reading) -> tuple[str, str]:
     if change.kind == "ambiguous":
         return (ILL_TOLD if grave else SILENT), f"read, with {grave}"
     observed = [name for name in change.masked if got.observed[INDEX[name]]]
-    different = f"{observed} observed" if observed else differences(reference, got)
+    different = f"{observed} observed" if observed else differences(reference, got, change.gone)
     if different:
         return (ILL_TOLD if grave else SILENT), f"{different}; {grave}"
     if any(flag.startswith(IMPOSSIBLE) for flag in new):
@@ -229,8 +229,8 @@ def judge(change: Change, reference: Reading, got: Reading) -> tuple[str, str]:
     return (RIGHT if told else ILL_TOLD), f"equal, with {new}"
 
 
-def differences(reference: Reading, got: Reading) -> str:
-    """In what two readings differ, whatever their heading; empty if they are equal."""
+def differences(reference: Reading, got: Reading, gone: tuple[int, ...] = ()) -> str:
+    """In what two readings differ outside the frames that are gone, whatever their heading; empty if they are equal."""
     if abs(got.rate_hz / reference.rate_hz - 1) > 0.002:
         return f"{got.rate_hz:.4g} Hz instead of {reference.rate_hz:.4g}"
     if abs(len(got.coordinates) - len(reference.coordinates)) > 1:
@@ -242,7 +242,8 @@ def differences(reference: Reading, got: Reading) -> str:
     if found is not None and right is not None and abs(found - right) > SPEED * right + SPEED_M_S:
         return f"{found:.3f} m/s instead of {right:.3f}"
     frames = min(len(got.coordinates), len(reference.coordinates))
-    mine, theirs = got.coordinates[:frames], reference.coordinates[:frames]
+    mine, theirs = got.coordinates[:frames], reference.coordinates[:frames].copy()
+    theirs[[frame for frame in gone if frame < frames]] = np.nan
     apart = {"the pelvis leans": np.degrees(_lean(mine) - _lean(theirs))}
     limits = {"the pelvis leans": PELVIS_DEG}
     for name in COORDINATES[6:]:

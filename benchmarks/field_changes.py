@@ -22,6 +22,7 @@ class Change:
         person: whom to ask for after the refusal.
         reference: what has the right values, if those of the source are gone.
         masked: coordinates that may not be called observed.
+        gone: frames whose values are gone, and are not compared.
     """
 
     kind: str = "harmless"
@@ -29,6 +30,7 @@ class Change:
     person: str = ""
     reference: Sheet | None = None
     masked: tuple[str, ...] = ()
+    gone: tuple[int, ...] = ()
 
 
 Mutation = Callable[..., Change | None]

@@ -36,8 +36,9 @@ def table_rows_lost(table: Table, rng: random.Random) -> Change:
     step_s = float(np.median(np.diff(table.times)))
     seconds = rng.choice((0.1, len(table.times) * step_s / 3))
     rows = rows_without(len(table.times), seconds, 1 / step_s, rng)
+    gone = tuple(np.setdiff1d(np.arange(len(table.times)), rows))
     table.values, table.times = table.values[rows], table.times[rows]
-    return Change() if seconds <= 0.1 else Change("gap", "missing|row")
+    return Change(gone=gone) if seconds <= 0.1 else Change("gap", "missing|row", gone=gone)
 
 
 def table_times(table: Table, rng: random.Random) -> Change:
