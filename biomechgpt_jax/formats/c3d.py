@@ -25,18 +25,34 @@ _INTEL, _DEC, _MIPS = 84, 85, 86
 # Model outputs that are not positions.
 _ANGLE_ENDINGS = ("Angles", "Angle")
 _OTHER_OUTPUTS = ("Force", "Forces", "Moment", "Moments", "Power", "Powers", "GroundReactionForce", "Progress")
-# Measured parameters by the names that several laboratories use; the factor converts to our unit.
-_PARAMETERS: dict[str, tuple[str, float]] = {
-    "walking speed": ("walking_speed", 1.0),
-    "vitesse": ("walking_speed", 1.0),
-    "cadence": ("cadence", 1.0),
-    "stride time": ("stride_time", 1.0),
-    "duree": ("stride_time", 1.0),
-    "step length": ("step_length", 1.0),
-    "longueur demi-pas": ("step_length", 1.0),
-    "stride length": ("stride_length", 1.0),
-    "longueur pas": ("stride_length", 1.0),
+# Events by the names that recording programs write [memory], without a side before or after them.
+_STRIKES = ("foot strike", "heel strike", "initial contact", "foot contact", "foot on", "hs", "ic", "fs", "on")
+_OFFS = ("foot off", "toe off", "to", "fo", "off")
+_SIDES = {"right": RIGHT, "r": RIGHT, "left": LEFT, "l": LEFT}
+# Measured parameters by the names of Vicon's programs and of French laboratories [memory]; the phases of double support
+# are summed.
+_PARAMETERS: dict[str, str] = {
+    "walking speed": "walking_speed",
+    "vitesse": "walking_speed",
+    "cadence": "cadence",
+    "stride time": "stride_time",
+    "duree": "stride_time",
+    "step time": "step_time",
+    "step length": "step_length",
+    "longueur demi-pas": "step_length",
+    "stride length": "stride_length",
+    "longueur pas": "stride_length",
+    "step width": "step_width",
+    "largeur pas": "step_width",
+    "foot off": "stance",
+    "phase d'appui": "stance",
+    "double support": "double_support",
+    "1er double appui": "double_support",
+    "2eme double appui": "double_support",
 }
+_PHASES = ("stance", "double_support")  # in percent of the stride; some files give them in seconds
+# Units other than metres, seconds and m/s.
+_FACTORS = {"mm": 0.001, "cm": 0.01, "ms": 0.001, "cm/s": 0.01, "mm/s": 0.001, "m/min": 1 / 60, "km/h": 1 / 3.6}
 _PER_STRIDE = ("pas/min", "strides/min")  # a French 'pas' is a stride
 
 
@@ -225,19 +241,21 @@ def _events(content: _Content) -> Contacts:
     """Foot strikes and toe offs in seconds from the first frame of the file."""
     group = content.parameters.get("EVENT", {})
     labels, contexts = list(group.get("LABELS", [])), list(group.get("CONTEXTS", []))
-    times = np.asarray(group.get("TIMES", []), np.float64)
-    if not labels or times.ndim != 2 or times.shape[0] < 2:
-        return Contacts()
-    count = min(len(labels), len(contexts), times.shape[1])
-    seconds = 60.0 * times[0, :count] + times[1, :count] - (content.first_frame - 1) / content.rate_hz
-    side = {"right": RIGHT, "left": LEFT}
-    rows = [
-        (float(seconds[i]), side[contexts[i].strip().lower()], labels[i].strip().lower())
-        for i in range(count)
-        if contexts[i].strip().lower() in side and np.isfinite(seconds[i])
-    ]
-    strikes = sorted((t, foot) for t, foot, label in rows if label in ("foot strike", "heel strike", "initial contact"))
-    offs = sorted((t, foot) for t, foot, label in rows if label in ("foot off", "toe off"))
+    minutes, seconds = _minutes_and_seconds(np.asarray(group.get("TIMES", []), np.float64))
+    begin_s = (content.first_frame - 1) / content.rate_hz
+    strikes, offs = [], []
+    contexts += [""] * (len(labels) - len(contexts))
+    for label, context, minute, second in zip(labels, contexts, minutes, seconds, strict=False):
+        foot, kind = _side_and_kind(label, context)
+        time = 60.0 * minute + second - begin_s
+        if foot is None or not np.isfinite(time):
+            continue
+        if kind in _STRIKES:
+            strikes.append((time, foot))
+        elif kind in _OFFS:
+            offs.append((time, foot))
+    strikes.sort()
+    offs.sort()
     return Contacts(
         np.array([t for t, _ in strikes], np.float32),
         np.array([foot for _, foot in strikes], np.int32),
@@ -247,21 +265,49 @@ def _events(content: _Content) -> Contacts:
     )
 
 
+def _minutes_and_seconds(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two rows of EVENT:TIMES, f64[n] each; some programs write them without their dimensions, in turn."""
+    if times.ndim == 1:
+        times = times[: len(times) // 2 * 2].reshape(-1, 2).T
+    if times.ndim != 2 or times.shape[0] < 2:
+        return np.zeros(0), np.zeros(0)
+    return times[0], times[1]
+
+
+def _side_and_kind(label: str, context: str) -> tuple[int | None, str]:
+    """Foot and kind of an event; the side is the context, or is told by the label ("RHS", "Toe Off Left")."""
+    kind = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
+    foot = _SIDES.get(context.strip().lower())
+    for word, side in _SIDES.items():
+        for bare in (kind.removeprefix(word).strip(), kind.removesuffix(word).strip()):
+            if bare != kind and bare in (*_STRIKES, *_OFFS):
+                return (side if foot is None else foot), bare
+    return foot, kind
+
+
 def _measured_parameters(content: _Content) -> dict[str, float]:
-    """Gait parameters of the ANALYSIS group; cadence in steps per minute."""
+    """Gait parameters of the ANALYSIS group; cadence in steps per minute, phases in percent of the stride."""
     group = content.parameters.get("ANALYSIS", {})
-    names, contexts = list(group.get("NAMES", [])), list(group.get("CONTEXTS", []))
-    units, values = list(group.get("UNITS", [])), np.ravel(np.asarray(group.get("VALUES", []), np.float64))
+    names, values = list(group.get("NAMES", [])), np.ravel(np.asarray(group.get("VALUES", []), np.float64))
+    contexts, units = (list(group.get(name, [])) + [""] * len(names) for name in ("CONTEXTS", "UNITS"))
     parameters: dict[str, float] = {}
+    phases: dict[tuple[str, str], dict[str, list[float]]] = {}
     for name, context, unit, value in zip(names, contexts, units, values, strict=False):
-        entry = _PARAMETERS.get(name.partition("(")[0].strip().lower())
-        if entry is None or not np.isfinite(value):
+        key = _PARAMETERS.get(name.partition("(")[0].strip().lower())
+        if key is None or not np.isfinite(value):
             continue
-        key, factor = entry
-        if key == "cadence" and unit.strip().lower() in _PER_STRIDE:
-            factor *= 2.0
-        side = context.strip().lower()
-        parameters[f"{key}_{side[0]}" if side in ("right", "left") else key] = float(value) * factor
+        unit, side = unit.strip().lower(), context.strip().lower()
+        side = f"_{side[0]}" if side in ("right", "left") else ""
+        if key in _PHASES:
+            phases.setdefault((key, side), {}).setdefault(unit, []).append(float(value))
+        else:
+            factor = 2.0 if key == "cadence" and unit in _PER_STRIDE else _FACTORS.get(unit, 1.0)
+            parameters[key + side] = float(value) * factor
+    for (key, side), by_unit in phases.items():
+        stride_s = parameters.get(f"stride_time{side}", np.nan)
+        share = sum(by_unit["%"]) if "%" in by_unit else 100.0 * sum(by_unit.get("s", [np.nan])) / stride_s
+        if np.isfinite(share):
+            parameters[key + side] = share
     return parameters
 
 

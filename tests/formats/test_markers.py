@@ -215,3 +215,71 @@ def test_damaged_copies_of_a_real_file_are_read_or_refused(tmp_path: Path) -> No
         except InputError:
             refused += 1
     assert refused > 20
+
+
+def _write_c3d(
+    path: Path, events: list[tuple[str, str, float]], flat: bool, analysis: list[tuple[str, str, str, float]]
+) -> None:
+    """Write three markers over 300 frames at 100 Hz that begin at frame 101, with events (label, context, seconds)."""
+    ezc3d = pytest.importorskip("ezc3d")
+    made = ezc3d.c3d()
+    made["parameters"]["POINT"]["RATE"]["value"] = [100.0]
+    made["parameters"]["POINT"]["LABELS"]["value"] = list(_NAMES)
+    made["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
+    points = np.ones((4, 3, 300))
+    points[:3] = np.array([[0.0, -50.0, 150.0], [1500.0, 30.0, 40.0], [0.0, 100.0, 100.0]])[..., None]
+    made["data"]["points"] = points
+    made["header"]["points"]["first_frame"] = 100
+    times = np.array([[0.0, seconds] for _, _, seconds in events])
+    made.add_parameter("EVENT", "LABELS", [label for label, _, _ in events])
+    made.add_parameter("EVENT", "CONTEXTS", [context for _, context, _ in events])
+    made.add_parameter("EVENT", "TIMES", times.ravel() if flat else times.T)
+    for name, column in zip(("NAMES", "CONTEXTS", "UNITS", "VALUES"), zip(*analysis, strict=True), strict=True):
+        made.add_parameter("ANALYSIS", name, list(column))
+    made.write(str(path))
+
+
+_VICON = [
+    ("Foot Strike", "Left", 1.5),
+    ("Foot Off", "Right", 1.62),
+    ("General", "General", 1.7),
+    ("Foot Strike", "Right", 1.02),
+]
+_BY_LABEL = [("LHS", "", 1.5), ("Right Toe Off", "", 1.62), ("Clap", "", 1.7), ("Initial_Contact_R", "", 1.02)]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("events", [_VICON, _BY_LABEL])
+def test_events_are_read_however_they_are_laid_out(
+    tmp_path: Path, flat: bool, events: list[tuple[str, str, float]]
+) -> None:
+    analysis = [
+        ("Stride Time", "Left", "s", 1.0),
+        ("Double Support", "Left", "s", 0.2),
+        ("Foot Off", "Left", "%", 61.0),
+        ("Double Support", "Right", "s", 0.2),
+        ("1er double appui (%)", "General", "%", 10.5),
+        ("2eme double appui (%)", "General", "%", 9.5),
+        ("Stride Length", "Left", "cm", 120.0),
+    ]
+    _write_c3d(tmp_path / "a.c3d", events, flat, analysis)
+    markers = formats.read_markers(tmp_path / "a.c3d")
+    np.testing.assert_allclose(markers.events.strike_time, [0.02, 0.5], atol=1e-5)
+    assert list(markers.events.strike_foot) == [0, 1]
+    np.testing.assert_allclose(markers.events.off_time, [0.62], atol=1e-5)
+    assert list(markers.events.off_foot) == [0]
+    expected = {"stride_time_l": 1.0, "double_support_l": 20.0, "stance_l": 61.0, "double_support": 20.0}
+    assert dict(markers.parameters) == pytest.approx(expected | {"stride_length_l": 1.2}), "right: no stride time"
+
+
+@pytest.mark.parametrize(("name", "count"), [("btk_FunctionalWalk", 11), ("pig_full_with_bones", 12)])
+def test_events_whose_times_have_no_rows_are_read(name: str, count: int) -> None:
+    path = DATA / "field" / f"{name}.c3d"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    pytest.importorskip("ezc3d")
+    events = formats.read_markers(path).events
+    assert len(events.strike_time) + len(events.off_time) == count
+    strikes = events.strike_time[np.diff(events.strike_foot, prepend=2) != 0]
+    assert len(strikes) == len(events.strike_time), "feet alternate"
+    assert 0.9 < np.diff(strikes).mean() * 2 < 1.2, "strides of about a second"
