@@ -183,8 +183,8 @@ def _group(trajectories: Sequence[Trajectory], rows: int, shape: _Shape) -> _Gro
         values_BTC[row, : trajectory.frames] = np.where(trajectory.observed, trajectory.coordinates, 0.0)
         count_B[row], rate_B[row] = trajectory.frames, trajectory.rate_hz
         observed_BC[row] = trajectory.observed
-        if np.isfinite(trajectory.metadata.height_m):
-            height_B[row] = trajectory.metadata.height_m
+        for height in (trajectory.metadata.height_m, trajectory.metadata.leg_height_m):  # legs decide where feet are
+            height_B[row] = height if np.isfinite(height) else height_B[row]
         if shape.fastest:
             kernel_BK[row] = filtering.kernel(trajectory.rate_hz, reach)
     return _Group(values_BTC, count_B, observed_BC, _Body(rate_B, height_B, kernel_BK))

@@ -30,6 +30,8 @@ class Metadata:
     source: str = ""  # name of the file it was read from, without its folder
     sha256: str = ""
     flags: tuple[str, ...] = ()  # quality flags, such as "single-stride" or "jump"
+    # Height of a person of usual proportions with legs as long as this person's, where they were measured. Not stored.
+    leg_height_m: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,9 @@ def _trial(directory: Path, name: str, labels: Labels, correction: System | None
     if path.all() and not flags.impossible(known.flags):
         native = preprocess.at_own_rate(recorded, prepared)
         with contextlib.suppress(InputError):  # without recorded legs there are no contacts
-            walk = gait.analyse(native, known.height_m if math.isfinite(known.height_m) else None)
+            # Legs that were measured say more than the stature that a label gives.
+            told = math.isfinite(known.height_m) and not math.isfinite(known.leg_height_m)
+            walk = gait.analyse(native, known.height_m if told else None)
             contacts = walk.contacts
             if walk.single_stride:
                 known = dataclasses.replace(known, flags=(*known.flags, "single-stride"))

@@ -118,14 +118,18 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     if len(seen) < markers.frames:
         flags += ("trimmed",)
     flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if ever_seen[i]})
-    metadata = dataclasses.replace(markers.metadata, height_m=model.height_m, flags=flags)
+    fractions = Fractions(*(float(value) for value in model.fractions))
+    legs = (fractions.thigh + fractions.shank) / (FRACTIONS.thigh + FRACTIONS.shank)
+    metadata = dataclasses.replace(
+        markers.metadata, height_m=model.height_m, leg_height_m=model.height_m * legs, flags=flags
+    )
     trajectory = Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata)
     metadata = dataclasses.replace(
         metadata, flags=flags + pose_checks.of_fit(trajectory, error[:, : len(index)], names)
     )
     return Fit(
         dataclasses.replace(trajectory, metadata=metadata),
-        Fractions(*(float(value) for value in model.fractions)),
+        fractions,
         error[:, : len(index)],
         names,
         set_name,

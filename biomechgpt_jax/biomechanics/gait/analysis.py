@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from biomechgpt_jax.biomechanics.gait import smoothing
 from biomechgpt_jax.biomechanics.gait.contacts import contacts_from_points, detect_contacts
 from biomechgpt_jax.biomechanics.gait.strides import Heading, Strides, between_strikes, between_toe_offs
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
@@ -84,7 +85,7 @@ def analyse(
     those of that one stride.
 
     Args:
-        height_m: body height; if None that of the metadata, or 1.70 m if that is unknown.
+        height_m: body height; if None that of `contacts.body_height`.
         belt_m_s: speed of a treadmill on which the person walks forward, towards the mean heading of the pelvis; 0 for
             a recording over ground, or one converted to walking over ground.
         contacts: events known from another source, in the same coordinates; detected if None.
@@ -283,10 +284,8 @@ def turns(heading: Heading, rate_hz: float) -> tuple[Turn, ...]:
     """Turns of more than TURN_RAD, in time order."""
     if len(heading.angle) < 2:
         return ()
-    from scipy.ndimage import gaussian_filter1d  # slow to import
-
-    smooth = gaussian_filter1d(heading.angle, _SMOOTHING_S * rate_hz, mode="nearest")
-    fine = gaussian_filter1d(heading.angle, _FINE_S * rate_hz, mode="nearest")
+    smooth = smoothing.gaussian(heading.angle, _SMOOTHING_S * rate_hz)
+    fine = smoothing.gaussian(heading.angle, _FINE_S * rate_hz)
     rate = np.gradient(smooth) * rate_hz
     side = np.sign(rate) * (np.abs(rate) > SLOW_RAD_S)
     edges = np.flatnonzero(np.diff(side, prepend=0.0, append=0.0))

@@ -1,12 +1,14 @@
 """When feet meet and leave the floor, from the height and speed of heel and ball.
 
-Event times are sub-frame. The constants were set on synthetic walks. The floor is the level at which each point of the
+Event times are sub-frame. The constants were set on synthetic walks, but for the delay of toe off, which was set on the
+labelled events of six recordings (`benchmarks/gait.py` names them). The floor is the level at which each point of the
 foot rests around each moment, so neither a constant height offset nor stairs nor a drifting floor matter.
 """
 
 import numpy as np
 
 from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.biomechanics.gait import smoothing
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 
@@ -15,8 +17,10 @@ from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajec
 # few degrees, which move the ankle by centimetres, hardly move the event.
 CONTACT_HEIGHT_M = 0.06
 CONTACT_SPEED_M_S = 1.0
-# A foot touches the floor this long after it has slowed down to that speed.
+# A foot touches the floor this long after it has slowed down to that speed, and leaves it this long after it has reached
+# it again. A delay suits slow walkers too, whose feet may never reach a speed further from rest.
 STRIKE_DELAY_S = 0.02
+LIFT_DELAY_S = 0.015
 # Positions are smoothed with a Gaussian of this standard deviation before speeds are computed: about a 3 Hz low-pass.
 SMOOTHING_S = 0.05
 # The floor under a point is this percentile of its height in a window of this length around each moment: a foot is down
@@ -33,7 +37,7 @@ _PELVIS_AND_LEGS = COORDINATES[: INDEX["lumbar_extension"]]
 def detect_contacts(trajectory: Trajectory, height_m: float | None = None) -> Contacts:
     """Detect the foot contacts of a trajectory by forward kinematics.
 
-    Body height is that of the metadata unless given; it is taken to be 1.70 m if neither is known.
+    Body height is that of `body_height`.
 
     Raises:
         InputError: pelvis or legs are missing in some frames.
@@ -43,9 +47,13 @@ def detect_contacts(trajectory: Trajectory, height_m: float | None = None) -> Co
 
 
 def body_height(trajectory: Trajectory, height_m: float | None = None) -> float:
-    """Body height in metres: as given, otherwise that of the metadata, otherwise 1.70."""
-    height = height_m or trajectory.metadata.height_m
-    return height if np.isfinite(height) else kinematics.DEFAULT_HEIGHT_M
+    """Body height in metres by which the legs are as long as the person's.
+
+    It is as given, otherwise that of the legs if they were measured, otherwise that of the metadata, otherwise 1.70.
+    """
+    known = trajectory.metadata
+    heights = (height_m or np.nan, known.leg_height_m, known.height_m, kinematics.DEFAULT_HEIGHT_M)
+    return next(height for height in heights if np.isfinite(height))
 
 
 def feet(trajectory: Trajectory, height_m: float | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +92,7 @@ def contacts_from_points(heel: np.ndarray, ball: np.ndarray, rate_hz: float) -> 
         settled = np.minimum(on + SETTLED_S, frames[-1])
         places.append(np.stack([np.interp(settled, frames, heel[:, foot, axis]) for axis in (0, 2)], axis=1))
         strikes.append(on)
-        offs.append(off)
+        offs.append(np.minimum(off + LIFT_DELAY_S, frames[-1]))
     strike_foot, off_foot = (np.repeat([RIGHT, LEFT], [len(times) for times in pair]) for pair in (strikes, offs))
     strike_time, off_time = np.concatenate(strikes), np.concatenate(offs)
     by_strike, by_off = np.argsort(strike_time, kind="stable"), np.argsort(off_time, kind="stable")
@@ -122,12 +130,10 @@ def without_flicker(down: np.ndarray, shortest: int) -> np.ndarray:
 
 def _height_and_speed(point: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Height of a point of the foot above its local floor (m) and its speed (m/s), each f[T]."""
-    from scipy.ndimage import gaussian_filter1d, percentile_filter  # slow to import, and not needed by most importers
-
-    smooth = gaussian_filter1d(point, SMOOTHING_S * rate_hz, axis=0, mode="nearest")
+    smooth = smoothing.gaussian(point, SMOOTHING_S * rate_hz)
     speed = np.linalg.norm(np.gradient(smooth, axis=0) * rate_hz, axis=1)
     window = min(len(point), max(3, round(FLOOR_WINDOW_S * rate_hz)))
-    floor = percentile_filter(point[:, 1], FLOOR_PERCENTILE, window, mode="nearest")
+    floor = smoothing.percentile(point[:, 1], FLOOR_PERCENTILE, window)
     return point[:, 1] - floor, speed
 
 

@@ -80,7 +80,7 @@ def profile(
 
     Args:
         contacts: events known from another source; detected if None.
-        height_m: body height; if None that of the metadata, or 1.70 m if that is unknown.
+        height_m: body height; if None that of `contacts.body_height`.
         speed: normalised speed, for a file without the path of the pelvis; measured if None.
 
     Raises:
