@@ -1,6 +1,5 @@
 """Import a folder of motion files as a `movements` dataset: read in parallel, reported file by file."""
 
-import contextlib
 import dataclasses
 import math
 import multiprocessing
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.systems import System
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Contacts, Metadata, Score, Trial
 from biomechgpt_jax.config import Pack
@@ -234,7 +232,8 @@ def _read_one(job: _Job) -> Outcome:
 
 def _trial(directory: Path, name: str, labels: Labels, correction: System | None) -> Trial:
     from biomechgpt_jax import formats
-    from biomechgpt_jax.biomechanics import flags, gait, preprocess
+    from biomechgpt_jax.biomechanics import preprocess
+    from biomechgpt_jax.biomechanics.gait import measured
 
     recorded = formats.read(directory / name)
     if correction is not None:
@@ -249,18 +248,14 @@ def _trial(directory: Path, name: str, labels: Labels, correction: System | None
             f"{trajectory.seconds:.2f} s of it can be used, between gaps and jumps; {SHORTEST_S} s are needed"
         )
     known = _metadata(trajectory.metadata, labels, _participant(directory, name))
-    contacts = Contacts()
-    # Without a path no foot is ever at rest on the floor; of a pose that is no person's, no truth is learnt.
-    path = trajectory.observed[[INDEX[root] for root in HORIZONTAL_ROOT]]
-    if path.all() and not flags.impossible(known.flags):
-        native = preprocess.at_own_rate(recorded, prepared)
-        with contextlib.suppress(InputError):  # without recorded legs there are no contacts
-            # Legs that were measured say more than the stature that a label gives.
-            told = math.isfinite(known.height_m) and not math.isfinite(known.leg_height_m)
-            walk = gait.analyse(native, known.height_m if told else None)
-            contacts = walk.contacts
-            if walk.single_stride:
-                known = dataclasses.replace(known, flags=(*known.flags, "single-stride"))
+    # Legs that were measured say more than the stature that a label gives.
+    told = math.isfinite(known.height_m) and not math.isfinite(known.leg_height_m)
+    found = measured.measure(recorded, prepared, known.height_m if told else None)
+    contacts = (
+        found.walk.contacts if found.walk else Contacts()
+    )  # of a run, a jump or no person's pose, none are learnt
+    if found.walk and found.walk.single_stride:
+        known = dataclasses.replace(known, flags=(*known.flags, "single-stride"))
     trajectory = dataclasses.replace(trajectory, metadata=known)
     seconds = (trajectory.frames - 1) / trajectory.rate_hz
     whole = FRAGMENT not in known.flags

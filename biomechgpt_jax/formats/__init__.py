@@ -45,7 +45,20 @@ def record(path: str | Path, *, static: Path | None = None, person: str = "") ->
         if given:
             raise InputError(f"{option} is for files of markers ({', '.join(MARKERS)}); {path} holds none")
     with _name_os_errors(path):
-        return _checked(Recording(_reader(path.suffix.lower())(path)))
+        return _checked(Recording(_with_legs(_reader(path.suffix.lower())(path))))
+
+
+def _with_legs(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with the length of its legs, where its file gives neither that nor a stature."""
+    import math
+
+    from biomechgpt_jax.biomechanics.gait import proportions
+
+    known = trajectory.metadata
+    if math.isfinite(known.height_m) or math.isfinite(known.leg_height_m):
+        return trajectory
+    metadata = dataclasses.replace(known, leg_height_m=proportions.leg_height(trajectory))
+    return dataclasses.replace(trajectory, metadata=metadata)
 
 
 def _checked(read: Recording) -> Recording:

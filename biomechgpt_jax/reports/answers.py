@@ -30,6 +30,9 @@ def lines(found: Answers, with_left_out: bool) -> list[str]:
         rows.append(f"{one['understood']:<{question_width}} {text:<{answer_width}}  {_certainty(one)}".rstrip())
         if one["explanation"]:
             rows.append(f'  "{one["asked"]}" {_explain(one)}')
+        if one.get("measured") is not None:
+            question = QUESTIONS[one["name"]]
+            rows.append(f"  measured from the file: {one['measured']:.{question.decimals}f} {question.unit}".rstrip())
         for band in one.get("bands", ()):
             rows.append(f"  {band['band']}: probability {band['probability']:.2f} ({band['meaning']})")
         if one["caution"]:

@@ -6,24 +6,24 @@ Whatever is missing comes with its reason.
 from typing import Any
 
 from biomechgpt_jax import formats
-from biomechgpt_jax.biomechanics import flags, gait, preprocess
-from biomechgpt_jax.biomechanics.gait import indices
+from biomechgpt_jax.biomechanics import preprocess
+from biomechgpt_jax.biomechanics.gait import indices, measured, scope
+from biomechgpt_jax.biomechanics.gait.file_says import file_says
+from biomechgpt_jax.biomechanics.gait.measured import Measured
 from biomechgpt_jax.biomechanics.scores.assess import assess, in_words
-from biomechgpt_jax.biomechanics.skeleton import COORDINATES, HORIZONTAL_ROOT, INDEX
+from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory, replace
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats.recording import Recording
 from biomechgpt_jax.questions.labels import ACTIVITIES
-
-_STEPPING = tuple(f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
 
 
 def describe(recorded: Recording | Trajectory, activity: str = "") -> dict[str, Any]:
     """Facts about a recording by name, as `biomechgpt inspect` prints them.
 
     "gait" holds what a walk shows, or "none: " and why it shows nothing; "missing_because" the reason for each
-    coordinate that is missing. Scores are included if an activity is named, because what a person was asked to do is
-    not guessed from how they move.
+    coordinate that is missing; "file_says" the events and parameters that the file itself holds, beside ours. Scores
+    are included if an activity is named, because what a person was asked to do is not guessed from how they move.
 
     Args:
         recorded: the recording as read from its file.
@@ -52,33 +52,26 @@ def describe(recorded: Recording | Trajectory, activity: str = "") -> dict[str, 
         facts["net_speed_m_s"] = speed
     if prepared.belt_m_s.any():
         facts["belt_m_s"] = [round(float(value), 3) for value in prepared.belt_m_s]
-    native = preprocess.at_own_rate(recorded, prepared)
-    facts["gait"] = _gait(native)
+    found = measured.measure(recorded, prepared)
+    facts["gait"] = _gait(found)
+    said = file_says(recording.contacts, recording.parameters, found, prepared.used.start)
+    if said:
+        facts["file_says"] = said
     if activity:
-        facts["scores"] = in_words(assess(native, activity))
+        facts["scores"] = in_words(assess(found.native, activity))
     return facts
 
 
-def _gait(native: Trajectory) -> dict[str, Any] | str:
+def _gait(found: Measured) -> dict[str, Any] | str:
     """Parameters of a walk by name, or "none: " and the reason."""
-    impossible = flags.impossible(native.metadata.flags)
-    if impossible:
-        return f"none: {impossible[0]}"
-    if not native.observed[[INDEX[name] for name in HORIZONTAL_ROOT]].all():
-        return "none: the path of the pelvis is not recorded"
-    unseen = [name for name in _STEPPING if not native.observed[INDEX[name]]]
-    if unseen:
-        return f"none: {', '.join(unseen)} {'is' if len(unseen) == 1 else 'are'} not seen"
+    if found.walk is None:
+        return f"none: {found.why}"
+    facts: dict[str, Any] = {name: round(float(value), 3) for name, value in found.parameters.items()}
+    facts["strides"] = len(found.walk.strides.foot)
+    if found.kind != scope.WALKING:
+        facts["kind"] = found.kind
     try:
-        walk = gait.analyse(native)
-    except InputError as error:
-        return f"none: {str(error).removeprefix(f'{native.metadata.source}: ')}"
-    if not len(walk.strides.foot):
-        return "none: no foot strikes the floor twice"
-    facts = {name: round(float(value), 3) for name, value in walk.parameters.items()}
-    facts["strides"] = len(walk.strides.foot)
-    try:
-        profile = indices.profile(native, walk.contacts)
+        profile = indices.profile(found.native, found.walk.contacts)
     except InputError:
         return facts
     for side in ("right", "left"):

@@ -15,7 +15,9 @@ from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import normal_range, predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
 from biomechgpt_jax.answering.predictions import Prediction
-from biomechgpt_jax.biomechanics import flags
+from biomechgpt_jax.biomechanics import flags, preprocess
+from biomechgpt_jax.biomechanics.gait import measured
+from biomechgpt_jax.biomechanics.preprocess import Prepared
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
 from biomechgpt_jax.data import normals
@@ -56,6 +58,19 @@ class Answerer:
 
 
 @dataclass(frozen=True)
+class Movement:
+    """A recording as read from its file, and as it is prepared for a model."""
+
+    recorded: Trajectory
+    prepared: Prepared
+
+    @property
+    def seen(self) -> Trajectory:
+        """What the model sees."""
+        return self.prepared.trajectory
+
+
+@dataclass(frozen=True)
 class Reading:
     """How a file is read.
 
@@ -68,17 +83,19 @@ class Reading:
     person: str = ""
     anyway: bool = False
 
-    def of(self, file: Path) -> Trajectory:
-        """The movement in a file as the model sees it.
+    def of(self, file: Path, own: Normals | None = None) -> Movement:
+        """The movement in a file, without the offsets of the laboratory.
 
         Raises:
             InputError: the file cannot be read, or its pose is no person's.
         """
-        trajectory = formats.canonical(file, static=self.static, person=self.person)
-        refused = flags.impossible(trajectory.metadata.flags)
+        recorded = formats.record(file, static=self.static, person=self.person).trajectory
+        recorded = own.take_out(recorded) if own else recorded
+        movement = Movement(recorded, preprocess.prepare([recorded])[0])
+        refused = flags.impossible(movement.seen.metadata.flags)
         if refused and not self.anyway:
             raise InputError(f"{file}: {refused[0]}; --anyway answers all the same")
-        return trajectory
+        return movement
 
 
 _AS_IT_IS = Reading()
@@ -101,6 +118,7 @@ def run(
         table: where a CSV of the answers goes, if anywhere.
         as_json: print one JSON object. One question about a file is its own object; several are under "answers", and
             those that the movement cannot show under "left_out"; a folder has both for each file under "files".
+            "measured" of an answer is what the gait code measures, or null.
         greedy: as in `load`.
         normals_in: a folder of the same laboratory's healthy recordings, by which its offsets are taken out first and
             from whose answers impairment is counted.
@@ -256,14 +274,13 @@ def ask(
             is trained here.
     """
     wanted = [understand(text) for text in texts]
-    trajectory = reading.of(file)
-    trajectory = own.take_out(trajectory) if own else trajectory
+    movement = reading.of(file, own)
     answerer = load(workdir, greedy)
     if own and _asks_impairment(wanted):
         answerer = calibrate(answerer, own)
     if not wanted:
-        return _with_flags(answer_all(answerer, trajectory), trajectory)
-    found = _with_flags(answer(answerer, trajectory, wanted), trajectory)
+        return _beside(answer_all(answerer, movement.seen), movement)
+    found = _beside(answer(answerer, movement.seen, wanted), movement)
     if not found.answers:
         raise InputError(f"{file}: {'; '.join(rendering.refusals(found))}")
     return found
@@ -302,10 +319,10 @@ def ask_folder(
         name = file.relative_to(directory).as_posix()
         report(number, len(files), name)
         try:
-            trajectory = _read_any(file, reading)
-            trajectory = own.take_out(trajectory) if own else trajectory
-            found = answer(answerer, trajectory, wanted) if wanted else answer_all(answerer, trajectory)
-            entries.append(FileAnswers(name, _with_flags(found, trajectory)))
+            movement = _read_any(file, reading, own)
+            seen = movement.seen
+            found = answer(answerer, seen, wanted) if wanted else answer_all(answerer, seen)
+            entries.append(FileAnswers(name, _beside(found, movement)))
         except InputError as error:
             entries.append(FileAnswers(name, error=str(error).removeprefix(str(file)).lstrip(": ")))
     return entries
@@ -361,15 +378,20 @@ def _walked_m(trajectory: Trajectory) -> float:
     return float(np.linalg.norm(np.diff(trajectory.coordinates[:, root], axis=0), axis=1).sum())
 
 
-def _with_flags(found: Answers, trajectory: Trajectory) -> Answers:
-    """The answers with the flags of the movement that they are about."""
-    return dataclasses.replace(found, flags=trajectory.metadata.flags)
+def _beside(found: Answers, movement: Movement) -> Answers:
+    """The answers with the flags of the movement that they are about, and with what the gait code measures in it."""
+    asked = {one["name"] for one in found.answers} & measured.NAMES
+    known = measured.measure(movement.recorded, movement.prepared).parameters if asked else {}
+    answers = [
+        {**one, "measured": round(known[one["name"]], 3) if one["name"] in known else None} for one in found.answers
+    ]
+    return dataclasses.replace(found, answers=answers, flags=movement.seen.metadata.flags)
 
 
-def _read_any(file: Path, reading: Reading) -> Trajectory:
+def _read_any(file: Path, reading: Reading, own: Normals | None) -> Movement:
     """Read one file of a folder; an unforeseen failure of its reader must not end the run."""
     try:
-        return reading.of(file)
+        return reading.of(file, own)
     except InputError:
         raise
     except Exception as error:

@@ -155,7 +155,7 @@ def test_json_of_one_question_keeps_its_keys(said, walk, capsys) -> None:
         "caution": "",
     }
     assert found.pop("options") == pytest.approx({"yes": 0.17, "no": 0.83})
-    assert found == contract | added | {"flags": found["flags"]}
+    assert found == contract | added | {"flags": found["flags"], "measured": None}
 
 
 def test_a_trained_phrasing_is_put_to_the_model_as_it_stands(said, walk, capsys) -> None:
@@ -319,8 +319,8 @@ def test_a_folder_can_be_asked_some_questions(said, tmp_path, capsys) -> None:
 
 
 def test_a_reader_that_breaks_does_not_end_a_folder(said, tmp_path, capsys, monkeypatch) -> None:
-    read = formats.canonical
-    monkeypatch.setattr(formats, "canonical", lambda file, **_: 1 / 0 if file.name == "a.mot" else read(file))
+    read = formats.record
+    monkeypatch.setattr(formats, "record", lambda file, **_: 1 / 0 if file.name == "a.mot" else read(file))
     code, out, errors = run(capsys, folder_of(tmp_path), "Walking speed?")
     assert code == 0 and "day two/b.mot" in out
     assert errors[0] == "biomechgpt: a.mot: reading failed: ZeroDivisionError: division by zero"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from norm_walker import grounded_walk
 
 from biomechgpt_jax import cli
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import prediction
+from biomechgpt_jax.biomechanics.skeleton import COORDINATES
 from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.stages import ask
 
@@ -104,3 +106,36 @@ def test_who_rolls_in_a_wheelchair_and_who_stands_still_are_people(
     for file in (path, _write(tmp_path / "standing.mot", swing=1.9, speed=0.0)):
         code, lines, _ = _ask(capsys, file, "Walking speed?")
         assert code == 0 and len(lines) == 1, lines
+
+
+def _walk_of_norms(path: Path) -> Path:
+    """A walk with its feet on the floor, as an OpenSim file."""
+    walk = grounded_walk()
+    time = np.arange(walk.frames) / walk.rate_hz
+    rows = [
+        "\t".join(f"{value:.6f}" for value in (at, *frame)) for at, frame in zip(time, walk.coordinates, strict=True)
+    ]
+    path.write_text("\n".join(["inDegrees=no", "endheader", "\t".join(["time", *COORDINATES]), *rows]) + "\n")
+    return path
+
+
+def test_what_is_measured_stands_beside_the_answer_as_inspect_tells_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _walk_of_norms(tmp_path / "walk.mot")
+    assert cli.main(["inspect", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["gait"]
+    speed = told["walking_speed"]
+    assert speed == pytest.approx(1.29, abs=0.02)
+    assert f"  measured from the file: {speed:.2f} m/s" in _ask(capsys, path, "Walking speed?")[1]
+    asked = ("Walking speed?", "Cadence?", "Is there an impairment?")
+    answers = json.loads("\n".join(_ask(capsys, path, *asked, "--json")[1]))["answers"]
+    assert [one["measured"] for one in answers] == [speed, told["cadence"], None]
+    assert not [line for line in _ask(capsys, path, "Is there an impairment?")[1] if "measured" in line]
+
+
+def test_nothing_is_measured_of_what_is_no_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = _write(tmp_path / "a.mot", swing=20.0, speed=6.0)
+    assert json.loads("\n".join(_ask(capsys, path, "Walking speed?", "--json")[1]))["measured"] is None
+    assert cli.main(["inspect", str(path)]) == 0
+    assert "none: a run: nobody of this size walks at 6.0 m/s" in capsys.readouterr().out

@@ -45,8 +45,8 @@ _PELVIS_ROTATIONS = ("pelvis_tilt", "pelvis_list", "pelvis_rotation")
 _PELVIS = [INDEX[name] for name in _PELVIS_ROTATIONS]
 _PATH = [INDEX[name] for name in HORIZONTAL_ROOT]
 # Coordinates that must be observed to detect steps.
-_LEGS = tuple(f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
-_STEPPING = (*HORIZONTAL_ROOT, *_LEGS)
+STEPPING = tuple(f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
+_STEPPING = (*HORIZONTAL_ROOT, *STEPPING)
 
 
 class Turn(NamedTuple):

@@ -17,8 +17,8 @@ from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajec
 # few degrees, which move the ankle by centimetres, hardly move the event.
 CONTACT_HEIGHT_M = 0.06
 CONTACT_SPEED_M_S = 1.0
-# A foot touches the floor this long after it has slowed down to that speed, and leaves it this long after it has reached
-# it again. A delay suits slow walkers too, whose feet may never reach a speed further from rest.
+# A foot touches the floor this long after it has slowed down to that speed, and leaves it this long after it has
+# reached it again. A delay suits slow walkers too, whose feet may never reach a higher speed.
 STRIKE_DELAY_S = 0.02
 LIFT_DELAY_S = 0.015
 # Positions are smoothed with a Gaussian of this standard deviation before speeds are computed: about a 3 Hz low-pass.

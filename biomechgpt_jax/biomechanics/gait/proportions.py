@@ -12,8 +12,8 @@ from biomechgpt_jax.biomechanics.trajectory import Trajectory, replace
 
 # A person with longer or shorter legs is not believed: their floor is not at height 0. Hardly anyone has longer ones.
 _BELIEVED_M = (0.7, 1.98)
-# Whenever a foot stands on the floor, the height of the pelvis over its reach is the same; in the air, and on stairs, it
-# is more. This quantile lies within a stance of any walk, and no further than this above the least.
+# Whenever a foot stands on the floor, the height of the pelvis over its reach is the same; in the air, and on stairs,
+# it is more. This quantile lies within a stance of any walk, and no further than this above the least.
 _STANDING, _LEVEL = 0.25, 1.08
 _LEAST_REACH = 0.1  # of a body 1 m tall; a body that lies has none
 _JOINTS = (f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
