@@ -212,10 +212,10 @@ def _law(fit: Fit, runs: Runs, draws: int, seed: int, tell: Tell) -> tuple[dict[
 
 
 def _around(fit: Fit, interval: Interval, name: str) -> np.ndarray:
-    """Values of an exponent to profile: twice as far as its interval reaches, inside what the fit may take."""
+    """Values of an exponent to profile: several times as far as its interval reaches, inside what the fit may take."""
     value = float(fit.vector[law.NAMES.index(name)])
-    reach = min(max(2 * np.log(interval.high / max(interval.value, 1e-12)), 0.05), 2.0)
-    return np.unique(np.clip(value * np.exp(np.linspace(-reach, reach, 13)), 2e-3, 2.9))
+    reach = min(max(3 * np.log(interval.high / max(interval.value, 1e-12)), 0.05), 2.0)
+    return np.unique(np.clip(value * np.exp(np.linspace(-reach, reach, 17)), 2e-3, 2.9))
 
 
 def _profile(one: Profile) -> dict[str, Any]:

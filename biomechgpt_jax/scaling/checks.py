@@ -15,6 +15,7 @@ from biomechgpt_jax.scaling.uncertainty import Interval, Profile
 
 _CHANCE = 1e-3  # of a false alarm, where a check is a test
 _E_WIDEST = 0.25  # of the lowest loss: a wider interval of E says nothing
+_EXPONENT_WIDEST = 3.0  # ratio of the ends of an exponent's interval beyond which it says nothing
 _FLOPS_OFF, _FLOPS_DRIFT = 1.5, 1.1  # ratios of flops and 6 N D that count as off, and as drifting with size
 _MOST_MISTUNED = 2  # with more sizes off, it is not the sizes
 _LEAST_MISTUNED = 0.003  # excess of log loss that is worth a word
@@ -146,7 +147,8 @@ def identified(fit: Fit, runs: Runs, profiles: Sequence[Profile]) -> list[Findin
             wide = min(one.high, float(runs.loss.min())) - max(one.low, 0.0) > _E_WIDEST * float(runs.loss.min())
             unclear = open_ends or wide
         else:
-            unclear = not (np.isfinite(one.low) and np.isfinite(one.high))
+            low, high = max(one.low, float(one.values[0])), min(one.high, float(one.values[-1]))
+            unclear = high > _EXPONENT_WIDEST * low
         if unclear:
             inside = one.excess <= 1.0
             low, high = max(one.low, float(one.values[0])), min(one.high, float(one.values[-1]))

@@ -123,6 +123,11 @@ def _table(label: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     )
 
 
+def _text(words: str) -> str:
+    """Words of the checks as HTML, with the page's apostrophe."""
+    return escape(words.replace("'", "’"))
+
+
 def _number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
 
@@ -173,7 +178,7 @@ def _profiled(made: Mapping[str, Any], name: str) -> list[float]:
 def _findings(found: Found) -> str:
     if not found["findings"]:
         return "<p>The checks found nothing wrong. They cannot see a fault that all runs share.</p>"
-    return "<ul>" + "".join(f"<li>{escape(one['words'])}</li>" for one in found["findings"]) + "</ul>"
+    return "<ul>" + "".join(f"<li>{_text(one['words'])}</li>" for one in found["findings"]) + "</ul>"
 
 
 def _law(found: Found) -> str:
@@ -208,7 +213,7 @@ def _variants(found: Found) -> str:
     made = found["law"]
     own = {"name": f"as above, Huber’s delta {made['huber_delta']:g}", "rows": "", **made}
     rows = [
-        [f"<b>{escape(str(one['name']))}</b>", str(one["rows"]), *(_number(one[name]) for name in ("E", "a", "b")),
+        [f"<b>{_text(one['name'])}</b>", str(one["rows"]), *(_number(one[name]) for name in ("E", "a", "b")),
          f"{one['b'] / (one['a'] + one['b']):.3f}"]
         for one in (own, *made["variants"])
     ]  # fmt: skip
