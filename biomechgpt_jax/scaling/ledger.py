@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,24 @@ def store(path: Path, content: dict[str, Any]) -> None:
     """Write a record; one that is there already stays.
 
     Raises:
-        InputError: there is a file, or no folder for one.
+        InputError: there is a file, or none can be written.
     """
     if path.exists():
         raise InputError(f"{path} exists: a forecast that was made is not changed; give another --out")
+    write_json(check_place(path), content)
+
+
+def check_place(path: Path) -> Path:
+    """The path, if a file can be written there.
+
+    Raises:
+        InputError: it cannot.
+    """
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: there is no folder {path.parent}; make it first")
-    write_json(path, content)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"--out {path} cannot be written; give a file in a folder that can")
+    return path
 
 
 def load(path: Path) -> dict[str, Any]:

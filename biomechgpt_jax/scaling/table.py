@@ -103,19 +103,22 @@ def read(path: Path, columns: Mapping[str, str], where: Mapping[str, str]) -> Ru
         InputError: no such file, a missing column, a value that is no positive number, or no rows.
     """
     text, sha256 = _text(path)
-    reader = csv.DictReader(text.splitlines())
-    header = list(reader.fieldnames or ())
+    try:
+        header, lines = _lines(text)
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV: {error}; give a table with one line for each run") from error
     if not header:
         raise InputError(f"{path} is empty; give a CSV whose first line names its columns, such as params,tokens,loss")
     named = _columns(path, header, columns)
     for column in where:
         _require(path, column, header, "--where")
     chosen = []
-    for row in reader:
-        if None in row or None in row.values():
-            raise InputError(f"{path}: line {reader.line_num} has another number of columns than the header")
-        if all(row[column].strip() == value for column, value in where.items()):
-            chosen.append((reader.line_num, row))
+    for number, cells in lines:
+        if len(cells) != len(header):
+            raise InputError(f"{path}: line {number} has another number of columns than the header")
+        row = dict(zip(header, cells, strict=True))
+        if all(row[column] == value for column, value in where.items()):
+            chosen.append((number, row))
     if not chosen:
         raise InputError(f"{path}: no row{' is left by --where' if where else ''}; give a table of runs")
 
@@ -156,6 +159,13 @@ def read(path: Path, columns: Mapping[str, str], where: Mapping[str, str]) -> Ru
     )
 
 
+def _lines(text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and the cells of every line that is not empty with its number; spaces around cells are taken away."""
+    reader = csv.reader(text.splitlines())
+    lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+    return (lines[0][1], lines[1:]) if lines else ([], [])
+
+
 def _text(path: Path) -> tuple[str, str]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
@@ -178,6 +188,9 @@ def _columns(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> d
         for part in theirs.split("+") if ours == "run" else [theirs]:
             _require(path, part, header, "--columns")
     named = {name: name for name in COLUMNS if name in header} | dict(columns)
+    for name in set(named.values()):
+        if header.count(name) > 1:
+            raise InputError(f"{path} has several columns '{name}'; rename all but one")
     _require(path, named.get("loss", "loss"), header, "--columns loss=NAME")
     return named
 

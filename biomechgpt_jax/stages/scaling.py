@@ -115,9 +115,7 @@ def _judge(options: argparse.Namespace) -> int:
     loss = options.loss if options.runs is None else ledger.measured(content, _runs(options.runs, options))
     found = ledger.judge(content, loss)
     if options.out:
-        if not Path(options.out).parent.is_dir():
-            raise InputError(f"--out {options.out}: there is no such folder; make it first")
-        write_json(Path(options.out), found)
+        write_json(ledger.check_place(Path(options.out)), found)
     if options.json:
         print(to_json(found))
         return 0

@@ -38,6 +38,11 @@ def test_columns_may_have_other_names_and_rows_be_chosen(write):
     assert runs.run.tolist() == ["1 2", "1 2"] and [group.tolist() for group in runs.groups()] == [[0, 1]]
 
 
+def test_spaces_and_empty_lines_do_not_count(write):
+    runs = table.read(write("params , tokens, loss\n\n 1e6, 1e8 ,3.5\n\n"), {}, {"loss": "3.5"})
+    assert runs.tokens.tolist() == [1e8]
+
+
 def test_tokens_follow_from_operations_and_a_byte_order_mark_is_no_column(write):
     runs = table.read(write(b"\xef\xbb\xbfflops,params,loss\n6e14,1e6,3.5\n"), {}, {})
     assert runs.tokens.tolist() == [1e8]
@@ -66,6 +71,8 @@ def test_repeated_rows_are_known(write):
         (GOOD + "1e6,-1e8,3\n", "line 4, tokens is '-1e8'"),
         (GOOD + "inf,1e8,3\n", "line 4, params is 'inf'"),
         (GOOD + "1e6,1e8,three\n", "line 4, loss is 'three'"),
+        (GOOD.replace("tokens", "loss"), "several columns 'loss'"),
+        (GOOD + '1e6,1e8,"' + "3" * 200_000 + '"\n', "is no CSV: field larger"),
         (b"\x80\x04\x95pickle", "no text in UTF-8"),
     ],
 )

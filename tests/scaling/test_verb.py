@@ -100,6 +100,9 @@ def test_a_forecast_is_stored_and_judged(table, tmp_path, capsys):
     assert found["forecast_sha256"] == content["sha256"] and found["share_of_gain"] < 0.2
     assert cli.main(["scaling", "judge", str(stored), "--loss", str(2 * actual)]) == 0
     assert "inside its 95 % interval: NO" in capsys.readouterr().out
+    for place, words in ((tmp_path, "cannot be written"), (tmp_path / "no" / "such.json", "there is no folder")):
+        assert cli.main(["scaling", "judge", str(stored), "--loss", "2", "--out", str(place)]) == 2
+        assert words in capsys.readouterr().err
     assert cli.main(["scaling", "forecast", str(table), "--flops", str(target), "--out", str(stored)]) == 2
     assert json.loads(stored.read_text()) == content
 
