@@ -2,7 +2,8 @@
 
 Published runs and figures: tests/scaling/data/SOURCES.md. Forecasts see the budgets up to the last but one, or up to an
 eighth of the last, and are held to the lowest loss of the last. Ten settings of two corpora are correlated.
-`--only` names parts; `--full` draws resamples for the coverage of intervals as often as simulated noise.
+`--only` names parts (`planted` takes ten minutes of CPU time, the others one each); `--full` draws refits for the
+coverage of intervals as often as the delta method.
 """
 
 import sys
