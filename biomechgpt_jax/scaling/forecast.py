@@ -20,7 +20,7 @@ from biomechgpt_jax.scaling import isoflop, law, series, uncertainty
 from biomechgpt_jax.scaling.table import Runs
 from biomechgpt_jax.scaling.uncertainty import LEVEL, Interval
 
-ORIGINS = 4  # most recent origins of the backtest; chosen before it was tried on public data
+ORIGINS = 4  # most recent origins of the backtest: earlier budgets are far from where the curve is now
 NEAR = 0.10  # the joint law is fitted to runs within so much of their budget's lowest loss: it is asked for the optimum
 _REACH = 1.1  # of the target's distance: as far ahead as the backtest looks
 _REFUTED = 2.0  # root mean square of backtest errors, in standard errors, beyond which the law's form does not hold
