@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from biomechgpt_jax import __version__
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.questions.catalogue import listing
+from biomechgpt_jax.scaling import options as scaling
 
 # Verbs that run stages of an experiment: the last stage, and what the verb does.
 STAGES = {
@@ -26,6 +27,7 @@ _EPILOG = """examples:
   biomechgpt inspect walking.mot --plot walking.png
   biomechgpt import recordings --out runs/mine/movements --labels labels.csv
   biomechgpt compile configs/sizes.py:8b --topology v5p:4x4x4
+  biomechgpt scaling fit runs.csv --out runs/scaling
 
 exit codes: 0 done; 1 failed; 2 the input is wrong; 75 stopped after saving, run again.
 Research software, not a medical device."""
@@ -109,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_import(verbs)
     _add_compile(verbs)
     _add_doctor(verbs)
+    scaling.add(verbs)
     return parser
 
 

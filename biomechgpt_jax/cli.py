@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _stage(options, overrides)
         if options.verb == "compile":
             return _compile(options, overrides)
-        return {"ask": _ask, "inspect": _inspect, "import": _import, "doctor": _doctor}[options.verb](options)
+        verbs = {"ask": _ask, "inspect": _inspect, "import": _import, "doctor": _doctor, "scaling": _scaling}
+        return verbs[options.verb](options)
     except (InputError, RunError) as error:
         line, code = " ".join(str(error).split()), 2 if isinstance(error, InputError) else 1
         print(f"biomechgpt: {line}", file=sys.stderr)
@@ -189,6 +190,12 @@ def _doctor(options: argparse.Namespace) -> int:
                 print(f"{check.name:<18}{check.verdict:<9}{check.words}")
             print("verdict           " + ("ready" if good else "NOT READY: fix what failed"))
     return 0 if good else 1
+
+
+def _scaling(options: argparse.Namespace) -> int:
+    from biomechgpt_jax.stages import scaling
+
+    return scaling.run(options)
 
 
 def _inspect(options: argparse.Namespace) -> int:

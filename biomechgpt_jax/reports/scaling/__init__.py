@@ -1,0 +1,1 @@
+"""The page about the laws that were fitted to a table of runs."""
