@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
@@ -31,8 +32,14 @@ _SMPL_LEG = {"r": (2, 5, 8), "l": (1, 4, 7)}
 _SMPL_SPINE, _SMPL_NECK = (3, 6, 9), (12, 15)
 # SMPL's axes point left, up and forward; ours point forward, up and right.
 _FROM_SMPL = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
-# In the world of AMASS z points up.
-_FROM_AMASS_WORLD = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+# Our axes as rows in worlds whose y or z points up, in AMASS z; in the order of preference.
+_WORLDS = {
+    "+Z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+    "+Y": np.eye(3),
+    "-Y": np.diag([1.0, -1, -1]),
+}
+# The pelvis stands along an axis if it points this many times further along it than along any other.
+_CLEARLY = 1.5
 
 
 def read(path: Path) -> Trajectory:
@@ -202,9 +209,25 @@ def _amass(path: Path, arrays: Mapping[str, np.ndarray]) -> _Read:
             whole = whole * local(joint)
         return whole
 
-    pelvis = _FROM_AMASS_WORLD @ Rotation.from_rotvec(poses[:, :3]).as_matrix() @ _FROM_SMPL.T
+    turn = Rotation.from_rotvec(poses[:, :3]).as_matrix()
+    up, flags = _up(turn)
+    pelvis = _WORLDS[up] @ turn @ _FROM_SMPL.T
     legs = {side: tuple(local(joint) for joint in joints) for side, joints in _SMPL_LEG.items()}
     segments = rotations.Segments(
-        Rotation.from_matrix(pelvis), trans @ _FROM_AMASS_WORLD.T, legs, chain(_SMPL_SPINE), chain(_SMPL_NECK)
+        Rotation.from_matrix(pelvis), trans @ _WORLDS[up].T, legs, chain(_SMPL_SPINE), chain(_SMPL_NECK)
     )
-    return *rotations.coordinates(segments), (rotations.FLAG,)
+    return *rotations.coordinates(segments), (rotations.FLAG, *flags)
+
+
+def _up(turn_T33: np.ndarray) -> tuple[str, tuple[str, ...]]:
+    """Which axis of the world is up, as the pelvis stands, and a flag if it is not that of AMASS.
+
+    SMPL's pelvis has y up. Programs that estimate poses from video write it in worlds whose y points up or, with the
+    axes of a camera, down.
+    """
+    stands = np.median(turn_T33[:, :, 1], axis=0)
+    second, most = np.argsort(np.abs(stands))[1:]
+    axis = f"{'+' if stands[most] > 0 else '-'}{'XYZ'[most]}"
+    if axis == "+Z" or axis not in _WORLDS or abs(stands[most]) < _CLEARLY * abs(stands[second]):
+        return "+Z", ()
+    return axis, (f"{CAUTION}+Z is up in AMASS, but the body stands along {axis}: the body is followed",)

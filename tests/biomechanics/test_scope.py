@@ -9,7 +9,7 @@ from norm_walker import RATE_HZ, grounded_walk
 from biomechgpt_jax.biomechanics import gait, preprocess
 from biomechgpt_jax.biomechanics.gait import contacts, measured, proportions, scope
 from biomechgpt_jax.biomechanics.gait.analysis import Gait
-from biomechgpt_jax.biomechanics.gait.strides import between_strikes
+from biomechgpt_jax.biomechanics.gait.strides import Strides, between_strikes
 from biomechgpt_jax.biomechanics.kinematics import DEFAULT_HEIGHT_M
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Metadata, Trajectory, replace
@@ -105,6 +105,25 @@ def test_a_jump_is_told_and_not_measured(walk: Trajectory) -> None:
     q[:, HEIGHT] = 0.9 - 0.3 * np.clip(time - 0.5, 0, 0.4)
     stepping_down = replace(walk, coordinates=q)
     assert scope.scope(stepping_down, Gait({}, events, between_strikes(events), False, ())).kind == scope.WALKING
+
+
+def test_a_drop_from_a_box_before_a_jump_is_no_stride(walk: Trajectory) -> None:
+    """Both feet drop from 0.7 to 1.45 s, land, and jump from 2.2 to 2.6 s: each strikes between two toe offs."""
+    time = np.arange(300) / RATE_HZ
+    q = np.tile(walk.coordinates[:1], (300, 1))
+    q[:, PATH] = 0.0
+    flight = np.clip(time - 2.2, 0, 0.4)
+    q[:, HEIGHT] = 0.9 + 0.3 * (time < 0.7) + 9.81 / 2 * flight * (0.4 - flight)
+    feet = np.array([0, 1, 0, 1], np.int32)
+    offs = np.array([0.70, 0.71, 2.19, 2.20], "f4")
+    events = Contacts(np.array([1.45, 1.46, 2.6, 2.61], "f4"), feet, np.zeros((4, 2), "f4"), offs, feet)
+    strides = Strides(
+        feet[:2], offs[:2].astype(float), offs[2:].astype(float), np.ones((2, 2)), np.full(2, -1), np.ones(2, bool)
+    )
+    found = Gait(
+        {"walking_speed": 0.67, "stance": 60.0, "stride_length": 1.0, "cadence": 80.0}, events, strides, True, ()
+    )
+    assert scope.scope(replace(walk, coordinates=q), found).kind == scope.JUMPING
 
 
 def test_a_walk_played_backward_is_backward_and_measured(walk: Trajectory) -> None:

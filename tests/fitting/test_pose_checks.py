@@ -133,3 +133,30 @@ def test_legs_that_do_not_move_while_the_body_travels(change: dict[str, float], 
     assert bool(flags.impossible(pose_checks.of_movement(movement))) == still
     one = dataclasses.replace(movement, observed=np.isin(COORDINATES, ("pelvis_tx", "pelvis_tz", "knee_angle_r")))
     assert pose_checks.of_movement(one) == ()
+
+
+@pytest.mark.parametrize(
+    ("knees", "words"), [((0.2, -1.0), "the left knee"), ((-0.2, 1.0), ""), ((-0.9, -0.9), "right")]
+)
+def test_knees_that_bend_backwards(knees: tuple[float, float], words: str) -> None:
+    q = np.zeros((FRAMES, COORDINATE_COUNT), np.float32)
+    for side, bend in zip("rl", knees, strict=True):
+        q[:, INDEX[f"knee_angle_{side}"]] = bend * (1 + np.sin(np.arange(FRAMES) / 9)) / 2
+    observed = np.isin(COORDINATES, ("knee_angle_r", "knee_angle_l"))
+    said = flags.impossible(pose_checks.of_movement(Trajectory(q, observed, RATE_HZ)))
+    assert len(said) == bool(words) and words in "".join(said)
+    assert pose_checks.of_movement(Trajectory(q, np.zeros(COORDINATE_COUNT, bool), RATE_HZ)) == ()
+
+
+def test_mirrored_keypoints_point_their_toes_backwards() -> None:
+    sides = {"hip_centre": 0.09, "knee_centre": 0.09, "ankle_centre": 0.09, "heel": 0.09, "big_toe": 0.09}
+    ahead, high = {"heel": -0.05, "big_toe": 0.18}, {"hip_centre": 0.9, "knee_centre": 0.5, "ankle_centre": 0.1}
+    marks = [f"{name}_{side}" for name in sides for side in "rl"]
+    positions = np.zeros((FRAMES, len(marks), 3), np.float32)
+    for i, mark in enumerate(marks):
+        name, side = mark[:-2], mark[-1]
+        positions[:, i] = (ahead.get(name, 0.0), high.get(name, 0.0), sides[name] if side == "r" else -sides[name])
+    chosen = dict(enumerate(marks))
+    assert pose_checks.of_markers(Markers(positions, tuple(marks), RATE_HZ), chosen) == ()
+    mirrored = Markers(positions * np.array([1, 1, -1], np.float32), tuple(marks), RATE_HZ)
+    assert "left-handed" in flags.impossible(pose_checks.of_markers(mirrored, chosen))[0]

@@ -185,3 +185,11 @@ def test_joint_centres_are_keypoints_where_no_marker_of_the_pelvis_is(names: tup
     assert {"hip_centre_r", "knee_centre_l", "ankle_centre_r"} <= set(chosen.values())
     name, chosen = marker_sets.recognise((*names, "RASI", "LASI", "SACR"))
     assert name not in keypoints.KEYPOINT_SETS and not any("_centre" in mark for mark in chosen.values())
+
+
+def test_french_words_for_a_side_agree_with_their_nouns() -> None:
+    masculine = ("EIAS droit", "EIAS gauche", "Genou droit", "Genou gauche", "Talon droit", "Talon gauche")
+    feminine = ("Cheville droite", "Cheville gauche", "Cuisse droite", "Cuisse gauche")
+    name, chosen = marker_sets.recognise((*masculine, *feminine))
+    assert name == "French" and len(chosen) == len(masculine) + len(feminine)
+    assert (chosen[3], chosen[7]) == ("knee_lateral_l", "ankle_lateral_l")

@@ -49,6 +49,20 @@ def test_amass_rotations_become_the_right_joint_angles(tmp_path: Path) -> None:
     assert not trajectory.observed[INDEX["arm_flex_r"]]
 
 
+@pytest.mark.parametrize(("axis", "turn", "trans"), [("+Y", 0.0, (1, 0.9, 2)), ("-Y", np.pi, (1, -0.9, -2))])
+def test_a_body_that_stands_along_another_axis_than_in_amass_is_followed(
+    tmp_path: Path, axis: str, turn: float, trans: tuple[float, float, float]
+) -> None:
+    poses = np.zeros((5, 72))
+    poses[:, 0] = turn + 0.1  # faces our z, and leans forward
+    np.savez(tmp_path / "a.npz", poses=poses, trans=np.tile(np.array(trans, float), (5, 1)), fps=30.0)
+    trajectory = formats.read(tmp_path / "a.npz")
+    first = dict(zip(COORDINATES, trajectory.coordinates[0], strict=True))
+    assert (first["pelvis_tx"], first["pelvis_ty"], first["pelvis_tz"]) == pytest.approx((1.0, 0.9, 2.0))
+    assert (first["pelvis_tilt"], first["pelvis_list"]) == pytest.approx((0.0, 0.1), abs=1e-5)
+    assert any(f"the body stands along {axis}" in flag for flag in trajectory.metadata.flags)
+
+
 class _Opened(Exception):
     pass
 

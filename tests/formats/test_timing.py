@@ -87,6 +87,8 @@ def test_frames_that_are_counted_may_be_lost_too() -> None:
     ("time", "header_hz", "words"),
     [
         (np.arange(184) * 1000, float("nan"), "is time in seconds"),
+        (np.arange(1, 185), float("nan"), "is time in seconds"),
+        (np.arange(1, 185), 1.0, "is time in seconds"),
         (np.full(184, np.nan), float("nan"), "neither times in every row nor a frame rate"),
         (np.concatenate([_times(100), _times(100)]), 100, "does not increase at data row 185"),
         (np.arange(184) * 1e-6, float("nan"), "is time in seconds"),

@@ -163,7 +163,8 @@ _FRENCH = {  # [memory]; the side is d or g
     "condyleint{s}": "knee_medial_r", "cuisse{s}": "thigh_cluster_r", "jambe{s}": "shank_cluster_r",
     "cheville{s}": "ankle_lateral_r", "chevilleext{s}": "ankle_lateral_r", "chevilleint{s}": "ankle_medial_r",
     "malleoleext{s}": "ankle_lateral_r", "malleoleint{s}": "ankle_medial_r", "talon{s}": "heel_r",
-    "orteil{s}": "toe_tip_r", "meta1{s}": "metatarsal_1_r", "meta2{s}": "metatarsal_2_r", "meta5{s}": "metatarsal_5_r",
+    "orteil{s}": "metatarsal_2_r", "meta1{s}": "metatarsal_1_r", "meta2{s}": "metatarsal_2_r",
+    "meta5{s}": "metatarsal_5_r",
     "epaule{s}": "acromion_r", "coude{s}": "elbow_lateral_r", "c7": "c7",
 }  # fmt: skip
 _CLEVELAND = {  # [memory]; triads on thigh and shank, the joints' markers in a static trial

@@ -19,7 +19,8 @@ from biomechgpt_jax.biomechanics.trajectory import Trajectory
 _UP = np.array([0.0, 1.0, 0.0])
 _AGAINST = -0.3  # cosine
 _BACK = ("psis", "sacrum")
-_TOES, _HEELS = ("metatarsal", "toe_tip"), ("heel", "calcaneus", "ankle")
+_TOES = ("metatarsal", "toe_tip", "big_toe", "small_toe", "ball_centre")
+_HEELS = ("heel", "calcaneus", "ankle")
 # Pairs that may not change sides, each with the landmark whose distance tells it from crossed legs, if those can cross.
 _PAIRS = (
     *(("knee", "ankle"), ("ankle", "knee"), ("heel", "ankle"), ("calcaneus", "ankle"), ("metatarsal", "ankle")),
@@ -34,6 +35,9 @@ _FAR_M = 0.05
 _MANY = 0.25  # of the markers
 _STILL = np.radians(5.0)
 _SEATED = np.radians(60.0)
+# Knees that bend backwards further than this for a twentieth of the time are no person's: a knee that is said to
+# hyperextend does so by 5 to 20 degrees [memory], and rest poses of skeletons are drawn some degrees off.
+_BACKWARDS = np.radians(-35.0)
 _SWINGING = tuple(f"{name}_{side}" for name in ("hip_flexion", "knee_angle") for side in "rl")
 _FEWEST_SWINGING = 2
 
@@ -138,6 +142,27 @@ def of_fit(trajectory: Trajectory, marker_error_m: np.ndarray, names: tuple[str,
 
 def of_movement(trajectory: Trajectory) -> tuple[str, ...]:
     """Flags of coordinates that cannot be a movement, whatever kind of file they are from."""
+    return (*_backward_knees(trajectory), *_still_legs(trajectory))
+
+
+def _backward_knees(trajectory: Trajectory) -> tuple[str, ...]:
+    """A flag if a knee bends the other way: of a file whose sides, axes or signs are exchanged."""
+    for side, word in (("r", "right"), ("l", "left")):
+        knee = trajectory.coordinates[:, INDEX[f"knee_angle_{side}"]]
+        known = knee[np.isfinite(knee)]
+        if not trajectory.observed[INDEX[f"knee_angle_{side}"]] or not len(known):
+            continue
+        bent = np.percentile(known, 5)
+        if bent < _BACKWARDS:
+            return (
+                f"{IMPOSSIBLE}the {word} knee bends backwards by {-np.degrees(bent):.0f} degrees: are sides, axes or "
+                "signs exchanged?",
+            )
+    return ()
+
+
+def _still_legs(trajectory: Trajectory) -> tuple[str, ...]:
+    """A flag if the body travels and its legs do not move."""
     observed = [name for name in _SWINGING if trajectory.observed[INDEX[name]]]
     path = [INDEX[name] for name in HORIZONTAL_ROOT]
     if len(observed) < _FEWEST_SWINGING or not trajectory.observed[path].all():

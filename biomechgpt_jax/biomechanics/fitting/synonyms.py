@@ -34,7 +34,7 @@ class Table:
 
     def __init__(self, marker_set: Mapping[str, str]) -> None:
         self._sure: dict[str, str] = {}
-        self._if_mirrored: dict[str, tuple[str, str]] = {}
+        self._if_mirrored: dict[str, dict[str, str]] = {}  # landmarks by label and by its mirrored label
         for label, landmark in marker_set.items():
             if "{s}" not in label:
                 self._sure[label] = landmark
@@ -46,15 +46,15 @@ class Table:
                 stem = label.replace("{s}", "")
                 for form in (label, stem + "{s}", "{s}" + stem):
                     right, left = (form.format(s=word) for word in pair)
-                    self._if_mirrored.setdefault(right, (left, f"{landmark[:-2]}_r"))
-                    self._if_mirrored.setdefault(left, (right, f"{landmark[:-2]}_l"))
+                    self._if_mirrored.setdefault(right, {}).setdefault(left, f"{landmark[:-2]}_r")
+                    self._if_mirrored.setdefault(left, {}).setdefault(right, f"{landmark[:-2]}_l")
 
     def landmark(self, label: str, file: frozenset[str]) -> str:
         """The landmark of a folded label in a file with these folded labels; empty if the label is unknown."""
         if label in self._sure:
             return self._sure[label]
-        mirrored, landmark = self._if_mirrored.get(label, ("", ""))
-        return landmark if mirrored in file else ""
+        by_mirrored = self._if_mirrored.get(label, {})
+        return next((landmark for mirrored, landmark in by_mirrored.items() if mirrored in file), "")
 
     def labels(self, landmark: str) -> tuple[str, ...]:
         """Folded labels of a landmark, the first and plainest ones first."""

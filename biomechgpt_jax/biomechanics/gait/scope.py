@@ -11,6 +11,7 @@ import numpy as np
 from biomechgpt_jax.biomechanics.gait.analysis import Gait, pelvis_heading
 from biomechgpt_jax.biomechanics.gait.contacts import body_height
 from biomechgpt_jax.biomechanics.gait.norms import GRAVITY, LEG_SHARE
+from biomechgpt_jax.biomechanics.gait.strides import Strides
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import LEFT, RIGHT, Contacts, Trajectory
 
@@ -21,6 +22,7 @@ MEASURED = (WALKING, BACKWARD)
 # A run: each foot is down for less than half of a stride, so that both are in the air for part of it.
 _STANCE_PERCENT, _FLIGHT_SHARE = 50.0, 0.05
 # A jump: both feet are in the air this long, and the pelvis rises this far above where it is at take-off and landing.
+# From one take-off with both feet to the next is no stride, although each foot strikes in between.
 _FLIGHT_S, _RISE_M = 0.15, 0.10
 # No gait: quick steps that hardly travel, or strides that do not travel at all.
 _QUICK, _SLOW_M_S, _SHORTEST_M = 180.0, 0.3, 0.1
@@ -49,7 +51,7 @@ def scope(trajectory: Trajectory, walk: Gait) -> Scope:
     strides, measured = walk.strides, walk.parameters
     flights = _flights(walk.contacts)
     rise_m, air_s = _highest_jump(trajectory, flights)
-    if rise_m > _RISE_M and len(strides.foot) < 2:
+    if rise_m > _RISE_M and _stepped(strides, flights) < 2:
         return Scope(
             JUMPING, f"a jump: both feet are in the air for {air_s:.2f} s, and the pelvis rises {rise_m:.2f} m"
         )
@@ -104,6 +106,13 @@ def _highest_jump(trajectory: Trajectory, flights: list[tuple[float, float]]) ->
             ends = np.interp([off, landing], time_T, height_T)
             best = max(best, (float(height_T[inside].max() - ends.max()), landing - off))
     return best
+
+
+def _stepped(strides: Strides, flights: list[tuple[float, float]]) -> int:
+    """Number of strides in which the body does not fly for as long as in a jump."""
+    long = np.array([flight for flight in flights if flight[1] - flight[0] > _FLIGHT_S]).reshape(-1, 2)
+    flies_SF = (strides.start_s[:, None] < long[:, 1]) & (strides.end_s[:, None] > long[:, 0])
+    return int((~flies_SF.any(axis=1)).sum())
 
 
 def _path_speed(trajectory: Trajectory) -> float:

@@ -20,7 +20,8 @@ LONGEST_GAP_S = 0.2
 _GAP_STEPS = 1.5
 # Uneven rows further apart than this have unseen frames between them.
 _APART_FRAMES = 2.5
-_SLOWEST_HZ, _FASTEST_HZ = 1.0, 10_000.0
+# Slower than any recording of movement: such a time column counts frames, or is in another unit.
+_SLOWEST_HZ, _FASTEST_HZ = 5.0, 10_000.0
 # Rows on either side of a long step, by whose medians late rows are told from lost ones.
 _AROUND = 5
 _MOST_DECIMALS = 6
