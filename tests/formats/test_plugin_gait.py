@@ -82,7 +82,7 @@ def test_a_refusal_of_the_angles_names_the_file(tmp_path: Path, monkeypatch: pyt
     names = [f"{side}{joint}Angles" for side in "RL" for joint in ("Hip", "Knee", "Ankle")]
     unseen = {name: np.full((5, 3), np.nan, np.float32) for name in names}
     markers = Markers(np.zeros((5, 1, 3), np.float32), ("M0",), 100.0, angles=unseen)
-    monkeypatch.setattr(formats, "read_markers", lambda *_: markers)
+    monkeypatch.setattr(formats, "load", lambda _: markers)
     with pytest.raises(InputError, match="no two frames") as refusal:
         formats.read(path)
     assert str(refusal.value).startswith(f"{path}: ")
