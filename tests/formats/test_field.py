@@ -34,6 +34,13 @@ def _walks(speed: float = 1.272, within: float = 0.02, cadence: float = 110.1) -
     return check
 
 
+def _speed(speed: float, within: float) -> Callable[[Facts], None]:
+    def check(facts: Facts) -> None:
+        assert facts["gait"]["walking_speed"] == pytest.approx(speed, abs=within)
+
+    return check
+
+
 def _counts(strides: int) -> Callable[[Facts], None]:
     def check(facts: Facts) -> None:
         assert facts["gait"]["strides"] == strides
@@ -71,6 +78,27 @@ def _left_foot_is_missing(facts: Facts) -> None:
     assert facts["missing_because"]["ankle_angle_l"] == "its markers are never seen"
 
 
+def _lacks(*coordinates: str) -> Callable[[Facts], None]:
+    def check(facts: Facts) -> None:
+        assert set(coordinates) <= set(facts["missing"])
+
+    return check
+
+
+def _uses_none_of(*labels: str) -> Callable[[Facts], None]:
+    def check(facts: Facts) -> None:
+        assert not set(labels) & set(facts["markers_used"])
+
+    return check
+
+
+def _has_events(count: int) -> Callable[[Facts], None]:
+    def check(facts: Facts) -> None:
+        assert facts["file_says"]["events"] == count
+
+    return check
+
+
 ROWS: dict[str, tuple[Callable[[Facts], None], ...]] = {
     "objects_zup.trc": (_walks(), _cautions()),
     "xup.trc": (_walks(), _cautions()),
@@ -86,11 +114,19 @@ ROWS: dict[str, tuple[Callable[[Facts], None], ...]] = {
         ("bvh_mm.bvh", "bvh_spaces.bvh", "bvh_rigify.bvh"), (_net(0.886), _walks(0.905, 0.02, 93.4), _cautions())
     ),
     "amass_smplx_stageii_made.npz": (_rate(120), _net(1.2), _cautions()),
+    "ior_qualisys.trc": (_walks(), _counts(7), _cautions()),
+    "btk_Gait.c3d": (_speed(1.462, 0.03),),
+    "btk_FunctionalWalk.c3d": (_speed(1.20, 0.03), _has_events(11)),
+    "pig_full_with_bones.c3d": (_speed(1.158, 0.03), _uses_none_of("RCLA", "LCLA"), _has_events(12)),
+    "pose2sim_halpe26.trc": (_speed(1.272, 0.03), _lacks("hip_rotation_r", "hip_rotation_l")),
+    # The fuller of the two, who walks at half of the speed of the other: 0.634 m/s from the middle of the pelvis alone.
+    "two_people_one_lacks.c3d": (_speed(0.634, 0.02), _cautions("of 2 people, Ben is read; left out: Ann")),
 }
 # What the refusal of the others says.
 REFUSED = {
     "bmc_rra_run_pErr.sto": "holds PositionErrors, not coordinates",
     "osim_dataWithNaNsWithSpaces.trc": "knees",
+    "subject01_walk1.trc": "lacks both knees.*--static FILE",
 }
 
 
