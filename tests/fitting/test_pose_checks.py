@@ -160,3 +160,11 @@ def test_mirrored_keypoints_point_their_toes_backwards() -> None:
     assert pose_checks.of_markers(Markers(positions, tuple(marks), RATE_HZ), chosen) == ()
     mirrored = Markers(positions * np.array([1, 1, -1], np.float32), tuple(marks), RATE_HZ)
     assert "left-handed" in flags.impossible(pose_checks.of_markers(mirrored, chosen))[0]
+
+
+def test_mirrored_joint_centres_without_feet_bend_their_knees_backwards() -> None:
+    labels = tuple(f"{s}{n}" for s in "RL" for n in ("Hip", "Knee", "Ankle", "Shoulder", "Elbow", "Wrist"))
+    positions, chosen = place(walk(FRAMES), labels=labels), marker_sets.recognise(labels)[1]
+    assert pose_checks.of_markers(Markers(positions, labels, RATE_HZ), chosen) == ()
+    mirrored = Markers(positions * np.array([1, 1, -1], np.float32), labels, RATE_HZ)
+    assert "left-handed" in flags.impossible(pose_checks.of_markers(mirrored, chosen))[0]

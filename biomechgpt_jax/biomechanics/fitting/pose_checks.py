@@ -27,6 +27,8 @@ _PAIRS = (
     *(("toe_tip", "ankle"), ("acromion", ""), ("psis", "")),
 )
 _CROSSED_M = -0.05
+# A knee is bent if its centre is so far from the line from hip to ankle.
+_BENT_M = 0.04
 # Distance along a segment of one's own varies by less; to a marker of the other limb by more, and by so many times.
 _RIGID_M, _TIMES = 0.02, 2.0
 _WALKS_M = 1.0
@@ -54,6 +56,8 @@ def of_markers(markers: Markers, chosen: Mapping[int, str]) -> tuple[str, ...]:
     if not np.isfinite(across).any():
         across = _across(positions, chosen, ("hip_centre",))
     feet = _feet(positions, chosen)
+    if not np.isfinite(feet).any():
+        feet = _knees(positions, chosen)
     front = middle(positions, chosen, ("asis",)) - middle(positions, chosen, _BACK)
     from_pelvis = bool(np.isfinite(front).any())
     if not from_pelvis:
@@ -196,6 +200,22 @@ def _feet(positions: np.ndarray, chosen: Mapping[int, str]) -> np.ndarray:
         feet += np.where(known, way, 0.0)
         seen |= known
     return np.where(seen, feet, np.nan)
+
+
+def _knees(positions: np.ndarray, chosen: Mapping[int, str]) -> np.ndarray:
+    """Where the knees bend to, from both legs, f[T, 3]; NaN in frames in which neither is bent."""
+    front = np.zeros((len(positions), 3))
+    bent = np.zeros((len(positions), 1), bool)
+    for side in "rl":
+        hip, knee, ankle = (middle(positions, chosen, (f"{joint}_centre",), side) for joint in ("hip", "knee", "ankle"))
+        leg = ankle - hip
+        length = (leg**2).sum(axis=1, keepdims=True)
+        share = ((knee - hip) * leg).sum(axis=1, keepdims=True) / np.where(length > 0, length, np.nan)
+        ahead = knee - hip - share * leg
+        known = np.linalg.norm(ahead, axis=1, keepdims=True) > _BENT_M
+        front += np.where(known, ahead, 0.0)
+        bent |= known
+    return np.where(bent, front, np.nan)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
