@@ -35,6 +35,9 @@ _WALKS_M = 1.0
 _AT_THE_BOUND = np.radians(89.0)
 _FAR_M = 0.05
 _MANY = 0.25  # of the markers
+# Share of the height by which a marker's fitted place may differ from the usual one of its label. In real recordings
+# those of clusters differ by up to 0.10; virtual points of a foot model that bear a cluster's label by 0.18.
+_ELSEWHERE = 0.20
 _STILL = np.radians(5.0)
 _SEATED = np.radians(60.0)
 # Knees that bend backwards further than this for a twentieth of the time are no person's: a knee that is said to
@@ -142,6 +145,21 @@ def of_fit(trajectory: Trajectory, marker_error_m: np.ndarray, names: tuple[str,
         which = ", ".join(f"{name} {100 * errors[name]:.0f} cm" for name in sorted(far, key=lambda name: -errors[name]))
         flags.append(f"{CAUTION}markers far from their places on the body: {which}")
     return tuple(flags)
+
+
+def of_places(away_m: np.ndarray, names: tuple[str, ...], height_m: float) -> tuple[str, ...]:
+    """A flag of markers that are fitted far from where their labels belong, such as on another segment.
+
+    The place of a cluster's marker is free, so that a wrong one fits well.
+
+    Args:
+        away_m: f[K] distance of each marker's fitted place from the usual one of its label.
+    """
+    far = [(name, away) for name, away in zip(names, away_m, strict=True) if away > _ELSEWHERE * height_m]
+    if not far:
+        return ()
+    which = ", ".join(f"{name} {100 * away:.0f} cm" for name, away in far)
+    return (f"{CAUTION}markers far from the part of the body that their labels name: {which}",)
 
 
 def of_movement(trajectory: Trajectory) -> tuple[str, ...]:
