@@ -52,7 +52,11 @@ def read(path: Path) -> Markers:
 
 def _facts(path: Path, keys: list[str], values: list[str], comma: bool) -> dict[str, str]:
     """Header values by lower-case key; some programs put empty cells between them. Numbers have a decimal point."""
-    facts = dict(zip((key.lower() for key in text.non_empty(keys)), text.non_empty(values), strict=False))
+    named, given = text.non_empty(keys), text.non_empty(values)
+    if len(given) < len(named):  # a value was left empty: then each stands under its key
+        pairs = [(key.strip(), value.strip()) for key, value in zip(keys, values, strict=False)]
+        named, given = ([pair[i] for pair in pairs if all(pair)] for i in (0, 1))
+    facts = dict(zip((key.lower() for key in named), given, strict=False))
     for key in ("datarate", "numframes"):
         if key not in facts:
             continue

@@ -108,6 +108,20 @@ def test_points_of_one_camera_give_what_it_sees(facing: float, depth: float) -> 
         assert _median_error_deg(found, name) < 3, name
 
 
+@pytest.mark.parametrize("side", ["R", "L"])
+def test_one_camera_may_never_see_the_leg_behind_the_other(side: str) -> None:
+    q = walk(FRAMES)
+    q[:, [INDEX[name] for name in ("pelvis_list", "pelvis_rotation", "hip_adduction_r", "hip_adduction_l")]] = 0.0
+    labels = tuple(label for label in HALPE if "Ear" not in label)
+    positions = place(q, labels=labels)
+    positions[..., 2] = 0.0
+    unseen = [f"{side}{name}" for name in ("Knee", "Ankle", "BigToe", "SmallToe", "Heel")]
+    positions[:, [labels.index(label) for label in unseen]] = np.nan
+    found = inverse.fit(Markers(positions, labels, RATE_HZ)).trajectory
+    assert f"knee_angle_{side.lower()}" in _hidden(found)
+    assert _median_error_deg(found, f"knee_angle_{'l' if side == 'R' else 'r'}") < 5
+
+
 def test_points_of_one_plane_that_face_nowhere_are_refused() -> None:
     labels = tuple(label for label in COCO if not label.endswith(("Ear", "Ankle")))
     positions = place(walk(FRAMES), labels=labels)

@@ -98,6 +98,15 @@ def test_the_fit_to_markers_on_the_wrong_side_carries_the_flag_and_one_far_marke
     assert said.startswith("markers far from their places on the body: RELB ")
 
 
+def test_a_marker_on_another_segment_than_its_label_says_is_named() -> None:
+    swapped = _walk()
+    thigh, shank = LABELS.index("RTHI"), LABELS.index("RTIB")
+    swapped[:, [thigh, shank]] = swapped[:, [shank, thigh]]
+    for positions, named in ((swapped, True), (_walk(), False)):
+        said = flags.cautions(inverse.fit(Markers(positions, LABELS, RATE_HZ)).trajectory.metadata.flags)
+        assert any("their labels name: " in text and "RTHI" in text and "RTIB" in text for text in said) == named
+
+
 def _fitted(height_m: float = 1.7, tilt: float = 0.0) -> Trajectory:
     q = np.zeros((FRAMES, COORDINATE_COUNT), np.float32)
     q[:, INDEX["pelvis_tilt"]] = tilt
@@ -159,4 +168,12 @@ def test_mirrored_keypoints_point_their_toes_backwards() -> None:
     chosen = dict(enumerate(marks))
     assert pose_checks.of_markers(Markers(positions, tuple(marks), RATE_HZ), chosen) == ()
     mirrored = Markers(positions * np.array([1, 1, -1], np.float32), tuple(marks), RATE_HZ)
+    assert "left-handed" in flags.impossible(pose_checks.of_markers(mirrored, chosen))[0]
+
+
+def test_mirrored_joint_centres_without_feet_bend_their_knees_backwards() -> None:
+    labels = tuple(f"{s}{n}" for s in "RL" for n in ("Hip", "Knee", "Ankle", "Shoulder", "Elbow", "Wrist"))
+    positions, chosen = place(walk(FRAMES), labels=labels), marker_sets.recognise(labels)[1]
+    assert pose_checks.of_markers(Markers(positions, labels, RATE_HZ), chosen) == ()
+    mirrored = Markers(positions * np.array([1, 1, -1], np.float32), labels, RATE_HZ)
     assert "left-handed" in flags.impossible(pose_checks.of_markers(mirrored, chosen))[0]

@@ -144,6 +144,7 @@ def test_axes_of_bones_are_known_by_their_four_points() -> None:
             "lacks both knees.*clusters can carry the knees of a static trial.*--static",
         ),
         (("RASI", "LASI", "SACR", "RKNE", "LKNE"), "5 known ones are too few"),
+        (("RHip", "LHip", "RKnee", "LKnee", "Nose"), "lacks markers: 5 known ones are too few"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_what_lacks(names: tuple[str, ...], words: str) -> None:

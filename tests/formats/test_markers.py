@@ -54,6 +54,14 @@ def test_every_variant_of_trc_gives_the_same_positions(
     np.testing.assert_allclose(markers.positions, truth, atol=1e-4)
 
 
+def test_a_header_without_a_unit_is_in_millimetres(tmp_path: Path) -> None:
+    truth = _write_trc(tmp_path / "a.trc", units="")
+    lines = (tmp_path / "a.trc").read_text().splitlines()
+    lines[1], lines[2] = f"{lines[1]}\tOrigDataRate", f"{lines[2]}\t100"
+    (tmp_path / "a.trc").write_text("\n".join(lines) + "\n")
+    np.testing.assert_allclose(formats.read_markers(tmp_path / "a.trc").positions, truth, atol=1e-4)
+
+
 def test_blank_cells_are_unseen_markers(tmp_path: Path) -> None:
     _write_trc(tmp_path / "a.trc")
     lines = (tmp_path / "a.trc").read_text().splitlines()

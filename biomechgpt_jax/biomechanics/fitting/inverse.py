@@ -148,6 +148,8 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     if plane is not None:
         flags += (f"{CAUTION}all points lie in one plane: what happens across it is not told",)
     flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if ever_M[i]})
+    away_m = np.linalg.norm(model.offset - model.nominal * model.height_m, axis=1)[: len(index)]
+    flags += pose_checks.of_places(away_m, names, model.height_m)
     fractions = Fractions(*(float(value) for value in model.fractions))
     legs = (fractions.thigh + fractions.shank) / (FRACTIONS.thigh + FRACTIONS.shank)
     metadata = dataclasses.replace(

@@ -298,8 +298,12 @@ def sizes_a_body(marks: Iterable[str], listed: Iterable[str] = ()) -> bool:
     here, there = set(marks), set(marks) | set(listed)
     knees = [{f"knee_lateral_{side}", f"knee_centre_{side}"} for side in "rl"]
     legs = all(knee & there for knee in knees) and any(knee & here for knee in knees)
-    pelvis = sum(mark.startswith(_PELVIC) for mark in here) >= 3 or {"hip_centre_r", "hip_centre_l"} <= here
-    return legs and pelvis and len(here) >= _FEWEST
+    return legs and _places_pelvis(here) and len(here) >= _FEWEST
+
+
+def _places_pelvis(marks: set[str]) -> bool:
+    """Whether these landmarks suffice to place the pelvis: three of it, or both hips."""
+    return sum(mark.startswith(_PELVIC) for mark in marks) >= 3 or {"hip_centre_r", "hip_centre_l"} <= marks
 
 
 def has_pelvis(marks: Iterable[str]) -> bool:
@@ -331,7 +335,7 @@ def _refusal(names: Sequence[str], marks: set[str], never: list[str]) -> str:
             f"its labels ({_shown(names, 8)}) belong to no known marker set; {sets}: rename the markers to one of them"
         )
     lacking = []
-    if sum(mark.startswith(_PELVIC) for mark in marks) < 3:
+    if not _places_pelvis(marks):
         lacking.append(f"three markers of the pelvis (such as {_examples('asis_r', 'psis_r', 'sacrum')})")
     knees = [s for s in "rl" if not {f"knee_lateral_{s}", f"knee_centre_{s}"} & marks]
     if knees:

@@ -27,7 +27,8 @@ ACROSS: tuple[str, ...] = tuple(name for name in COORDINATES if name.startswith(
 
 def across(seen_TM3: np.ndarray) -> np.ndarray | None:
     """Horizontal unit vector f64[3] across the plane of the points (y up); None if they move in three dimensions."""
-    apart = seen_TM3[..., [0, 2]] - np.nanmedian(seen_TM3[..., [0, 2]], axis=0)
+    ever_TM3 = seen_TM3[:, np.isfinite(seen_TM3).all(axis=2).any(axis=0)]
+    apart = ever_TM3[..., [0, 2]] - np.nanmedian(ever_TM3[..., [0, 2]], axis=0)
     known = apart[np.isfinite(apart).all(axis=2)]
     if len(known) < 2:
         return None
@@ -49,13 +50,14 @@ def filled(seen_TM3: np.ndarray, marks: Sequence[str], plane: np.ndarray) -> np.
     Raises:
         InputError: which way the person faces is not seen, because the points hold no toes and the knees do not bend.
     """
-    middle = {mark: np.nanmedian(seen_TM3[:, i] @ plane) for i, mark in enumerate(marks)}
-    if abs(middle["hip_centre_r"] - middle["hip_centre_l"]) > _ONE_POINT_M:
+    hips = (np.nanmedian(seen_TM3[:, marks.index(f"hip_centre_{side}")] @ plane) for side in "rl")
+    if abs(float(np.subtract(*hips))) > _ONE_POINT_M:
         return seen_TM3
     forward = _forward(seen_TM3, marks, plane)
     right = np.cross(forward, [0.0, 1.0, 0.0])
     body = kinematics.segments(jnp.zeros(COORDINATE_COUNT), 1.0)
-    height_m = _apart(seen_TM3, marks, "hip_centre_r", "knee_centre_r") / kinematics.FRACTIONS.thigh
+    thighs_m = [_apart(seen_TM3, marks, f"hip_centre_{side}", f"knee_centre_{side}") for side in "rl"]
+    height_m = float(np.nanmean(thighs_m)) / kinematics.FRACTIONS.thigh  # one leg may never be seen
     out = seen_TM3.copy()
     for i, mark in enumerate(marks):
         place = landmark(mark)
@@ -65,7 +67,11 @@ def filled(seen_TM3: np.ndarray, marks: Sequence[str], plane: np.ndarray) -> np.
 
 
 def _apart(seen_TM3: np.ndarray, marks: Sequence[str], one: str, other: str) -> float:
-    return float(np.nanmedian(np.linalg.norm(seen_TM3[:, marks.index(one)] - seen_TM3[:, marks.index(other)], axis=1)))
+    """Median distance of two landmarks; NaN where they are never seen together."""
+    if not {one, other} <= set(marks):
+        return float("nan")
+    apart = np.linalg.norm(seen_TM3[:, marks.index(one)] - seen_TM3[:, marks.index(other)], axis=1)
+    return float(np.nanmedian(apart)) if np.isfinite(apart).any() else float("nan")
 
 
 def _forward(seen_TM3: np.ndarray, marks: Sequence[str], plane: np.ndarray) -> np.ndarray:

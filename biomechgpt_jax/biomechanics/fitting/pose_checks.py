@@ -27,12 +27,17 @@ _PAIRS = (
     *(("toe_tip", "ankle"), ("acromion", ""), ("psis", "")),
 )
 _CROSSED_M = -0.05
+# A knee is bent if its centre is so far from the line from hip to ankle.
+_BENT_M = 0.04
 # Distance along a segment of one's own varies by less; to a marker of the other limb by more, and by so many times.
 _RIGID_M, _TIMES = 0.02, 2.0
 _WALKS_M = 1.0
 _AT_THE_BOUND = np.radians(89.0)
 _FAR_M = 0.05
 _MANY = 0.25  # of the markers
+# Share of the height by which a marker's fitted place may differ from the usual one of its label. In real recordings
+# those of clusters differ by up to 0.10; virtual points of a foot model that bear a cluster's label by 0.18.
+_ELSEWHERE = 0.20
 _STILL = np.radians(5.0)
 _SEATED = np.radians(60.0)
 # Knees that bend backwards further than this for a twentieth of the time are no person's: a knee that is said to
@@ -54,6 +59,8 @@ def of_markers(markers: Markers, chosen: Mapping[int, str]) -> tuple[str, ...]:
     if not np.isfinite(across).any():
         across = _across(positions, chosen, ("hip_centre",))
     feet = _feet(positions, chosen)
+    if not np.isfinite(feet).any():
+        feet = _knees(positions, chosen)
     front = middle(positions, chosen, ("asis",)) - middle(positions, chosen, _BACK)
     from_pelvis = bool(np.isfinite(front).any())
     if not from_pelvis:
@@ -140,6 +147,21 @@ def of_fit(trajectory: Trajectory, marker_error_m: np.ndarray, names: tuple[str,
     return tuple(flags)
 
 
+def of_places(away_m: np.ndarray, names: tuple[str, ...], height_m: float) -> tuple[str, ...]:
+    """A flag of markers that are fitted far from where their labels belong, such as on another segment.
+
+    The place of a cluster's marker is free, so that a wrong one fits well.
+
+    Args:
+        away_m: f[K] distance of each marker's fitted place from the usual one of its label.
+    """
+    far = [(name, away) for name, away in zip(names, away_m, strict=True) if away > _ELSEWHERE * height_m]
+    if not far:
+        return ()
+    which = ", ".join(f"{name} {100 * away:.0f} cm" for name, away in far)
+    return (f"{CAUTION}markers far from the part of the body that their labels name: {which}",)
+
+
 def of_movement(trajectory: Trajectory) -> tuple[str, ...]:
     """Flags of coordinates that cannot be a movement, whatever kind of file they are from."""
     return (*_backward_knees(trajectory), *_still_legs(trajectory))
@@ -196,6 +218,22 @@ def _feet(positions: np.ndarray, chosen: Mapping[int, str]) -> np.ndarray:
         feet += np.where(known, way, 0.0)
         seen |= known
     return np.where(seen, feet, np.nan)
+
+
+def _knees(positions: np.ndarray, chosen: Mapping[int, str]) -> np.ndarray:
+    """Where the knees bend to, from both legs, f[T, 3]; NaN in frames in which neither is bent."""
+    front = np.zeros((len(positions), 3))
+    bent = np.zeros((len(positions), 1), bool)
+    for side in "rl":
+        hip, knee, ankle = (middle(positions, chosen, (f"{joint}_centre",), side) for joint in ("hip", "knee", "ankle"))
+        leg = ankle - hip
+        length = (leg**2).sum(axis=1, keepdims=True)
+        share = ((knee - hip) * leg).sum(axis=1, keepdims=True) / np.where(length > 0, length, np.nan)
+        ahead = knee - hip - share * leg
+        known = np.linalg.norm(ahead, axis=1, keepdims=True) > _BENT_M
+        front += np.where(known, ahead, 0.0)
+        bent |= known
+    return np.where(bent, front, np.nan)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
