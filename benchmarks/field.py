@@ -297,7 +297,10 @@ def check(source: Source, document: Document, reading: Reading) -> list[str]:
 def _serve(connection: Any) -> None:
     """Read the files that arrive as (path, person), and answer with a `Reading`."""
     while True:
-        path, person = connection.recv()
+        try:
+            path, person = connection.recv()
+        except EOFError:  # the benchmark was ended
+            return
         begin = time.perf_counter()
         try:
             trajectory = formats.record(path, person=person).trajectory
