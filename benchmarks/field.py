@@ -33,6 +33,7 @@ from figures import Figure, parser, publish
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics.flags import CAUTION, IMPOSSIBLE
 from biomechgpt_jax.biomechanics.skeleton import COORDINATES, INDEX
+from biomechgpt_jax.compiling import cache
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.reports import recording
 
@@ -96,6 +97,7 @@ def main() -> None:
     options.add_argument("--only", type=int, action="append", help="number of a variant to read alone; may be repeated")
     options.add_argument("--limit", type=float, default=LIMIT_S, help="seconds that a reader may take (%(default)g)")
     given = options.parse_args()
+    cache.keep()
     if given.files:
         for line in table(Path(given.data)):
             print(line, flush=True)
@@ -295,7 +297,10 @@ def check(source: Source, document: Document, reading: Reading) -> list[str]:
 def _serve(connection: Any) -> None:
     """Read the files that arrive as (path, person), and answer with a `Reading`."""
     while True:
-        path, person = connection.recv()
+        try:
+            path, person = connection.recv()
+        except EOFError:  # the benchmark was ended
+            return
         begin = time.perf_counter()
         try:
             trajectory = formats.record(path, person=person).trajectory

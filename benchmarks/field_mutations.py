@@ -114,14 +114,15 @@ def marks(sheet: Sheet, rng: random.Random) -> Change:
 
 
 def side_last(sheet: Sheet, rng: random.Random) -> Change:
-    """The side at the end."""
+    """The side at the end; LLCA stays, because LCAL is the calcaneus of the left side."""
     mark, small = rng.choice(("", "_", ".")), rng.random() < 0.5
-    sheet.labels = [
-        f"{label[1:].lstrip('._ ')}{mark}{label[0].lower() if small else label[0].upper()}"
-        if mirrored(label, sheet.labels) and label[0] in "LRlr"
-        else label
-        for label in sheet.labels
-    ]
+    labels = []
+    for label in sheet.labels:
+        stem = label[1:].lstrip("._ ")
+        if mirrored(label, sheet.labels) and label[0] in "LRlr" and stem[:1] not in "LRlr":
+            label = f"{stem}{mark}{label[0].lower() if small else label[0].upper()}"
+        labels.append(label)
+    sheet.labels = labels
     return Change()
 
 

@@ -232,6 +232,7 @@ def load(source: Source, data: Path) -> Document:
     labels, positions, rate_hz = _c3d(path) if path.suffix == ".c3d" else _trc(path)
     first, last = round(source.begin_s * rate_hz), round(source.end_s * rate_hz)
     positions = source.unit_m * positions[first : last : source.step]
+    positions[~np.isfinite(positions).all(axis=2)] = np.nan
     ever = np.isfinite(positions).all(axis=2).any(axis=0)
     seen = np.flatnonzero(np.isfinite(positions).any(axis=(1, 2)))
     positions = positions[seen[0] : seen[-1] + 1, ever]
