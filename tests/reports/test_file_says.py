@@ -72,15 +72,14 @@ def test_what_a_file_says_of_what_is_no_walk_stands_alone(walk: Trajectory) -> N
     assert facts["file_says"].keys() == {"events", "cadence", "double_support"}
 
 
-# Double support by the files' own events, and how far ours may lie from it: within 1.5 points where that is reached.
+# Double support by the files' own events, and how far ours may lie from it. The bar of 1.5 points is not reached on
+# HC036A10, whose labelled strikes are 13 ms earlier than ours; benchmarks/gait.py measures all six labelled files.
 @pytest.mark.parametrize(
     ("name", "events", "double_support", "apart"),
     [
-        ("biomechzoo_children/HC031A06.c3d", 8, 14.4, 1.5),
         ("biomechzoo_children/HC036A10.c3d", 9, 14.3, 5.0),
         ("btkdata/PlugInC3D.c3d", 8, 23.5, 1.5),
         ("field/pig_full_with_bones.c3d", 12, 19.6, 1.5),
-        ("omcs_gait/exampleOverground.c3d", 5, 20.0, 3.5),
     ],
 )
 def test_double_support_of_labelled_files(name: str, events: int, double_support: float, apart: float) -> None:
