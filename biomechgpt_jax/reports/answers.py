@@ -33,6 +33,8 @@ def lines(found: Answers, with_left_out: bool) -> list[str]:
         if one.get("measured") is not None:
             question = QUESTIONS[one["name"]]
             rows.append(f"  measured from the file: {one['measured']:.{question.decimals}f} {question.unit}".rstrip())
+        if one.get("not_measured"):
+            rows.append(f"  not measured from the file: {one['not_measured']}")
         for band in one.get("bands", ()):
             rows.append(f"  {band['band']}: probability {band['probability']:.2f} ({band['meaning']})")
         if one["caution"]:

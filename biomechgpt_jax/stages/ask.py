@@ -381,10 +381,8 @@ def _walked_m(trajectory: Trajectory) -> float:
 def _beside(found: Answers, movement: Movement) -> Answers:
     """The answers with the flags of the movement that they are about, and with what the gait code measures in it."""
     asked = {one["name"] for one in found.answers} & measured.NAMES
-    known = measured.measure(movement.recorded, movement.prepared).parameters if asked else {}
-    answers = [
-        {**one, "measured": round(known[one["name"]], 3) if one["name"] in known else None} for one in found.answers
-    ]
+    walk = measured.measure(movement.recorded, movement.prepared) if asked else None
+    answers = [{**one, **measured.beside(walk, one["name"])} for one in found.answers]
     return dataclasses.replace(found, answers=answers, flags=movement.seen.metadata.flags)
 
 

@@ -155,7 +155,7 @@ def test_json_of_one_question_keeps_its_keys(said, walk, capsys) -> None:
         "caution": "",
     }
     assert found.pop("options") == pytest.approx({"yes": 0.17, "no": 0.83})
-    assert found == contract | added | {"flags": found["flags"], "measured": None}
+    assert found == contract | added | {"flags": found["flags"], "measured": None, "not_measured": ""}
 
 
 def test_a_trained_phrasing_is_put_to_the_model_as_it_stands(said, walk, capsys) -> None:

@@ -71,3 +71,16 @@ def measure(recorded: Trajectory, prepared: Prepared, height_m: float | None = N
     if not len(walk.strides.foot):
         return Measured(native, why="no foot strikes the floor twice")
     return Measured(native, walk, kind)
+
+
+def beside(found: Measured | None, name: str) -> dict[str, float | str | None]:
+    """What stands beside the model's answer to a question, as JSON.
+
+    Returns:
+        `measured`: the parameter, or None; `not_measured`: what the movement is instead of a walk, or "".
+    """
+    if found is None or name not in NAMES:
+        return {"measured": None, "not_measured": ""}
+    value = found.parameters.get(name)
+    not_a_walk = found.why if found.walk is None and found.kind else ""
+    return {"measured": None if value is None else round(value, 3), "not_measured": not_a_walk}
