@@ -75,6 +75,7 @@ def test_feet_that_are_both_in_the_air_run(walk: Trajectory) -> None:
     assert _kind(walk, _schedule(0.52, 0.9, 2.0), 2.2).kind == scope.WALKING, "a fast walk has no flight"
     kind, why = _kind(walk, _schedule(0.38, 0.7, 1.8), 2.6)
     assert kind == scope.RUNNING and "38 % of a stride" in why
+    assert _kind(walk, _schedule(0.38, 0.7, 0.8), 1.1).kind == scope.WALKING, "feet that were recorded sliding"
 
 
 def test_nobody_walks_at_the_speed_of_a_sprint_even_without_contacts(walk: Trajectory) -> None:

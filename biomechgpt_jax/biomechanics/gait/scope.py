@@ -19,8 +19,9 @@ WALKING, BACKWARD, RUNNING, JUMPING, ON_THE_SPOT = "walking", "backward walking"
 # Kinds of which gait parameters are measured.
 MEASURED = (WALKING, BACKWARD)
 
-# A run: each foot is down for less than half of a stride, so that both are in the air for part of it.
-_STANCE_PERCENT, _FLIGHT_SHARE = 50.0, 0.05
+# A run: each foot is down for less than half of a stride, so that both are in the air for part of it. Below the speed of
+# a brisk walk nobody runs (the change is near 2 m/s), and feet that seem never to rest were recorded sliding.
+_STANCE_PERCENT, _FLIGHT_SHARE, _SLOWEST_RUN_M_S = 50.0, 0.05, 1.4
 # A jump: both feet are in the air this long, and the pelvis rises this far above where it is at take-off and landing.
 # From one take-off with both feet to the next is no stride, although each foot strikes in between.
 _FLIGHT_S, _RISE_M = 0.15, 0.10
@@ -64,7 +65,7 @@ def scope(trajectory: Trajectory, walk: Gait) -> Scope:
     begin, end = strides.start_s.min(), strides.end_s.max()
     air_s = sum(max(0.0, min(landing, end) - max(off, begin)) for off, landing in flights)
     stance = measured.get("stance", np.nan)
-    if stance < _STANCE_PERCENT and air_s > _FLIGHT_SHARE * (end - begin):
+    if speed > _SLOWEST_RUN_M_S and stance < _STANCE_PERCENT and air_s > _FLIGHT_SHARE * (end - begin):
         return Scope(RUNNING, f"a run: each foot is down for {stance:.0f} % of a stride, and then both are in the air")
     length, cadence, speed = (measured.get(name, np.nan) for name in ("stride_length", "cadence", "walking_speed"))
     if length < _SHORTEST_M or (cadence > _QUICK and speed < _SLOW_M_S):
