@@ -140,12 +140,13 @@ def real(data: Path) -> dict[str, Figure]:
                 )
             theirs = labelled_double_support(markers)
             ours = measured.get("double_support")
-            figures[f"{short}, {way}: double support error"] = Figure(
-                None if ours is None else abs(ours - theirs),
-                "points",
-                DOUBLE_SUPPORT_BAR,
-                note=f"labelled {theirs:.1f} %" + ("" if ours is None else f", ours {ours:.1f} %"),
-            )
+            if np.isfinite(theirs):  # one stride is too little for it
+                figures[f"{short}, {way}: double support error"] = Figure(
+                    None if ours is None else abs(ours - theirs),
+                    "points",
+                    DOUBLE_SUPPORT_BAR,
+                    note=f"labelled {theirs:.1f} %" + ("" if ours is None else f", ours {ours:.1f} %"),
+                )
             stance = labelled_stance(markers)
             if stance and "stance" in measured:
                 errors.stance.append(measured["stance"] - float(np.mean(stance)))
