@@ -89,7 +89,7 @@ def _write_bvh(
     path.write_text("\n".join(text) + f"\nMOTION\nFrames: {FRAMES}\nFrame Time: 0.01\n{rows}\n")
 
 
-def _check(path: Path) -> None:
+def _assert_recovered(path: Path) -> None:
     """Compare a file written by `_write_bvh` with its angles and its path of 1 m in 40 frames."""
     movement = formats.read(path)
     assert movement.rate_hz == pytest.approx(100.0) and movement.metadata.flags == ("approximate-rotations",)
@@ -112,12 +112,12 @@ def _check(path: Path) -> None:
 )
 def test_angles_of_a_skeleton_are_recovered(tmp_path: Path, names: str, scale: float, order: str) -> None:
     _write_bvh(tmp_path / "a.bvh", names, scale, order)
-    _check(tmp_path / "a.bvh")
+    _assert_recovered(tmp_path / "a.bvh")
 
 
 def test_spread_legs_of_the_rest_pose_count_as_straight(tmp_path: Path) -> None:
     _write_bvh(tmp_path / "a.bvh", thigh_out=8.0)
-    _check(tmp_path / "a.bvh")
+    _assert_recovered(tmp_path / "a.bvh")
 
 
 _LEGS = ("LeftUpLeg", "LeftLeg", "LeftFoot", "LeftToe", "RightUpLeg", "RightLeg", "RightFoot", "RightToe")
@@ -145,7 +145,7 @@ def test_bones_are_known_by_the_names_of_many_programs(tmp_path: Path, names: st
     for old, new in zip(("Hips", *_LEGS), names.split(","), strict=True):
         text = text.replace(f"ROOT {old}\n", f"ROOT {new}\n").replace(f"JOINT {old}\n", f"JOINT {new}\n")
     (tmp_path / "a.bvh").write_text(text)
-    _check(tmp_path / "a.bvh")
+    _assert_recovered(tmp_path / "a.bvh")
 
 
 def test_helper_bones_are_not_taken_for_those_of_the_body() -> None:
@@ -156,9 +156,9 @@ def test_helper_bones_are_not_taken_for_those_of_the_body() -> None:
 
 def test_millimetres_and_decimal_commas(tmp_path: Path) -> None:
     _write_bvh(tmp_path / "a.bvh", scale=1000.0)
-    _check(tmp_path / "a.bvh")
+    _assert_recovered(tmp_path / "a.bvh")
     (tmp_path / "b.bvh").write_text((tmp_path / "a.bvh").read_text().replace(".", ","))
-    _check(tmp_path / "b.bvh")
+    _assert_recovered(tmp_path / "b.bvh")
 
 
 def test_a_path_in_an_unknown_unit_is_left_out_and_said(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def _with_root_above(path: Path, turn: Rotation, channels_of_hips: str = "") -> 
 def test_a_moving_root_carries_the_hips(tmp_path: Path, channels: str) -> None:
     _write_bvh(tmp_path / "a.bvh")
     _with_root_above(tmp_path / "a.bvh", Rotation.identity(), channels)
-    _check(tmp_path / "a.bvh")
+    _assert_recovered(tmp_path / "a.bvh")
 
 
 def test_a_skeleton_drawn_along_y_in_a_world_whose_z_is_up_follows_the_body(tmp_path: Path) -> None:
