@@ -19,8 +19,8 @@ WALKING, BACKWARD, RUNNING, JUMPING, ON_THE_SPOT = "walking", "backward walking"
 # Kinds of which gait parameters are measured.
 MEASURED = (WALKING, BACKWARD)
 
-# A run: each foot is down for less than half of a stride, so that both are in the air for part of it. Below the speed of
-# a brisk walk nobody runs (the change is near 2 m/s), and feet that seem never to rest were recorded sliding.
+# A run: each foot is down for less than half of a stride, so that both are in the air for part of it. Below the speed
+# of a brisk walk nobody runs (the change is near 2 m/s), and feet that seem never to rest were recorded sliding.
 _STANCE_PERCENT, _FLIGHT_SHARE, _SLOWEST_RUN_M_S = 50.0, 0.05, 1.4
 # A jump: both feet are in the air this long, and the pelvis rises this far above where it is at take-off and landing.
 # From one take-off with both feet to the next is no stride, although each foot strikes in between.
