@@ -163,14 +163,6 @@ def test_a_leg_that_is_listed_and_never_seen_spoils_nothing_else() -> None:
     assert chosen[_PELVIS_AND_KNEES.index("LKNE")] == "knee_lateral_l"
 
 
-def test_of_too_many_markers_those_of_clusters_go_first() -> None:
-    chosen = {0: "thigh_cluster_r", 1: "asis_r", 2: "thigh_cluster_r", 3: "knee_lateral_r"}
-    all_seen = [True] * 4
-    assert marker_sets.at_most(chosen, 3, all_seen) == {0: "thigh_cluster_r", 1: "asis_r", 3: "knee_lateral_r"}
-    assert marker_sets.at_most(chosen, 9, all_seen) == chosen
-    assert set(marker_sets.at_most(chosen, 2, [True, False, True, True])) == {0, 3}
-
-
 @pytest.mark.parametrize(
     ("names", "marker_set"),
     [

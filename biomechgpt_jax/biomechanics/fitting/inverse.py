@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from threadpoolctl import threadpool_limits
 
 from biomechgpt_jax.biomechanics import kinematics
 from biomechgpt_jax.biomechanics.fitting import (
+    chain,
     keypoints,
     marker_sets,
     observability,
@@ -33,7 +35,6 @@ from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX, observ
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
 
-_MOST_MARKERS = 64  # one shape for all files
 _SIZING_FRAMES = 32
 _SIZING_ROUNDS = 8
 # Between people: stature, and each segment's length for a given stature (as a share of it).
@@ -77,16 +78,12 @@ class Fit:
 
 @dataclass
 class _Model:
-    """The body with its markers; arrays of length M = _MOST_MARKERS."""
+    """The body with its markers, and what is known of both beforehand."""
 
-    at: np.ndarray  # i32[M] segment from whose origin the offset is measured
-    turns: np.ndarray  # i32[M] segment in whose frame the offset is measured
-    offset: np.ndarray  # f32[M, 3] metres
-    nominal: np.ndarray  # f32[M, 3] metres on a body of unit height
-    spread: np.ndarray  # f32[M, 3]
-    height_m: float
-    fractions: np.ndarray  # f32[17]
-    pull: np.ndarray  # f32[40] towards the starting pose, metres per radian
+    body: chain.Body
+    nominal: np.ndarray  # f64[M, 3] metres on a body of unit height
+    spread: np.ndarray  # f64[M, 3]
+    pull: np.ndarray  # f64[40] towards the starting pose, metres per radian
 
 
 def fit(markers: Markers, height_m: float | None = None, static: Markers | None = None) -> Fit:
@@ -106,7 +103,6 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     ever_M = np.asarray(_is_seen(markers.positions).any(axis=0))
     sized_M = np.asarray(ever_M | _is_seen(standing).any(axis=0))
     set_name, chosen = marker_sets.match(markers.names, sized_M.tolist())
-    chosen = marker_sets.at_most(chosen, _MOST_MARKERS, sized_M.tolist())
     index = np.array(list(chosen))
     marks = [chosen[i] for i in index]
     names = tuple(markers.names[i] for i in index)
@@ -125,9 +121,11 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     plane = planar.across(seen) if centres else None
     seen = seen if plane is None else planar.filled(seen, marks, plane).astype(np.float32)
     tilt_rad = _pull_of_centres(model, marks) if centres else math.inf
-    _size(model, _pad(_sizing_frames(seen, standing[:, index])), fixed_height=height_m is not None)
-    observable, listed = _observable(model, _pad(seen), len(index), tilt_rad)
-    q, error = _poses(model, _pad(seen), markers.rate_hz, observable)
+    with threadpool_limits(1, user_api="blas"):  # threads cost more than they give in products as small as these
+        _size(model, _sizing_frames(seen, standing[:, index]), fixed_height=height_m is not None)
+        body = model.body
+        observable, listed = _observable(body, seen, tilt_rad)
+        q, error = _poses(model, seen, markers.rate_hz, observable)
     q[:, INDEX["pelvis_rotation"]] = np.unwrap(q[:, INDEX["pelvis_rotation"]])
     told = observed_without((*keypoints.UNTOLD, *(() if plane is None else planar.ACROSS)) if centres else ())
     observed = told & observability.calibrated(
@@ -148,21 +146,19 @@ def fit(markers: Markers, height_m: float | None = None, static: Markers | None 
     if plane is not None:
         flags += (f"{CAUTION}all points lie in one plane: what happens across it is not told",)
     flags += pose_checks.of_markers(markers, {i: mark for i, mark in chosen.items() if ever_M[i]})
-    away_m = np.linalg.norm(model.offset - model.nominal * model.height_m, axis=1)[: len(index)]
-    flags += pose_checks.of_places(away_m, names, model.height_m)
-    fractions = Fractions(*(float(value) for value in model.fractions))
+    away_m = np.linalg.norm(body.offset - model.nominal * body.height_m, axis=1)
+    flags += pose_checks.of_places(away_m, names, body.height_m)
+    fractions = Fractions(*(float(value) for value in body.fractions))
     legs = (fractions.thigh + fractions.shank) / (FRACTIONS.thigh + FRACTIONS.shank)
     metadata = dataclasses.replace(
-        markers.metadata, height_m=model.height_m, leg_height_m=model.height_m * legs, flags=flags
+        markers.metadata, height_m=body.height_m, leg_height_m=body.height_m * legs, flags=flags
     )
     trajectory = Trajectory(q.astype(np.float32), observed, markers.rate_hz, metadata)
-    metadata = dataclasses.replace(
-        metadata, flags=flags + pose_checks.of_fit(trajectory, error[:, : len(index)], names)
-    )
+    metadata = dataclasses.replace(metadata, flags=flags + pose_checks.of_fit(trajectory, error, names))
     return Fit(
         dataclasses.replace(trajectory, metadata=metadata),
         fractions,
-        error[:, : len(index)],
+        error.astype(np.float32),
         names,
         set_name,
         int(first),
@@ -184,24 +180,18 @@ def _pull_of_centres(model: _Model, marks: list[str]) -> float:
 
 def _nominal(marks: list[str], height_m: float | None) -> _Model:
     rows = [landmark(name) for name in marks]
-    pad = _MOST_MARKERS - len(rows)
     place = {name: i for i, name in enumerate(SEGMENTS)}
-    nominal = np.array([row.offset_m for row in rows] + [(0.0, 0.0, 0.0)] * pad, np.float32) / NOMINAL_HEIGHT_M
+    nominal = np.array([row.offset_m for row in rows]) / NOMINAL_HEIGHT_M
     height = height_m or kinematics.DEFAULT_HEIGHT_M
-    return _Model(
-        np.array([place[row.at] for row in rows] + [0] * pad, np.int32),
-        np.array([place[row.turns_with] for row in rows] + [0] * pad, np.int32),
+    body = chain.Body(
+        np.array([place[row.at] for row in rows]),
+        np.array([place[row.turns_with] for row in rows]),
         nominal * height,
-        nominal,
-        np.array([row.spread_m for row in rows] + [(1.0, 1.0, 1.0)] * pad, np.float32),
         height,
-        np.array(FRACTIONS, np.float32),
-        np.array([0.0] * 6 + [_NEUTRAL] * (COORDINATE_COUNT - 6), np.float32),
+        np.array(FRACTIONS),
     )
-
-
-def _pad(seen: np.ndarray) -> np.ndarray:
-    return np.pad(seen, ((0, 0), (0, _MOST_MARKERS - seen.shape[1]), (0, 0)), constant_values=np.nan)
+    pull = np.array([0.0] * 6 + [_NEUTRAL] * (COORDINATE_COUNT - 6))
+    return _Model(body, nominal, np.array([row.spread_m for row in rows]), pull)
 
 
 def _sizing_frames(seen: np.ndarray, standing: np.ndarray) -> np.ndarray:
@@ -226,19 +216,19 @@ def _spread_frames(seen: np.ndarray, frames: int) -> np.ndarray:
 
 def _size(model: _Model, seen: np.ndarray, fixed_height: bool) -> None:
     """Estimate stature, segment lengths and marker offsets from a few frames, in place."""
-    known = _is_seen(seen)
-    q = starting.poses(seen, model.at, model.turns, model.offset, model.height_m, model.fractions)
+    known, body = _is_seen(seen), model.body
+    q = starting.poses(seen, body)
     wanted = _neutral(q)
-    frames, lengths = len(q), 1 + len(model.fractions)
+    frames, lengths = len(q), 1 + len(body.fractions)
     # What is never seen in these frames keeps its nominal place.
     used = np.flatnonzero(known.any(axis=0))
     sizes = np.concatenate([np.arange(lengths), (lengths + 3 * used[:, None] + np.arange(3)).ravel()])
-    pulled = np.diag(model.pull.astype(np.float64) ** 2 + 1e-9)
+    pulled = np.diag(model.pull**2 + 1e-9)
     for round_ in range(_SIZING_ROUNDS):
-        args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
-        q, _ = solver.in_chunks(q, wanted, model.pull, seen, args, iterations=20 if round_ == 0 else 6)
-        jacobians = solver.sensitivities(q, seen, *args, model.nominal)
-        jac_q, jac_p, value = (np.asarray(x)[:, used].astype(np.float64) for x in jacobians)
+        q, _ = solver.solve(q, wanted, model.pull, seen, body, iterations=20 if round_ == 0 else 6)
+        placed, jac_q = (x[:, used] for x in chain.with_derivatives(q, body))
+        jac_p = chain.by_sizes(q, body, model.nominal)[:, used]
+        value = np.where(known[:, used, None], placed - seen[:, used], 0.0)
         rows = (known[:, used] / (1.0 + (value**2).sum(axis=2) / solver.OUTLIER_M**2)).repeat(3, axis=1)[..., None]
         a, b = jac_q.reshape(frames, -1, COORDINATE_COUNT), jac_p[..., sizes].reshape(frames, -1, len(sizes))
         r = value.reshape(frames, -1, 1)
@@ -266,14 +256,14 @@ _ERROR_M = 0.01 * math.sqrt(_SIZING_FRAMES)
 
 def _prior(model: _Model, fixed_height: bool) -> tuple[np.ndarray, np.ndarray]:
     """Prior precision of stature, lengths and offsets, and its gradient at the current values."""
-    lengths = len(model.fractions)
+    body = model.body
     stature = 1e-4 if fixed_height else _STATURE_SPREAD
-    spread = np.concatenate([[stature], np.full(lengths, _LENGTH_SPREAD), model.spread.ravel()])
+    spread = np.concatenate([[stature], np.full(len(body.fractions), _LENGTH_SPREAD), model.spread.ravel()])
     away = np.concatenate(
         [
             [0.0],  # stature is corrected from round to round, without a pull towards its first value
-            np.log(model.fractions / np.array(FRACTIONS)),
-            (model.offset - model.nominal * model.height_m).ravel(),
+            np.log(body.fractions / np.array(FRACTIONS)),
+            (body.offset - model.nominal * body.height_m).ravel(),
         ]
     )
     precision = (_ERROR_M / spread) ** 2
@@ -281,61 +271,55 @@ def _prior(model: _Model, fixed_height: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _apply(model: _Model, change: np.ndarray) -> None:
-    lengths = len(model.fractions)
+    body, lengths = model.body, len(model.body.fractions)
     stature = float(np.exp(np.clip(change[0], -0.3, 0.3)))
-    grown = model.offset + model.nominal * model.height_m * (stature - 1)
-    model.offset = (grown + change[1 + lengths :].reshape(model.offset.shape)).astype(np.float32)
-    model.height_m *= stature
-    model.fractions = (model.fractions * np.exp(np.clip(change[1 : 1 + lengths], -0.2, 0.2))).astype(np.float32)
+    grown = body.offset + model.nominal * body.height_m * (stature - 1)
+    body.offset = grown + change[1 + lengths :].reshape(body.offset.shape)
+    body.height_m *= stature
+    body.fractions = body.fractions * np.exp(np.clip(change[1 : 1 + lengths], -0.2, 0.2))
 
 
-def _observable(model: _Model, seen: np.ndarray, listed: int, tilt_rad: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which coordinates the seen markers determine bool[T, 40], and all markers, the first `listed`, would bool[40].
+def _observable(body: chain.Body, seen: np.ndarray, tilt_rad: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which coordinates the seen markers determine bool[T, 40], and all markers would bool[40].
 
     Args:
         tilt_rad: to how many radians the angles of the pelvis are known beforehand; infinite if they are not.
     """
-    args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions, model.nominal)
-    # The Jacobian of one posture, by the program that sized the body: another would have to be compiled.
-    q = np.tile(observability.posture(), (_SIZING_FRAMES, 1))
-    jacobian = np.asarray(
-        solver.sensitivities(q, np.full((_SIZING_FRAMES, *seen.shape[1:]), np.nan, np.float32), *args)[0]
-    )
-    known = np.concatenate([np.arange(seen.shape[1])[None] < listed, np.isfinite(seen).all(axis=2)])
+    jacobian = chain.with_derivatives(observability.posture()[None], body)[1][0]
+    known = np.concatenate([np.ones((1, seen.shape[1]), bool), _is_seen(seen)])
     beforehand = np.ones(COORDINATE_COUNT)
     beforehand[_TURNS] = min(tilt_rad, 1.0)
-    mask = observability.observable(jacobian[0], known, model.height_m, beforehand)
+    mask = observability.observable(jacobian, known, body.height_m, beforehand)
     return mask[1:], mask[0]
 
 
 def _poses(model: _Model, seen: np.ndarray, rate_hz: float, observable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates f32[T, 40] and marker errors f32[T, M] of every frame, smooth over neighbours.
+    """Coordinates f64[T, 40] and marker errors f64[T, M] of every frame, smooth over neighbours.
 
     A coordinate that is not observable in a frame is drawn towards those frames before and after where it is. The first
     pass of a recording without gaps solves some of its frames, closer together than a joint turns by much; the second
     starts between them. With gaps all are solved: a frame that too few markers show would mislead its neighbours.
     """
-    args = (model.at, model.turns, model.offset, np.float32(model.height_m), model.fractions)
     known = _is_seen(seen)
     whole = (known == known.any(axis=0)).all(axis=1).mean() >= _WHOLE
     step = max(1, min(_MOST_APART, int(_APART_S * rate_hz))) if whole else 1
     some = np.unique(np.append(np.arange(0, len(seen), step), len(seen) - 1))
-    q = starting.poses(seen, model.at, model.turns, model.offset, model.height_m, model.fractions)[some]
-    q, _ = solver.in_chunks(q, _neutral(q), model.pull, seen[some], args)
-    pull = np.maximum(np.float32(_SMOOTH), model.pull)
+    q = starting.poses(seen, model.body)[some]
+    q, _ = solver.solve(q, _neutral(q), model.pull, seen[some], model.body)
+    pull = np.maximum(_SMOOTH, model.pull)
     near = _between(_bridge(q, observable[some]), some, len(seen))
-    near = gaussian_filter1d(near, max(0.5, _SMOOTH_S * rate_hz), axis=0, mode="nearest").astype(np.float32)
-    return solver.in_chunks(near, near, pull, seen, args)
+    near = gaussian_filter1d(near, max(0.5, _SMOOTH_S * rate_hz), axis=0, mode="nearest")
+    return solver.solve(near, near, pull, seen, model.body)
 
 
 def _between(q: np.ndarray, frames: np.ndarray, count: int) -> np.ndarray:
-    """Coordinates f32[count, 40] on straight lines between those of some frames, q f32[F, 40]."""
+    """Coordinates f64[count, 40] on straight lines between those of some frames, q f64[F, 40]."""
     every = np.arange(count)
-    return np.stack([np.interp(every, frames, column) for column in q.T], axis=1).astype(np.float32)
+    return np.stack([np.interp(every, frames, column) for column in q.T], axis=1)
 
 
 def _bridge(q: np.ndarray, observable: np.ndarray) -> np.ndarray:
-    """Coordinates f32[T, 40] with straight lines where they are not observable, and turns of the pelvis undone."""
+    """Coordinates f64[T, 40] with straight lines where they are not observable, and turns of the pelvis undone."""
     bridged = q.copy()
     for column in range(COORDINATE_COUNT):
         known = np.flatnonzero(observable[:, column])

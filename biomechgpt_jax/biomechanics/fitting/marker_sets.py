@@ -364,12 +364,3 @@ def _examples(*marks: str) -> str:
         for name in MARKER_SETS:
             labels |= dict.fromkeys(label.upper() for label in _table(name).labels(mark)[:1])
     return ", ".join(list(labels)[:6])
-
-
-def at_most(chosen: Mapping[int, str], most: int, seen: Sequence[bool]) -> dict[int, str]:
-    """No more than so many of the chosen markers.
-
-    Those that are never seen go first, then those of clusters, each from the end of the file.
-    """
-    order = sorted(chosen, key=lambda i: (not seen[i], "_cluster_" in chosen[i], i))
-    return {i: chosen[i] for i in sorted(order[:most])}

@@ -1,110 +1,96 @@
-"""Compiled parts of inverse kinematics: marker positions of a pose, their derivatives, and the poses by least squares.
+"""Poses from marker positions by least squares.
 
-Levenberg-Marquardt on every frame by itself, with joint limits and Cauchy weights; frames go in chunks of one shape, so
-that files of any length share one compilation.
+Levenberg-Marquardt on every frame by itself, with joint limits and Cauchy weights. A frame that has settled leaves the
+iteration, and frames go in chunks whose derivatives stay in the processor's cache.
 
-Shapes: T frames, M markers (padded to one number), C coordinates (40).
+Shapes: T frames, M markers, C coordinates (40).
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from biomechgpt_jax.biomechanics import kinematics
-from biomechgpt_jax.biomechanics.kinematics import SEGMENTS, Fractions
+from biomechgpt_jax.biomechanics.fitting import chain
 from biomechgpt_jax.biomechanics.skeleton import limits
 
 # A marker error of this size has half its weight; soft tissue moves markers by 1 to 2 cm.
 OUTLIER_M = 0.05
-_CHUNK = 32  # frames solved together
+_CHUNK = 64  # frames solved together
 _ITERATIONS = 12
-_SETTLED = 1e-4  # a chunk is solved when no step moves a coordinate further than this, radians or metres
+_SETTLED = 1e-4  # a frame is solved when a step moves no coordinate further than this, radians or metres
+_LONGEST_STEP = 0.6  # radians or metres
+_LIMITS = limits().astype(np.float64)
 
 
-def predict(
-    q_C: jax.Array, at_M: jax.Array, turns_M: jax.Array, offset_M3: jax.Array, height: jax.Array, fractions: jax.Array
-) -> jax.Array:
-    """Marker positions f32[M, 3] of one frame."""
-    body = kinematics.segments(q_C, height, Fractions(*fractions))
-    origin_S3 = jnp.stack([body[name].origin for name in SEGMENTS])
-    frame_S33 = jnp.stack([jnp.stack(body[name].frame, axis=-1) for name in SEGMENTS])
-    return origin_S3[at_M] + jnp.einsum("mij,mj->mi", frame_S33[turns_M], offset_M3)
+def solve(
+    q_TC: np.ndarray,
+    wanted_TC: np.ndarray,
+    pull_C: np.ndarray,
+    seen_TM3: np.ndarray,
+    body: chain.Body,
+    iterations: int = _ITERATIONS,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates f64[T, C], and the distance of each marker from its place f64[T, M], NaN where unseen.
 
-
-@jax.jit
-def _solve(q_TC, wanted_TC, pull_C, seen_TM3, at, turns, offset, height, fractions, iterations):  # type: ignore[no-untyped-def]
-    """Levenberg-Marquardt on every frame; returns coordinates and the distance of each marker, NaN where unseen."""
-    bounds = jnp.asarray(limits())
-    known_TM = jnp.isfinite(seen_TM3).all(axis=2)
-    target_TM3 = jnp.where(known_TM[..., None], seen_TM3, 0.0)
-
-    def residual(q_C, target_M3, known_M):  # type: ignore[no-untyped-def]
-        placed_M3 = predict(q_C, at, turns, offset, height, fractions)
-        return (placed_M3 - target_M3) * known_M[:, None]
-
-    def cost(q_C, wanted_C, target_M3, known_M):  # type: ignore[no-untyped-def]
-        squared_M = (residual(q_C, target_M3, known_M) ** 2).sum(axis=1)
-        return jnp.sum(OUTLIER_M**2 * jnp.log1p(squared_M / OUTLIER_M**2)) + jnp.sum((pull_C * (q_C - wanted_C)) ** 2)
-
-    def step(state, wanted_C, target_M3, known_M):  # type: ignore[no-untyped-def]
-        q_C, damping = state
-        value_M3 = residual(q_C, target_M3, known_M)
-        jacobian = jax.jacfwd(residual)(q_C, target_M3, known_M)  # [M, 3, C]
-        weight_M = 1.0 / (1.0 + (value_M3**2).sum(axis=1) / OUTLIER_M**2)
-        weighted = jacobian * weight_M[:, None, None]
-        normal = jnp.einsum("mic,mid->cd", weighted, jacobian) + jnp.diag(pull_C**2 + 1e-9)
-        right = jnp.einsum("mic,mi->c", weighted, value_M3) + pull_C**2 * (q_C - wanted_C)
-        change = jax.scipy.linalg.solve(normal + damping * jnp.diag(jnp.diag(normal)), right, assume_a="pos")
-        tried = jnp.clip(q_C - jnp.clip(change, -0.6, 0.6), bounds[:, 0], bounds[:, 1])
-        better = cost(tried, wanted_C, target_M3, known_M) < cost(q_C, wanted_C, target_M3, known_M)
-        damping = jnp.where(better, damping * 0.3, damping * 5.0).clip(1e-6, 1e3)
-        return jnp.where(better, tried, q_C), damping, jnp.abs(tried - q_C).max()
-
-    def unsettled(state):  # type: ignore[no-untyped-def]
-        round_, _, _, moved_T = state
-        return (round_ < iterations) & (moved_T.max() > _SETTLED)
-
-    def iterate(state):  # type: ignore[no-untyped-def]
-        round_, q_TC, damping_T, _ = state
-        return round_ + 1, *jax.vmap(step)((q_TC, damping_T), wanted_TC, target_TM3, known_TM)
-
-    begin = (0, q_TC, jnp.full(len(q_TC), 1e-2), jnp.full(len(q_TC), jnp.inf))
-    _, q_TC, _, _ = jax.lax.while_loop(unsettled, iterate, begin)
-    off_TM = jnp.linalg.norm(jax.vmap(residual)(q_TC, target_TM3, known_TM), axis=2)
-    return q_TC, jnp.where(known_TM, off_TM, jnp.nan)
-
-
-@jax.jit
-def sensitivities(q, seen, at, turns, offset, height, fractions, nominal):  # type: ignore[no-untyped-def]
-    """Derivatives of every marker with respect to coordinates and sizes, and its error.
-
-    Sizes are log stature, log segment lengths and marker offsets.
+    Args:
+        q_TC: coordinates to start from.
+        wanted_TC: coordinates towards which `pull_C` draws, metres per radian.
+        seen_TM3: marker positions, NaN where unseen.
     """
-    known = jnp.isfinite(seen).all(axis=2)
-
-    def place(q_C, sizes):  # type: ignore[no-untyped-def]
-        stature = jnp.exp(sizes[0])
-        lengths = fractions * jnp.exp(sizes[1 : 1 + len(fractions)])
-        moved = offset + nominal * height * (stature - 1) + sizes[1 + len(fractions) :].reshape(offset.shape)
-        return predict(q_C, at, turns, moved, height * stature, lengths)
-
-    def frame(q_C, seen_M3, known_M):  # type: ignore[no-untyped-def]
-        zero = jnp.zeros(1 + len(fractions) + offset.size)
-        by_q, by_size = jax.jacfwd(place, argnums=(0, 1))(q_C, zero)
-        error = jnp.where(known_M[:, None], place(q_C, zero) - jnp.where(known_M[:, None], seen_M3, 0.0), 0.0)
-        return by_q, by_size, error
-
-    return jax.vmap(frame)(q, seen, known)
+    known_TM = np.isfinite(seen_TM3).all(axis=2)
+    target_TM3 = np.where(known_TM[..., None], seen_TM3, 0.0).astype(np.float64)
+    solved = q_TC.astype(np.float64)
+    off_TM = np.empty(known_TM.shape)
+    for begin in range(0, len(solved), _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        frames = _Frames(wanted_TC[part].astype(np.float64), target_TM3[part], known_TM[part])
+        _settle(solved[part], frames, pull_C.astype(np.float64), body, iterations)
+        off_TM[part] = np.linalg.norm(chain.place(solved[part], body) - frames.target_TM3, axis=2)
+    return solved, np.where(known_TM, off_TM, np.nan)
 
 
-def in_chunks(q, wanted, pull, seen, args, iterations=_ITERATIONS) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
-    """Run `_solve` on chunks of one shape, so that files of any length share a compilation."""
-    solved, errors = [], []
-    for begin in range(0, len(q), _CHUNK):
-        part = [x[begin : begin + _CHUNK] for x in (q, wanted, seen)]
-        count = len(part[0])
-        start, towards, marks = (np.concatenate([x, np.repeat(x[-1:], _CHUNK - count, axis=0)]) for x in part)
-        q_part, error = _solve(start, towards, pull, marks, *args, iterations)
-        solved.append(np.asarray(q_part)[:count])
-        errors.append(np.asarray(error)[:count])
-    return np.concatenate(solved), np.concatenate(errors)
+class _Frames:
+    """What the poses of some frames are held to."""
+
+    def __init__(self, wanted_TC: np.ndarray, target_TM3: np.ndarray, known_TM: np.ndarray) -> None:
+        self.wanted_TC, self.target_TM3, self.known_TM = wanted_TC, target_TM3, known_TM
+
+    def only(self, active: np.ndarray) -> "_Frames":
+        return _Frames(self.wanted_TC[active], self.target_TM3[active], self.known_TM[active])
+
+    def cost(self, q_TC: np.ndarray, placed_TM3: np.ndarray, pull_C: np.ndarray) -> np.ndarray:
+        """Cauchy cost of the markers and squared pull, f64[T] square metres."""
+        squared_TM = ((placed_TM3 - self.target_TM3) ** 2).sum(axis=2) * self.known_TM
+        robust_T = OUTLIER_M**2 * np.log1p(squared_TM / OUTLIER_M**2).sum(axis=1)
+        return np.asarray(robust_T + ((pull_C * (q_TC - self.wanted_TC)) ** 2).sum(axis=1))
+
+    def step(
+        self, q_TC: np.ndarray, placed_TM3: np.ndarray, jacobian: np.ndarray, damping_T: np.ndarray, pull_C: np.ndarray
+    ) -> np.ndarray:
+        """The coordinates that a damped step leads to, f64[T, C]."""
+        value_TM3 = (placed_TM3 - self.target_TM3) * self.known_TM[..., None]
+        weight_TM = self.known_TM / (1.0 + (value_TM3**2).sum(axis=2) / OUTLIER_M**2)
+        rows = jacobian.reshape(len(q_TC), -1, q_TC.shape[1])
+        across = (rows * weight_TM.repeat(3, axis=1)[..., None]).transpose(0, 2, 1)
+        normal = across @ rows
+        right = (across @ value_TM3.reshape(len(q_TC), -1, 1))[..., 0] + pull_C**2 * (q_TC - self.wanted_TC)
+        diagonal = np.arange(len(pull_C))
+        normal[:, diagonal, diagonal] += pull_C**2 + 1e-9
+        normal[:, diagonal, diagonal] *= 1.0 + damping_T[:, None]
+        change = np.linalg.solve(normal, right[..., None])[..., 0].clip(-_LONGEST_STEP, _LONGEST_STEP)
+        return np.asarray((q_TC - change).clip(_LIMITS[:, 0], _LIMITS[:, 1]))
+
+
+def _settle(q_TC: np.ndarray, frames: _Frames, pull_C: np.ndarray, body: chain.Body, iterations: int) -> None:
+    """Iterate until each frame has settled, in place."""
+    damping_T = np.full(len(q_TC), 1e-2)
+    active = np.arange(len(q_TC))
+    for _ in range(iterations):
+        here = frames.only(active)
+        before = q_TC[active]
+        placed, jacobian = chain.with_derivatives(before, body)
+        tried = here.step(before, placed, jacobian, damping_T[active], pull_C)
+        better = here.cost(tried, chain.place(tried, body), pull_C) < here.cost(before, placed, pull_C)
+        q_TC[active] = np.where(better[:, None], tried, before)
+        damping_T[active] = (damping_T[active] * np.where(better, 0.3, 5.0)).clip(1e-6, 1e3)
+        active = active[np.abs(tried - before).max(axis=1) > _SETTLED]
+        if not len(active):
+            return

@@ -5,13 +5,11 @@ Shapes: T frames, M markers, S segments.
 
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.biomechanics.fitting import chain
 from biomechgpt_jax.biomechanics.fitting.keypoints import TILT_SHARE
-from biomechgpt_jax.biomechanics.kinematics import SEGMENTS, Fractions
+from biomechgpt_jax.biomechanics.kinematics import SEGMENTS
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, INDEX
 from biomechgpt_jax.errors import InputError
 
@@ -24,39 +22,28 @@ _LINE_M = 0.02
 _JOINT_SHARE = 0.03
 
 
-def poses(
-    seen_TM3: np.ndarray,
-    at_M: np.ndarray,
-    turns_M: np.ndarray,
-    offset_M3: np.ndarray,
-    height_m: float,
-    fractions: np.ndarray,
-) -> np.ndarray:
-    """Coordinates f32[T, 40]: the pelvis as its markers are, or as the hips and shoulders are if those are on a line.
+def poses(seen_TM3: np.ndarray, body: chain.Body) -> np.ndarray:
+    """Coordinates f64[T, 40]: the pelvis as its markers are, or as the hips and shoulders are if those are on a line.
 
     Args:
-        seen_TM3: positions, NaN where unseen and in the rows that are no marker.
-        at_M, turns_M: i32[M] segment at whose origin a marker is and in whose frame its offset is.
-        offset_M3: metres.
-        fractions: f32[17] segment lengths as shares of the height.
+        seen_TM3: positions, NaN where unseen.
 
     Raises:
         InputError: in no frame the pelvis can be placed.
     """
-    q = np.zeros((len(seen_TM3), COORDINATE_COUNT), np.float32)
+    q = np.zeros((len(seen_TM3), COORDINATE_COUNT))
     for side in "rl":
         q[:, INDEX[f"knee_angle_{side}"]] = 0.2
         q[:, INDEX[f"elbow_flex_{side}"]] = 0.3
     used_M = np.isfinite(seen_TM3).all(axis=2).any(axis=0)
-    on = {name: used_M & (at_M == SEGMENTS.index(name)) for name in SEGMENTS}
-    joint_M = np.linalg.norm(offset_M3, axis=1) < _JOINT_SHARE * height_m
+    on = {name: used_M & (body.at == SEGMENTS.index(name)) for name in SEGMENTS}
+    joint_M = np.linalg.norm(body.offset, axis=1) < _JOINT_SHARE * body.height_m
     hips = [on[f"thigh_{side}"] & joint_M for side in "rl"]
     shoulders = [on[f"upper_arm_{side}"] & joint_M for side in "rl"]
-    pelvic_M = used_M & (turns_M == SEGMENTS.index("pelvis"))
+    pelvic_M = used_M & (body.turns == SEGMENTS.index("pelvis"))
     if pelvic_M.sum() < 3:  # hip centres stand in
         pelvic_M = pelvic_M | hips[0] | hips[1]
-    body = jax.device_get(kinematics.segments(jnp.zeros(COORDINATE_COUNT), height_m, Fractions(*fractions)))
-    rest_M3 = np.stack([body[SEGMENTS[i]].origin for i in at_M]) + offset_M3  # all segments are upright
+    rest_M3 = chain.place(np.zeros((1, COORDINATE_COUNT)), body)[0]
     last = None
     for frame, positions_M3 in enumerate(seen_TM3):
         known_M = pelvic_M & np.isfinite(positions_M3).all(axis=1)
