@@ -167,7 +167,9 @@ class Sheet:
         file["data"]["points"] = points
         residuals = np.where(unseen & (not self.text.zeros), -1.0, 0.0)
         file["data"]["meta_points"]["residuals"] = residuals[None]
-        file.write(str(path))
+        written = path.with_suffix(".c3d")  # ezc3d writes under no other ending
+        file.write(str(written))
+        written.rename(path)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Answers worth comparing: every etiology, the whole protocol, 2,400 people, 4.7 million parameters in the layers.
 
-Planned for three hours of two cores, simulation apart, of which the decoder's training takes two; it has not been timed
-yet. A stage that is done is skipped, and training resumes from its last checkpoint.
+Planned for three hours of two cores, simulation apart, of which the decoder's training takes two. A stage that is done
+is skipped, and training resumes from its last checkpoint.
 
     biomechgpt run configs/answers.py --workdir runs/answers
 
@@ -27,6 +27,6 @@ def config() -> Experiment:
             layers=6, model_size=256, heads=4, kv_heads=2, head_size=64, hidden_size=768, motion_statistics=256
         ),
         optimizer=Optimizer(kind="muon", peak_learning_rate=3e-3, warmup_steps=100),
-        train=Train(steps=6000, batch_size=8, checkpoint_every=250),
+        train=Train(steps=4400, batch_size=8, checkpoint_every=250),
         text_only_steps=300,
     )
