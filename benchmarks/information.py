@@ -41,7 +41,7 @@ from biomechgpt_jax.codec import backends, batching
 from biomechgpt_jax.data import movements
 from biomechgpt_jax.evaluation import baselines, comparison, controls, encoder, metrics
 from biomechgpt_jax.questions.registry import QUESTIONS
-from biomechgpt_jax.stages import evaluate
+from biomechgpt_jax.stages import evaluate, held_out
 from biomechgpt_jax.workdir import Workdir
 
 # Question or family of the summary, metric, unit, name of the column.
@@ -188,7 +188,7 @@ def main() -> None:
     wanted = {question for question, *_ in COLUMNS}
 
     def ask(part: str, shown: Callable[[Sequence[Trial]], Sequence[Trial]] = list) -> list[Asked]:
-        asked = evaluate.questions_of(shown(trials[part]), cfg)
+        asked = held_out.questions_of(shown(trials[part]), cfg)
         return [item for item in asked if item.question in wanted] if options.fast else asked
 
     shares = dict(_shares(options.groups, options.bands))

@@ -24,7 +24,7 @@ from biomechgpt_jax.data import movements
 from biomechgpt_jax.evaluation import metrics, naming
 from biomechgpt_jax.model import distributions
 from biomechgpt_jax.questions.registry import QUESTIONS
-from biomechgpt_jax.stages import evaluate
+from biomechgpt_jax.stages import held_out
 from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tasks.parameters import NOTHING
@@ -43,7 +43,7 @@ def load(directory: Path, people: int) -> tuple[predict.LanguageModel, list[Aske
     )
     trials = list(movements.read(work.movements, "test"))
     chosen = sorted({trial.participant for trial in trials})[:people]
-    asked = evaluate.questions_of([trial for trial in trials if trial.participant in chosen], cfg)
+    asked = held_out.questions_of([trial for trial in trials if trial.participant in chosen], cfg)
     asked = [item for item in asked if item.kind == "number"]
     model = predict.LanguageModel(params, cfg.model, words, cfg.evaluation.batch_size)
     crops = {id(item.coordinates): item for item in asked}

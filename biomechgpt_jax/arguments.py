@@ -17,6 +17,7 @@ STAGES = {
     "tokenizer": ("tokenizer", "train the motion codec and the text tokenizer; --report writes a page about it"),
     "pack": ("pack", "movements and questions into packed sequences"),
     "train": ("train", "train the language model; resumes by itself"),
+    "calibrate": ("calibrate", "fit how sure answers may be, on the validation people"),
     "evaluate": ("evaluate", "answer every question about held-out participants; writes report.html"),
 }
 _EPILOG = """examples:
@@ -80,7 +81,7 @@ def _questions_first(words: list[str]) -> list[str]:
     rest = iter(words[1:])
     for word in rest:
         (options if word.startswith("-") else positional).append(word)
-        if word in ("--workdir", "--csv", "--normals", "--static", "--person"):
+        if word in ("--workdir", "--csv", "--normals", "--static", "--person", "--risk"):
             options += [value for value in [next(rest, None)] if value is not None]
     return positional + options
 
@@ -155,6 +156,14 @@ def _add_stages(verbs: Any) -> None:
         stage.epilog = "any field of the configuration may be overridden: --train.steps 100 --model.layers 6"
 
 
+def _share(text: str) -> float:
+    """A share between 0 and 1."""
+    value = float(text)
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is no share between 0 and 1")
+    return value
+
+
 def _add_ask(verbs: Any) -> None:
     ask = verbs.add_parser(
         "ask",
@@ -170,6 +179,12 @@ def _add_ask(verbs: Any) -> None:
         action="store_true",
         help="every question but those that the activity, as the model names it, does not show (no step length of a "
         "chair rise), that need coordinates the file lacks, or that need a longer test than the model sees at once",
+    )
+    ask.add_argument(
+        "--risk",
+        type=_share,
+        default=0.5,
+        help="share of wrong answers beyond which a calibrated model would rather not answer (%(default)s)",
     )
     ask.add_argument("--csv", metavar="OUT", help="write a table with a row for each file")
     ask.add_argument("--workdir", default="runs/quickstart", help="a finished run (%(default)s)")

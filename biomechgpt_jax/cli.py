@@ -130,7 +130,7 @@ def _evaluate_people(options: argparse.Namespace, experiment: "Experiment") -> i
     from biomechgpt_jax import pipeline
     from biomechgpt_jax.stages import evaluate
 
-    pipeline.refuse_several()
+    pipeline.refuse_several("evaluate")
     found, directory = evaluate.run_on_people(experiment, workdir, Path(options.people))
     _print_evaluation(options, found, directory)
     return 0
@@ -173,7 +173,13 @@ def _ask(options: argparse.Namespace) -> int:
 
     normals = _path(options.normals)
     reading = ask.Reading(_path(options.static), options.person, options.anyway)
-    return ask.run(Path(options.file), options.question, table, workdir, options.json, options.greedy, normals, reading)
+    return ask.run(
+        *(Path(options.file), options.question, table, workdir, options.json),
+        greedy=options.greedy,
+        normals_in=normals,
+        reading=reading,
+        risk=options.risk,
+    )
 
 
 def _doctor(options: argparse.Namespace) -> int:

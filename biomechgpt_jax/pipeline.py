@@ -40,17 +40,17 @@ def run(
     Raises:
         InputError: the input is wrong, or the processes differ in code, configuration, data or working directory.
     """
-    if until == "evaluate":
-        refuse_several()
+    if until in ("calibrate", "evaluate"):
+        refuse_several(until)
     work = workdirs.open_workdir(cfg, workdir)
     with records.record_run(workdir, until):
         return _run_stages(cfg, work, until, show and distributed.first(), beam)
 
 
-def refuse_several() -> None:
-    """Raise InputError in a multi-process run, where an evaluation would be written by every process."""
+def refuse_several(stage: str) -> None:
+    """Raise InputError in a multi-process run, where every process would write what the stage makes."""
     if distributed.several():
-        raise InputError("evaluate runs on one process: start it without the launcher, on the same --workdir")
+        raise InputError(f"{stage} runs on one process: start it without the launcher, on the same --workdir")
 
 
 def _run_stages(cfg: config.Experiment, work: Workdir, until: str, show: bool, beam: Sequence[str]) -> dict[str, Any]:
@@ -96,6 +96,7 @@ def _inputs_of(cfg: config.Experiment, stage: str) -> Any:
         "tokenizer": [cfg.tokenizer, registry.digest()],  # the text tokenizer is trained on the questions
         "pack": [cfg.pack, registry.digest(), truth.digest()],
         "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.text_only_steps, *cfg.train.teaches.values()],
+        "calibrate": [cfg.evaluation.numbers],
         "evaluate": [cfg.evaluation],
     }
     parts: list[Any] = [
@@ -110,6 +111,7 @@ def _inputs_of(cfg: config.Experiment, stage: str) -> Any:
 
 def _is_intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
     """Whether the output of a finished stage still exists and is unchanged."""
+    from biomechgpt_jax.calibration.stored import digest as calibration_digest
     from biomechgpt_jax.data import store
     from biomechgpt_jax.tokenizer import vocabulary
 
@@ -122,4 +124,6 @@ def _is_intact(work: Workdir, stage: str, marker: Mapping[str, Any]) -> bool:
         return store.is_dataset(work.sequences) and store.metadata(work.sequences)["digest"] == digest
     if stage == "train":
         return work.checkpoints.is_dir() and work.checkpoints_text_only.is_dir()
+    if stage == "calibrate":
+        return work.calibration.is_file() and calibration_digest(work.calibration) == digest
     return (work.evaluation / "metrics.json").is_file() and (work.evaluation / "report.html").is_file()

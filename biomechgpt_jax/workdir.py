@@ -11,7 +11,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import write_json, write_text
 from biomechgpt_jax.parallel import agreement, distributed
 
-STAGES = ("simulate", "tokenizer", "pack", "train", "evaluate")
+STAGES = ("simulate", "tokenizer", "pack", "train", "calibrate", "evaluate")
 TEXT_ONLY = "text_only"
 
 
@@ -60,6 +60,10 @@ class Workdir:
     @property
     def metrics_text_only(self) -> Path:
         return self.root / "metrics_text_only.jsonl"
+
+    @property
+    def calibration(self) -> Path:
+        return self.root / "calibration.json"
 
     @property
     def evaluation(self) -> Path:

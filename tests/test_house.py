@@ -40,6 +40,7 @@ ROOMS = (
     "training",
     "tasks",
     "answering",
+    "calibration",
     "evaluation",
     "evaluation.codec",
     "compiling",

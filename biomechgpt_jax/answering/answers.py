@@ -43,11 +43,12 @@ class FileAnswers:
         return {"file": self.file, **self.found.as_json(), "error": self.error}
 
 
-def describe(asked: Understood, prediction: Prediction, caution: str) -> dict[str, Any]:
+def describe(asked: Understood, prediction: Prediction, caution: str, doubt: str = "") -> dict[str, Any]:
     """One answer with the question that was understood, as `ask --json` prints it.
 
     Args:
         caution: why the movement does not show what is asked; empty where it may.
+        doubt: why the answer should not be relied on (`calibration.applied.doubt`); empty where it may.
 
     Returns:
         "question" (as it was put to the model), "answer" (to that question; null where none could be parsed),
@@ -56,7 +57,9 @@ def describe(asked: Understood, prediction: Prediction, caution: str) -> dict[st
         "answer_as_asked" (to the user's words), "explanation" (in plain words where the polarity is not "same"), "text"
         (the answer with its unit), "caution", and "options" with their probabilities for a closed question. A number
         with a distribution is its median, and has "interval" (the central 90 %), "quantiles" (a list of [share,
-        number]) and "bands" (those of `questions.bands`, with their probabilities).
+        number]) and "bands" (those of `questions.bands`, with their probabilities). "abstains" says that the program
+        would rather not answer, and "doubt" why. Of a calibrated closed question "set" holds the options of which one
+        is right in nine people of ten.
     """
     question, answer = asked.question, prediction["answer"]
     described: dict[str, Any] = {
@@ -72,9 +75,13 @@ def describe(asked: Understood, prediction: Prediction, caution: str) -> dict[st
         "explanation": asked.explain(answer),
         "text": "" if answer is None else question.answer_text(answer),
         "caution": caution,
+        "abstains": bool(doubt),
+        "doubt": doubt,
     }
     if "options" in prediction:
         described["options"] = prediction["options"]
+    if "set" in prediction:
+        described["set"] = prediction["set"]
     if "distribution" in prediction:
         described["interval"] = prediction["interval"]
         described["quantiles"] = [list(pair) for pair in zip(QUANTILES, prediction["quantiles"], strict=True)]

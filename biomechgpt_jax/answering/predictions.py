@@ -26,11 +26,15 @@ class Prediction(TypedDict):
     answer: str | float | None
     probability: float | None
     options: NotRequired[dict[str, float]]
+    set: NotRequired[list[str]]  # the options of which one is right in nine people of ten, the likeliest first
+    options_raw: NotRequired[dict[str, float]]  # before calibration, as is the next
+    probability_raw: NotRequired[float | None]
     unit: str
     start_s: float  # where the crop starts in its trial
     seconds: float  # how long the crop lasts
     text: NotRequired[str]  # the answer as the language model wrote it
     interval: NotRequired[list[float]]  # the central 90 % of a number: the first and the last number in it
+    interval_raw: NotRequired[list[float]]  # before calibration
     quantiles: NotRequired[list[float]]  # of a number, at `numbers.QUANTILES`
     decimals: NotRequired[int]  # with which the question writes its numbers
     distribution: NotRequired[Distribution]  # of a number; it is not written to disk

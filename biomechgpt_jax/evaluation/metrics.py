@@ -310,22 +310,3 @@ def confusion(rows: Sequence[Prediction], order: Sequence[str] = ()) -> tuple[li
         answer = "no answer" if row["answer"] is None else str(row["answer"])
         table[labels.index(str(row["truth"])), columns.index(answer)] += 1
     return columns, table
-
-
-def reliability(rows: Sequence[Prediction], bins: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Calibration curve: mean probability, share of correct answers and count in each non-empty bin, f64[b] each."""
-    probability = np.array([np.nan if row["probability"] is None else row["probability"] for row in rows], np.float64)
-    correct = np.array([row["truth"] == row["answer"] for row in rows], np.float64)
-    keep = np.isfinite(probability)
-    probability, correct = probability[keep], correct[keep]
-    index = np.minimum((probability * bins).astype(int), bins - 1)
-    count = np.bincount(index, minlength=bins).astype(np.float64)
-    used = count > 0
-    mean = np.bincount(index, probability, bins)[used] / count[used]
-    return mean, np.bincount(index, correct, bins)[used] / count[used], count[used]
-
-
-def calibration_error(rows: Sequence[Prediction], bins: int = 10) -> float:
-    """Expected calibration error (Guo et al. 2017): mean over answers of |share correct - probability|."""
-    probability, correct, count = reliability(rows, bins)
-    return float(np.sum(np.abs(correct - probability) * count) / count.sum()) if len(count) else float("nan")

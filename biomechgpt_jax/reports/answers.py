@@ -10,6 +10,8 @@ from biomechgpt_jax.answering.answers import Answers, FileAnswers
 from biomechgpt_jax.files import write_text
 from biomechgpt_jax.questions.registry import QUESTIONS
 
+_MOST_SHOWN = 4  # options of a set
+
 
 def refusals(found: Answers) -> list[str]:
     """One sentence for each reason why questions have no answer: "TUG time? cannot be answered: ..."."""
@@ -21,13 +23,15 @@ def refusals(found: Answers) -> list[str]:
 
 def lines(found: Answers, with_left_out: bool) -> list[str]:
     """Notes on the file, each answer beside the question that was understood, and, if wanted, what was left out."""
-    texts = [one["text"] or "no answer that is a number" for one in found.answers]
+    texts = [_text(one) for one in found.answers]
     several = len(texts) > 1
     question_width = max(len(one["understood"]) for one in found.answers) if several else 0
     answer_width = max(map(len, texts)) if several else 0
     rows = [f"note: {note}" for note in found.notes]
     for one, text in zip(found.answers, texts, strict=True):
         rows.append(f"{one['understood']:<{question_width}} {text:<{answer_width}}  {_certainty(one)}".rstrip())
+        if one["abstains"]:
+            rows.append(f"  {one['doubt']}; --risk sets how many may be")
         if one["explanation"]:
             rows.append(f'  "{one["asked"]}" {_explain(one)}')
         if one.get("measured") is not None:
@@ -44,13 +48,28 @@ def lines(found: Answers, with_left_out: bool) -> list[str]:
     return rows
 
 
+def _text(one: dict[str, Any]) -> str:
+    """The answer, or that there is none."""
+    if one["abstains"]:
+        return f"would rather not answer (likeliest: {one['text']})"
+    return one["text"] or "no answer that is a number"
+
+
 def _certainty(one: dict[str, Any]) -> str:
-    """How sure an answer is: the 90 % interval of a number with a distribution, the probability of any other answer."""
+    """How sure an answer is: the 90 % interval of a number with a distribution, the probability of any other answer.
+
+    Beside the probability stand the options of a calibrated set, if it has more than one.
+    """
     if "interval" in one:
         decimals = QUESTIONS[one["name"]].decimals
         low, high = (f"{end:.{decimals}f}" for end in one["interval"])
         return f"(90 %: {low} to {high})"
-    return f"(probability {one['probability']:.2f})" if one["probability"] is not None else ""
+    if one["probability"] is None:
+        return ""
+    within = one.get("set", [])
+    more = f" or {len(within) - _MOST_SHOWN} more" if len(within) > _MOST_SHOWN else ""
+    others = f"; 90 %: {' or '.join(within[:_MOST_SHOWN])}{more}" if len(within) > 1 else ""
+    return f"(probability {one['probability']:.2f}{others})"
 
 
 def _explain(one: dict[str, Any]) -> str:

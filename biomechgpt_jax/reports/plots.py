@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from biomechgpt_jax.answering.predictions import Prediction
-from biomechgpt_jax.evaluation import metrics, naming
+from biomechgpt_jax.evaluation import metrics, naming, sureness
 
 # The palette of Okabe and Ito: distinguishable with any kind of colour vision, and in grey.
 BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#AA4499"
@@ -205,10 +205,15 @@ def bland_altman(rows: Sequence[Prediction], name: str, impaired: Mapping[str, b
 
 
 def reliability(rows: Sequence[Prediction], title: str) -> str:
-    """Plot the share of correct answers against their probability; a dot's area is its number of answers."""
-    probability, correct, count = metrics.reliability(rows)
+    """Plot the share of correct answers against their probability; a dot's area is its number of answers.
+
+    A grey line shows the probabilities before calibration.
+    """
+    probability, correct, count = sureness.curve(rows)
     figure, axes = _axes()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9)
+    if raw := sureness.before(rows):
+        axes.plot(*sureness.curve(raw)[:2], color=MUTED, linewidth=1.4, linestyle="--")
     axes.plot(probability, correct, color=BLUE, linewidth=1.4)
     axes.scatter(
         probability,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from biomechgpt_jax.answering.predictions import Prediction, by_question
-from biomechgpt_jax.evaluation import bars, metrics, naming
+from biomechgpt_jax.evaluation import bars, metrics, naming, sureness
 from biomechgpt_jax.reports import plots, stick
 from biomechgpt_jax.reports.origin import Origin
 
@@ -278,7 +278,7 @@ def agreement(material: Material) -> str:
 
 
 def calibration(material: Material) -> str:
-    """Reliability of the probabilities of closed answers, pooled and by question."""
+    """Reliability of the probabilities of closed answers, pooled and by question, before and after calibration."""
     asked = {
         name: rows for name, rows in by_question(material.predictions["model"]).items() if rows[0]["kind"] == "closed"
     }
@@ -289,8 +289,10 @@ def calibration(material: Material) -> str:
     panels += [(naming.question_title(name), rows) for name, rows in asked.items() if len(rows) >= 20]
     made = []
     for title, rows in panels:
-        error = metrics.calibration_error(rows)
-        caption = f"{len(rows)} answers, expected calibration error {naming.value_text(error)}"
+        now, chance = (naming.value_text(value) for value in (sureness.error(rows), sureness.expected_error(rows, 0)))
+        raw = sureness.before(rows)
+        was = f"; {naming.value_text(sureness.error(raw))} before calibration, grey" if raw else ""
+        caption = f"{len(rows)} answers, calibration error {now} ({chance} by chance{was})"
         made.append(f"<figure>{plots.reliability(rows, title)}<figcaption>{caption}</figcaption></figure>")
     return f'<div class="panels">{"".join(made)}</div>'
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from biomechgpt_jax import config, formats
+from biomechgpt_jax import config
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import normal_range, predict
 from biomechgpt_jax.answering.answers import Answers, FileAnswers, describe
 from biomechgpt_jax.answering.predictions import Prediction
-from biomechgpt_jax.biomechanics import flags, preprocess
 from biomechgpt_jax.biomechanics.gait import measured
-from biomechgpt_jax.biomechanics.preprocess import Prepared
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Trajectory
+from biomechgpt_jax.calibration import applied
+from biomechgpt_jax.calibration.stored import UNCALIBRATED, Calibration
 from biomechgpt_jax.data import normals
 from biomechgpt_jax.data.importing import files_in
 from biomechgpt_jax.data.normals import Normals
@@ -31,6 +31,8 @@ from biomechgpt_jax.questions import scope
 from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.questions.understanding import Understood, understand
 from biomechgpt_jax.reports import answers as rendering
+from biomechgpt_jax.stages import calibrate
+from biomechgpt_jax.stages.reading import Movement, Reading
 from biomechgpt_jax.tasks import trained
 from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tasks.parameters import NOTHING
@@ -49,53 +51,16 @@ class Answerer:
         encode: encoder of the motion codec, from coordinates and their observed masks to motion codes.
         longest_s: duration of the longest movement that the model sees at once.
         threshold: logit from which impairment is counted (`answering.normal_range`).
+        calibration: what was fitted to the model's answers; nothing where the run has none.
+        risk: share of wrong answers beyond which none is given.
     """
 
     model: predict.LanguageModel
     encode: Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]]
     longest_s: float
     threshold: float = 0.0
-
-
-@dataclass(frozen=True)
-class Movement:
-    """A recording as read from its file, and as it is prepared for a model."""
-
-    recorded: Trajectory
-    prepared: Prepared
-
-    @property
-    def seen(self) -> Trajectory:
-        """What the model sees."""
-        return self.prepared.trajectory
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a file is read.
-
-    Attributes:
-        static, person: as in `formats.record`; for one file, not for a folder.
-        anyway: answer about a pose that is no person's, too.
-    """
-
-    static: Path | None = None
-    person: str = ""
-    anyway: bool = False
-
-    def of(self, file: Path, own: Normals | None = None) -> Movement:
-        """The movement in a file, without the offsets of the laboratory.
-
-        Raises:
-            InputError: the file cannot be read, or its pose is no person's.
-        """
-        recorded = formats.record(file, static=self.static, person=self.person).trajectory
-        recorded = own.take_out(recorded) if own else recorded
-        movement = Movement(recorded, preprocess.prepare([recorded])[0])
-        refused = flags.impossible(movement.seen.metadata.flags)
-        if refused and not self.anyway:
-            raise InputError(f"{file}: {refused[0]}; --anyway answers all the same")
-        return movement
+    calibration: Calibration = UNCALIBRATED
+    risk: float = applied.RISK
 
 
 _AS_IT_IS = Reading()
@@ -110,6 +75,7 @@ def run(
     greedy: bool = False,
     normals_in: Path | None = None,
     reading: Reading = _AS_IT_IS,
+    risk: float = applied.RISK,
 ) -> int:
     """Answer questions about a motion file or a folder, print the answers, and return the exit code.
 
@@ -123,6 +89,7 @@ def run(
         normals_in: a folder of the same laboratory's healthy recordings, by which its offsets are taken out first and
             from whose answers impairment is counted.
         reading: how the file is read.
+        risk: as in `load`.
 
     Raises:
         InputError: as `ask` and `ask_folder`, or the table cannot be written, or no file can be answered.
@@ -138,9 +105,9 @@ def run(
         print(own.words(), file=sys.stderr, flush=True)
     if path.is_dir():
         with Progress("ask") as progress:
-            files = ask_folder(workdir, path, texts, progress.update, greedy, own, reading)
+            files = ask_folder(workdir, path, texts, progress.update, greedy, own, reading, risk)
     else:
-        files = [FileAnswers(path.name, ask(workdir, path, texts, greedy, own, reading))]
+        files = [FileAnswers(path.name, ask(workdir, path, texts, greedy, own, reading, risk))]
     if table is not None:
         rendering.write_table(table, files, names)
     answered = [file for file in files if file.found.answers]
@@ -169,14 +136,15 @@ def _as_json(path: Path, files: Sequence[FileAnswers], texts: Sequence[str]) -> 
     return files[0].found.as_json()
 
 
-def load(workdir: Path, greedy: bool = False) -> Answerer:
+def load(workdir: Path, greedy: bool = False, risk: float = applied.RISK) -> Answerer:
     """Load the newest model of a run.
 
     Args:
         greedy: numbers are decoded greedily, which is faster; they have no intervals then.
+        risk: share of wrong answers beyond which a calibrated model would rather not answer.
 
     Raises:
-        InputError: the working directory holds no trained model.
+        InputError: the working directory holds no trained model, or its calibration is damaged.
     """
     work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
@@ -187,10 +155,11 @@ def load(workdir: Path, greedy: bool = False) -> Answerer:
         params, cfg.model, words, batch_size=1, one_shape=True, numbers="greedy" if greedy else "distribution"
     )
     rate = config.CANONICAL_RATE_HZ
-    return Answerer(model, codec.encode, crops.longest_frames(cfg, rate) / rate)
+    longest_s = crops.longest_frames(cfg, rate) / rate
+    return Answerer(model, codec.encode, longest_s, calibration=calibrate.load(work), risk=risk)
 
 
-def calibrate(answerer: Answerer, own: Normals) -> Answerer:
+def hold_to_normals(answerer: Answerer, own: Normals) -> Answerer:
     """Count impairment from where a laboratory's own healthy people lie; says so on standard error."""
     by_person: dict[str, list[float]] = {}
     # Nobody's own posture is taken out of their recordings, or a stranger would lie further from healthy than they do.
@@ -226,10 +195,16 @@ def answer(answerer: Answerer, trajectory: Trajectory, wanted: Sequence[Understo
         QUESTIONS,
         answerer.longest_s,
     )
+    predictions = [applied.apply(answerer.calibration, one) for one in predictions]
     predictions = [_count_from(answerer.threshold, one) for one in predictions]
     activity = next((one for one in predictions if one["question"] == "activity"), None)
     answers = [
-        describe(question, prediction, _caution(question.question.name, activity))
+        describe(
+            question,
+            prediction,
+            _caution(question.question.name, activity),
+            applied.doubt(answerer.calibration, prediction, answerer.risk),
+        )
         for question, prediction in zip(possible, predictions, strict=False)
     ]
     return Answers(answers, left_out)
@@ -262,12 +237,14 @@ def ask(
     greedy: bool = False,
     own: Normals | None = None,
     reading: Reading = _AS_IT_IS,
+    risk: float = applied.RISK,
 ) -> Answers:
     """Answer questions about a motion file; without texts, every question that it supports.
 
     Args:
         own: the laboratory's normals (see `run`).
         reading: how the file is read.
+        risk: as in `load`.
 
     Raises:
         InputError: the file cannot be read or shows nothing of what is asked, a question is not understood, or nothing
@@ -275,9 +252,9 @@ def ask(
     """
     wanted = [understand(text) for text in texts]
     movement = reading.of(file, own)
-    answerer = load(workdir, greedy)
+    answerer = load(workdir, greedy, risk)
     if own and _asks_impairment(wanted):
-        answerer = calibrate(answerer, own)
+        answerer = hold_to_normals(answerer, own)
     if not wanted:
         return _beside(answer_all(answerer, movement.seen), movement)
     found = _beside(answer(answerer, movement.seen, wanted), movement)
@@ -294,6 +271,7 @@ def ask_folder(
     greedy: bool = False,
     own: Normals | None = None,
     reading: Reading = _AS_IT_IS,
+    risk: float = applied.RISK,
 ) -> list[FileAnswers]:
     """Answer the same questions about every motion file below a directory; without texts, all that each file supports.
 
@@ -301,6 +279,7 @@ def ask_folder(
         report: called before each file with (files done, number of files, name of the next file).
         own: the laboratory's normals (see `run`).
         reading: how each file is read.
+        risk: as in `load`.
 
     Returns:
         One entry per file, in name order. The entry of a file that cannot be read or answered holds the reason.
@@ -311,15 +290,15 @@ def ask_folder(
     """
     wanted = [understand(text) for text in texts]
     files = files_in(directory)
-    answerer = load(workdir, greedy)
+    answerer = load(workdir, greedy, risk)
     if own and _asks_impairment(wanted):
-        answerer = calibrate(answerer, own)
+        answerer = hold_to_normals(answerer, own)
     entries = []
     for number, file in enumerate(files):
         name = file.relative_to(directory).as_posix()
         report(number, len(files), name)
         try:
-            movement = _read_any(file, reading, own)
+            movement = reading.of_any(file, own)
             seen = movement.seen
             found = answer(answerer, seen, wanted) if wanted else answer_all(answerer, seen)
             entries.append(FileAnswers(name, _beside(found, movement)))
@@ -344,7 +323,9 @@ def _count_from(threshold: float, one: Prediction) -> Prediction:
         return one
     options = normal_range.shift(one["options"], threshold)
     best = max(options, key=lambda option: options[option])
-    return {**one, "answer": best, "probability": options[best], "options": options}
+    counted: Prediction = {**one, "answer": best, "probability": options[best], "options": options}
+    counted.pop("set", None)  # it was fitted without the laboratory's threshold
+    return counted
 
 
 def _caution(name: str, activity: Mapping[str, Any] | None) -> str:
@@ -384,13 +365,3 @@ def _beside(found: Answers, movement: Movement) -> Answers:
     walk = measured.measure(movement.recorded, movement.prepared) if asked else None
     answers = [{**one, **measured.beside(walk, one["name"])} for one in found.answers]
     return dataclasses.replace(found, answers=answers, flags=movement.seen.metadata.flags)
-
-
-def _read_any(file: Path, reading: Reading, own: Normals | None) -> Movement:
-    """Read one file of a folder; an unforeseen failure of its reader must not end the run."""
-    try:
-        return reading.of(file, own)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{file}: reading failed: {type(error).__name__}: {error}") from error

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from biomechgpt_jax import config, provenance
 from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.answering import predict
 from biomechgpt_jax.answering.asked import Asked
 from biomechgpt_jax.answering.predictions import Prediction, name_of, write_predictions
 from biomechgpt_jax.biomechanics.trajectory import Trial
+from biomechgpt_jax.calibration import applied
+from biomechgpt_jax.calibration.stored import UNCALIBRATED, Calibration
 from biomechgpt_jax.data import movements, splits, store
 from biomechgpt_jax.data.label_use import LabelUse
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.evaluation import bars, comparison, controls, metrics
+from biomechgpt_jax.evaluation import bars, comparison, controls, metrics, sureness
 from biomechgpt_jax.evaluation.codec import reconstruction
 from biomechgpt_jax.files import clean, write_json
 from biomechgpt_jax.packing import crops
@@ -28,9 +28,8 @@ from biomechgpt_jax.reports import origin as origins
 from biomechgpt_jax.reports import report, stick
 from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.reports.sections import Material
-from biomechgpt_jax.tasks import trained
-from biomechgpt_jax.tasks.id_space import IdSpace
-from biomechgpt_jax.tasks.parameters import NOTHING, Frozen
+from biomechgpt_jax.stages import calibrate, held_out
+from biomechgpt_jax.tasks.parameters import NOTHING
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.training.metrics import read as read_log
 from biomechgpt_jax.workdir import STAGES, TEXT_ONLY, Workdir
@@ -55,6 +54,7 @@ class Inputs:
         origin: the origin of the data.
         programs: by stage, the version and revision of the program that made it (`workdir.programs`).
         people: digest of the dataset that holds the test participants.
+        calibration: how sure the model's answers may be.
     """
 
     trials: Mapping[str, Iterable[Trial]]
@@ -66,34 +66,7 @@ class Inputs:
     origin: Origin
     programs: Mapping[str, Mapping[str, str]]
     people: str = ""
-
-
-def questions_of(trials: Iterable[Trial], cfg: config.Experiment) -> list[Asked]:
-    """Every question that the evaluation crops of trials support, with its true answer; one array per crop."""
-    asked = []
-    for trial in trials:
-        rate = trial.trajectory.rate_hz
-        for crop in crops.evaluation(trial, cfg):
-            coordinates = np.asarray(crop.coordinates(trial), np.float32)
-            for name, truth in crops.answerable(trial, crop, cfg).items():
-                question = QUESTIONS[name]
-                asked.append(
-                    Asked(
-                        trial=trial.trial_id,
-                        participant=trial.participant,
-                        coordinates=coordinates,
-                        observed=np.asarray(crop.observed, bool),
-                        rate_hz=rate,
-                        start_s=crop.start_frame / rate,
-                        family=question.family,
-                        question=name,
-                        kind=question.kind,
-                        unit=question.unit,
-                        phrasing=question.phrasing(trial.trial_id),
-                        truth=truth,
-                    )
-                )
-    return asked
+    calibration: Calibration = UNCALIBRATED
 
 
 def label_use(trials: Iterable[Trial], asked: Sequence[Asked], cfg: config.Experiment) -> LabelUse:
@@ -105,14 +78,6 @@ def label_use(trials: Iterable[Trial], asked: Sequence[Asked], cfg: config.Exper
     for trial in trials:
         crops.count_labels(use, trial, names.get(trial.trial_id, ()), cfg)
     return use
-
-
-def _codes(codec: Any, asked: Sequence[Asked]) -> list[np.ndarray]:
-    """Motion codes of the crop of each question; each crop is encoded once."""
-    crop_of = {id(item.coordinates): item for item in asked}
-    tokens = codec.encode([item.coordinates for item in crop_of.values()], [item.observed for item in crop_of.values()])
-    codes_of = dict(zip(crop_of, tokens, strict=True))
-    return [codes_of[id(item.coordinates)] for item in asked]
 
 
 def _cohort(trials: Mapping[str, Iterable[Trial]]) -> list[dict[str, Any]]:
@@ -201,20 +166,13 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
     """
     started = time.monotonic()
     resamples, seed = cfg.evaluation.bootstrap, cfg.evaluation.seed
-    test = questions_of(inputs.trials["test"], cfg)
+    test = held_out.questions_of(inputs.trials["test"], cfg)
     if not test:
         raise InputError(_explain_no_questions(inputs))
-    train = questions_of(inputs.trials["train"], cfg)
+    train = held_out.questions_of(inputs.trials["train"], cfg)
 
-    predictions = {
-        "model": predict.answers(
-            inputs.model,
-            test,
-            _codes(inputs.codec, test),
-            QUESTIONS,
-            lambda done, total: progress("model", done, total),
-        )
-    }
+    said = held_out.answers(inputs.model, inputs.codec, test, lambda done, total: progress("model", done, total))
+    predictions = {"model": [applied.apply(inputs.calibration, one) for one in said]}
     if inputs.text_only is not None:
         predictions["text_only"] = predict.answers(inputs.text_only, test, None, QUESTIONS)
     predictions |= controls.answer_all(list(inputs.trials["train"]), train, test, inputs.codec, cfg, progress)
@@ -232,6 +190,7 @@ def evaluate(cfg: config.Experiment, inputs: Inputs, directory: Path, progress: 
         "comparisons": comparison.compare_with_controls(predictions, resamples, seed),
         "bars": bars.check(families, predictions, resamples, seed) if cfg.evaluation.bars == "quickstart" else [],
         "text_only_check": bars.check_text_only(families, predictions, resamples, seed),
+        "calibration": sureness.summarise(predictions["model"], seed),
         "codec": _measure_codec(inputs.codec, test),
         "labels": label_use(inputs.trials["test"], test, cfg).report(),
     }
@@ -267,24 +226,18 @@ def load_inputs(
 ) -> Inputs:
     """The inputs of an evaluation of a run on some trials, whose origin a dataset tells."""
     codec, words = vocabulary.load(work.tokenizer)
-
-    def model(checkpoints: Path, frozen: Frozen) -> predict.LanguageModel:
-        return predict.LanguageModel(
-            trained.load_params(checkpoints, cfg.model, IdSpace.of(words), frozen=frozen),
-            *(cfg.model, words, cfg.evaluation.batch_size),
-            numbers=cfg.evaluation.numbers,
-        )
-
+    text_only = work.checkpoints_text_only
     return Inputs(
         trials=trials,
-        model=model(work.checkpoints, NOTHING.with_code_vectors(codec.code_vectors())),
-        text_only=model(work.checkpoints_text_only, NOTHING) if work.checkpoints_text_only.is_dir() else None,
+        model=held_out.load_model(cfg, words, work.checkpoints, NOTHING.with_code_vectors(codec.code_vectors())),
+        text_only=held_out.load_model(cfg, words, text_only, NOTHING) if text_only.is_dir() else None,
         codec=codec,
         logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
         wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},
         origin=origins.from_facts(cfg.name, cfg.cohort.noise, store.metadata(movements_dir)),
         programs=workdirs.programs(work),
         people=store.metadata(movements_dir)["digest"],
+        calibration=calibrate.load(work),
     )
 
 

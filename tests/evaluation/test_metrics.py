@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score, roc_curve
 
 from biomechgpt_jax import files
-from biomechgpt_jax.evaluation import bootstrap, metrics
+from biomechgpt_jax.evaluation import bootstrap, metrics, sureness
 
 
 def closed(participant, truth, answer, options=None, question="diagnosis", trial="t", family=None):
@@ -163,9 +163,9 @@ def test_intervals_of_a_difference_are_paired():
 
 def test_a_known_calibration():
     rows = [closed("p", "yes", "yes" if i < 7 else "no", {"yes": 0.7, "no": 0.7}) for i in range(10)]
-    probability, correct, count = metrics.reliability(rows)
+    probability, correct, count = sureness.curve(rows)
     assert probability == pytest.approx([0.7]) and correct == pytest.approx([0.7]) and count.tolist() == [10]
-    assert metrics.calibration_error(rows) == pytest.approx(0.0)
+    assert sureness.error(rows) == pytest.approx(0.0)
 
 
 def test_what_is_undefined_is_null_on_disk(tmp_path):

@@ -17,7 +17,7 @@ from biomechgpt_jax.data.splits import split_of
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats.opensim import write_mot
 from biomechgpt_jax.packing import sequences
-from biomechgpt_jax.stages import evaluate
+from biomechgpt_jax.stages import evaluate, held_out
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 LENGTHS = (81, 155, 41, 42, 43, 31, 31, 37, 33, 50, 63, 97, 120, 201)  # frames at 30 Hz
@@ -71,13 +71,13 @@ def test_every_label_of_fourteen_files_becomes_a_question(tmp_path: Path, make, 
         tmp_path / "movements", tmp_path / "rows", tmp_path / "blind", Codec(), WORDS, CFG, lambda *_: None
     )
     trials = list(movements.read(tmp_path / "movements", "test"))
-    held_out = sum(split_of(f"P{number}") == "test" for number in range(14))
-    assert len(trials) == held_out > 0
-    asked = evaluate.questions_of(trials, CFG)
+    tested = sum(split_of(f"P{number}") == "test" for number in range(14))
+    assert len(trials) == tested > 0
+    asked = held_out.questions_of(trials, CFG)
     judged = evaluate.label_use(trials, asked, CFG)
-    assert report["labels"] == {"given": 5 * (14 - held_out), "asked": 5 * (14 - held_out), "lost": []}
-    assert judged.report() == {"given": 5 * held_out, "asked": 5 * held_out, "lost": []}
-    assert judged.words() == f"{5 * held_out} of {5 * held_out} labels became questions"
+    assert report["labels"] == {"given": 5 * (14 - tested), "asked": 5 * (14 - tested), "lost": []}
+    assert judged.report() == {"given": 5 * tested, "asked": 5 * tested, "lost": []}
+    assert judged.words() == f"{5 * tested} of {5 * tested} labels became questions"
     assert "became a question" not in capsys.readouterr().err
     assert store.metadata(tmp_path / "rows")["labels"] == report["labels"]
 
