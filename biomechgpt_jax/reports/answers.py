@@ -103,7 +103,8 @@ def write_table(path: Path, files: Sequence[FileAnswers], names: Sequence[str]) 
             if "interval" in one:
                 row |= dict(zip(ends[one["name"]], one["interval"], strict=True))
         cautions = {one["name"]: one["caution"] for one in file.found.answers if one["caution"]}
-        notes = _by_reason(file.found.left_out | cautions)
+        doubts = {one["name"]: f"would rather not answer: {one['doubt']}" for one in file.found.answers if one["doubt"]}
+        notes = _by_reason(file.found.left_out | doubts | cautions)
         words = [f"file: {note}" for note in file.found.notes]
         row["notes"] = "; ".join(words + [f"{', '.join(group)}: {reason}" for reason, group in notes])
         table.writerow(row)

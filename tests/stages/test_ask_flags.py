@@ -38,7 +38,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         return [np.zeros((len(crop) // 4, 1), int) for crop in crops]
 
     monkeypatch.setattr(predict, "answers", answers)
-    monkeypatch.setattr(ask, "load", lambda workdir, greedy=False: ask.Answerer(None, encode, 32.0))  # type: ignore[arg-type]
+    monkeypatch.setattr(ask, "load", lambda workdir, greedy, risk: ask.Answerer(None, encode, 32.0))  # type: ignore[arg-type]
 
 
 def _ask(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str], str]:
