@@ -67,7 +67,7 @@ def test_a_run_leaves_what_it_promises(toy: Path) -> None:
     assert set(found["families"]) <= families
     assert {"activity", "gait"} <= set(found["families"])
     assert {"constant", "label_prior", "text_only", "speed_only", "length_only", "mean_pose"} <= set(found["controls"])
-    assert set(found["wall_seconds"]) == {"simulate", "tokenizer", "pack", "train", "evaluate"}
+    assert set(found["wall_seconds"]) == {"simulate", "tokenizer", "pack", "train", "calibrate", "evaluate"}
     assert found["test_participants"] > 0
     assert "<html" in (toy / "evaluation" / "report.html").read_text()
     assert (toy / "evaluation" / "predictions.jsonl").stat().st_size > 0

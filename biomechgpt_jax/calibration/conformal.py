@@ -4,13 +4,12 @@ Split conformal prediction (Vovk et al. 2005, Algorithmic Learning in a Random W
 says how far the truth lies from the answer; its quantile over validation people is how far an answer must reach. Each
 person has a weight of 1, shared among their answers, and one more person, of whom nothing is known, lies beyond all.
 
-The score of an option is one minus its probability. That of a number is how far it stands from the median of the
-answer's distribution, from 0 (the median) to 1 (an end), as in conformalised quantile regression (Romano et al. 2019,
-arXiv 1905.03222), on the scale of probability. A number that is written with few decimals has much probability of its
-own: where in it the truth lies is drawn, by a hash of what was asked.
+The score of an option is one minus its probability. That of a number is the share of an answer's distribution, about
+its median, that just holds it (as in conformalised quantile regression, Romano et al. 2019, arXiv 1905.03222, on the
+scale of probability): 0 for the median, 1 for an end. Numbers are written with few decimals, and an interval holds the
+whole probability of its ends, so the score counts the nearer side of a number's own probability.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -45,18 +44,12 @@ def option_set(options: Mapping[str, float], reach: float) -> list[str]:
     return [name for name in ordered if 1.0 - options[name] <= reach + 1e-12] or ordered[:1]
 
 
-def number_score(distribution: Distribution, truth: float, asked: str) -> float:
-    """How far a number stands from the median of a distribution: 0 to 1.
-
-    Args:
-        truth: as the question writes it.
-        asked: what was asked of whom, by which the place within the number's own probability is drawn.
-    """
+def number_score(distribution: Distribution, truth: float) -> float:
+    """The smallest reach whose `interval` holds a number, as the question writes it: 0 to 1."""
     near = np.isclose(distribution.values, truth)
     below = float(distribution.probabilities[(distribution.values < truth) & ~near].sum())
-    drawn = int.from_bytes(hashlib.sha256(asked.encode()).digest()[:8], "big") / 2**64
-    place = below + drawn * float(distribution.probabilities[near].sum())
-    return abs(2.0 * place - 1.0)
+    through = below + float(distribution.probabilities[near].sum())
+    return float(np.clip(max(1.0 - 2.0 * through, 2.0 * below - 1.0), 0.0, 1.0))
 
 
 def interval(distribution: Distribution, reach: float) -> list[float]:

@@ -80,10 +80,7 @@ def _number(rows: Sequence[Prediction]) -> Fitted | None:
     if people < conformal.FEWEST_PEOPLE:
         return Fitted(people)
     truths = [round(float(row["truth"]), row["decimals"]) for row in rows]
-    scores = [
-        conformal.number_score(row["distribution"], truth, f"{row['trial']} {row['start_s']} {row['question']}")
-        for row, truth in zip(rows, truths, strict=True)
-    ]
+    scores = [conformal.number_score(row["distribution"], truth) for row, truth in zip(rows, truths, strict=True)]
     low, high = _weighted_quantiles(np.array(truths), temperature.person_weights(rows), (0.05, 0.95))
     return Fitted(people, reach=conformal.level(scores, rows), spread=high - low)
 

@@ -50,13 +50,13 @@ def test_the_temperature_of_answers_that_are_too_sure_is_found():
 def test_a_bias_of_yes_is_found_and_only_there():
     rng = np.random.default_rng(1)
     rows = []
-    for person in range(1500):
+    for person in range(3000):
         logit = rng.normal(0, 2)
-        truth = "yes" if rng.random() < 1 / (1 + math.exp(-logit + 1.0)) else "no"
+        truth = "yes" if rng.random() < 1 / (1 + math.exp(-logit + 0.5)) else "no"
         yes = 1 / (1 + math.exp(-logit))
         rows.append(row(f"p{person}", "impairment", truth, options={"yes": yes, "no": 1 - yes}))
     scale, bias = temperature.fit(rows)
-    assert scale == pytest.approx(1.0, abs=0.1) and bias == pytest.approx(-1.0, abs=0.15)
+    assert scale == pytest.approx(1.0, abs=0.1) and bias == pytest.approx(-0.5, abs=0.1)
     assert temperature.scale({"yes": 0.5, "no": 0.5}, 1.0, -1.0)["yes"] == pytest.approx(1 / (1 + math.e))
 
 
@@ -106,8 +106,7 @@ def test_intervals_hold_nine_in_ten_whatever_the_model_claims(claimed_sd):
         for one in rows[60:]:
             low, high = applied.apply(fitted, one)["interval"]
             held.append(low - 1e-9 <= round(one["truth"], 1) <= high + 1e-9)
-    # A number is held with all that is rounded to it, so coverage lies above 90 % and never below.
-    assert 0.88 < np.mean(held) < 0.99
+    assert 0.88 < np.mean(held) < 0.94
 
 
 def test_too_few_people_fit_no_set_and_no_interval():

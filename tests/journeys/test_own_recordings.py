@@ -78,7 +78,7 @@ def test_nothing_calls_itself_synthetic(mine, biomechgpt) -> None:
 
 def test_the_report_names_the_program_that_made_it(mine) -> None:
     made = json.loads(evaluated(mine, "metrics.json"))["made"]
-    assert list(made) == ["simulate", "tokenizer", "pack", "train", "evaluate"]
+    assert list(made) == ["simulate", "tokenizer", "pack", "train", "calibrate", "evaluate"]
     assert len({tuple(program.items()) for program in made.values()}) == 1
     assert f"Every stage was made by biomechgpt_jax {made['pack']['version']}" in evaluated(mine, "report.html")
 
@@ -97,7 +97,7 @@ def done_before(stderr: str) -> list[str]:
 
 def test_what_is_done_stays_done(mine, biomechgpt) -> None:
     again = biomechgpt("run", mine.config, "--workdir", mine.workdir)
-    assert done_before(again.stderr) == ["simulate", "tokenizer", "pack", "train", "evaluate"]
+    assert done_before(again.stderr) == ["simulate", "tokenizer", "pack", "train", "calibrate", "evaluate"]
 
 
 @pytest.fixture
@@ -145,10 +145,13 @@ def logged(path: Path) -> dict[int, dict]:
 
 # What others read: verbs, exit codes and keys. They may gain; nothing here may go.
 
-VERBS = ("run", "simulate", "tokenizer", "pack", "train", "evaluate", "ask", "inspect", "compile", "doctor", "import")
+VERBS = (
+    *("run", "simulate", "tokenizer", "pack", "train", "calibrate", "evaluate"),
+    *("ask", "inspect", "compile", "doctor", "import"),
+)
 METRICS = {
     *("test_participants", "families", "controls", "bars", "text_only_check", "codec", "wall_seconds"),
-    *("labels", "made", "summary", "comparisons"),
+    *("labels", "made", "summary", "comparisons", "calibration"),
 }
 CONTROLS = {
     *("text_only", "constant", "label_prior", "speed_only", "length_only", "mean_pose"),
@@ -178,7 +181,7 @@ CHECKPOINTS = {"checkpoints", "bytes", "steps", "step", "identity", "written_by"
 def test_keys_of_an_evaluation(mine) -> None:
     found = json.loads(evaluated(mine, "metrics.json"))
     assert set(found) >= METRICS and set(found["controls"]) >= CONTROLS and set(found["codec"]) >= CODEC
-    assert set(found["wall_seconds"]) >= {"simulate", "tokenizer", "pack", "train", "evaluate"}
+    assert set(found["wall_seconds"]) >= {"simulate", "tokenizer", "pack", "train", "calibrate", "evaluate"}
     families = found["families"]
     assert set(families) >= {"activity", "diagnosis", "impairment", "assistive_device", "outcome_scores", "gait"}
     assert set(families["activity"]) >= CLOSED and set(families["impairment"]) >= YES_OR_NO

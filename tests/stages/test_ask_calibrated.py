@@ -1,4 +1,4 @@
-"""What `ask` says of a calibrated run: probabilities that come true, sets, intervals, and what it would rather not answer."""
+"""What `ask` says of a calibrated run: probabilities that come true, sets, intervals, and what it would not answer."""
 
 import csv
 import json
