@@ -46,7 +46,7 @@ def test_a_changed_question_makes_the_tokenizer_and_all_after_it_run_again(ran, 
     first = registry.ALL[0]
     changed = dataclasses.replace(first, templates=(*first.templates, "What might this be?"))
     monkeypatch.setattr(registry, "ALL", (changed, *registry.ALL[1:]))
-    assert ran() == ["tokenizer", "pack", "train", "evaluate"]
+    assert ran() == ["tokenizer", "pack", "train", "calibrate", "evaluate"]
     assert ran() == []
 
 
@@ -58,7 +58,7 @@ def test_a_changed_rule_of_truth_makes_pack_and_all_after_it_run_again(ran, monk
         monkeypatch.setitem(truth.FALL_RISK_CUT_OFFS, "tug_time", tug)
     else:
         monkeypatch.setattr(truth, rule, getattr(truth, rule) | {"cadence"})
-    assert ran() == ["pack", "train", "evaluate"]
+    assert ran() == ["pack", "train", "calibrate", "evaluate"]
 
 
 def test_a_marker_names_the_program_that_made_its_stage(ran, tmp_path, monkeypatch) -> None:
@@ -67,7 +67,8 @@ def test_a_marker_names_the_program_that_made_its_stage(ran, tmp_path, monkeypat
     ran(dataclasses.replace(config.Experiment(), train=config.Train(steps=5)))
     made = workdirs.programs(workdirs.Workdir(tmp_path))
     assert {stage: program["version"] for stage, program in made.items()} == dict.fromkeys(workdirs.STAGES, __version__)
-    assert [stage for stage, program in made.items() if program["git_revision"] == "f" * 40] == ["train", "evaluate"]
+    anew = [stage for stage, program in made.items() if program["git_revision"] == "f" * 40]
+    assert anew == ["train", "calibrate", "evaluate"]
     marker = json.loads((tmp_path / "stages" / "pack.json").read_text())
     assert {"inputs", "seconds", "outcome", "version", "git_revision"} <= set(marker)
     old = tmp_path / "stages" / "pack.json"

@@ -75,7 +75,7 @@ def test_a_run_leaves_what_it_promises(toy: Path) -> None:
 
 def test_what_is_done_is_not_done_again(toy: Path) -> None:
     said = _run(toy, "evaluate", devices=1)
-    assert said.count("done before") == 5
+    assert said.count("done before") == 6
 
 
 def test_eight_devices_train_to_the_same_losses(toy: Path) -> None:

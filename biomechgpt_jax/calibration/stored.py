@@ -17,6 +17,10 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import write_json
 
 _MARK = "biomechgpt calibration"
+# The reach common to all numbers counts as so many people beside those of one question. On 320 development people of
+# the quickstart the coverage of thirteen numbers was off 90 % by 4.2 points (root mean square) without it, by 3.0 with
+# 60 and with 150, and by 3.4 with the common reach alone.
+_COMMON_PEOPLE = 60
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,21 @@ def fit(rows: Sequence[Prediction], training: str) -> Calibration:
     for row in rows:
         asked.setdefault(row["question"], []).append(row)
     fitted = {name: _closed(of) if of[0]["kind"] == "closed" else _number(of) for name, of in asked.items()}
-    return Calibration(training, {name: one for name, one in fitted.items() if one is not None})
+    found = {name: one for name, one in fitted.items() if one is not None}
+    return Calibration(training, found | _drawn_together({name: one for name, one in found.items() if one.spread}))
+
+
+def _drawn_together(numbers: Mapping[str, Fitted]) -> dict[str, Fitted]:
+    """The reach of each number drawn towards that of all: a model is too sure, or too unsure, of all of them alike."""
+    if not numbers:
+        return {}
+    people = np.array([one.people for one in numbers.values()])
+    reach = np.array([one.reach for one in numbers.values()])
+    drawn = (people * reach + _COMMON_PEOPLE * np.average(reach, weights=people)) / (people + _COMMON_PEOPLE)
+    return {
+        name: dataclasses.replace(one, reach=float(value))
+        for (name, one), value in zip(numbers.items(), drawn, strict=True)
+    }
 
 
 def _closed(rows: Sequence[Prediction]) -> Fitted | None:

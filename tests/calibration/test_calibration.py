@@ -179,3 +179,12 @@ def test_accuracy_rises_with_what_is_left_unanswered():
     rows = overconfident(np.random.default_rng(0), 2000, 1.0)
     found = sureness.accuracy_answered(rows)
     assert found["1"] < found["0.8"] < found["0.5"]
+
+
+def test_numbers_lend_each_other_what_few_people_tell():
+    rng = np.random.default_rng(0)
+    narrow = [{**one, "question": "narrow"} for one in speeds(rng, 30, 0.04)]
+    wide = [{**one, "question": "wide"} for one in speeds(rng, 30, 0.4)]
+    alone = [stored.fit(rows, "x").questions[name].reach for name, rows in (("narrow", narrow), ("wide", wide))]
+    both = stored.fit(narrow + wide, "x").questions
+    assert alone[1] < both["wide"].reach < both["narrow"].reach < alone[0]

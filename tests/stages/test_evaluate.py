@@ -18,6 +18,7 @@ from biomechgpt_jax.model import decoder
 from biomechgpt_jax.packing import crops
 from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.stages import evaluate as run
+from biomechgpt_jax.stages import held_out
 
 OBSERVED = np.ones(COORDINATE_COUNT, bool)
 ORIGIN = Origin("toy", True, "none", 35, 69)
@@ -55,7 +56,8 @@ def inputs(monkeypatch):
     def evaluation(trial, cfg):
         return [crops.Crop(4, trial.trajectory.frames, False, OBSERVED)]
 
-    monkeypatch.setattr(run, "QUESTIONS", QUESTIONS)
+    for module in (run, held_out):
+        monkeypatch.setattr(module, "QUESTIONS", QUESTIONS)
     monkeypatch.setattr(run.crops, "answerable", answerable)
     monkeypatch.setattr(run.crops, "evaluation", evaluation)
     params = decoder.init(jax.random.key(0), CFG, WORDS.size)
