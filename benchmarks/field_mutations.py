@@ -22,6 +22,7 @@ _PAIRS = ("asi", "kne", "ank", "hee", "lfc", "fwt")  # beginnings of labels behi
 _FOOT = re.compile(
     r"(?i)^[lr][._ ]?(ank|hee|toe|mt|cal|met|5met|foo|mal|lmal|mmal|latf|lca|stl|nav|p1m|p5m|d5m|hlx|cpg|ajc)"
 )
+_COMPUTED = re.compile("(?i)angle|moment|power|force")
 _NEVER = ("RKNM", "LKNM", "RMED", "LMED", "LELB", "RELB", "STRN", "T10", "R.MT5", "L.MT5", "RFM1", "LFM1", "Head")
 
 
@@ -320,11 +321,13 @@ def sides_exchanged(sheet: Sheet, rng: random.Random) -> Change:
 
 
 def _used(sheet: Sheet, starts: tuple[str, ...]) -> list[int]:
-    """Markers of both sides whose labels go on so behind the side."""
+    """Markers of both sides whose labels go on so behind the side; what a model computed (LKneeAngles) is none."""
     return [
         i
         for i, label in enumerate(sheet.labels)
-        if label[1:].lstrip("._ ").lower().startswith(starts) and mirrored(label, sheet.labels)
+        if label[1:].lstrip("._ ").lower().startswith(starts)
+        and mirrored(label, sheet.labels)
+        and not _COMPUTED.search(label)
     ]
 
 
