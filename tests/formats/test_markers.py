@@ -10,6 +10,7 @@ from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.flags import cautions
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats import c3d
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 _NAMES = ("C7", "HEEL", "TOE")
@@ -248,6 +249,10 @@ def _write_c3d(
     made.write(str(path))
 
 
+def _refuse(path: Path, with_analog: bool) -> None:
+    raise ValueError("ezc3d refuses it")
+
+
 _VICON = [
     ("Foot Strike", "Left", 1.5),
     ("Foot Off", "Right", 1.62),
@@ -257,11 +262,14 @@ _VICON = [
 _BY_LABEL = [("LHS", "", 1.5), ("Right Toe Off", "", 1.62), ("Clap", "", 1.7), ("Initial_Contact_R", "", 1.02)]
 
 
+@pytest.mark.parametrize("library", ["ezc3d", "c3d"])
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("events", [_VICON, _BY_LABEL])
 def test_events_are_read_however_they_are_laid_out(
-    tmp_path: Path, flat: bool, events: list[tuple[str, str, float]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, str, float]], flat: bool, library: str
 ) -> None:
+    """By the second library as well, which reads what ezc3d refuses."""
+    pytest.importorskip(library)
     analysis = [
         ("Stride Time", "Left", "s", 1.0),
         ("Double Support", "Left", "s", 0.2),
@@ -272,6 +280,8 @@ def test_events_are_read_however_they_are_laid_out(
         ("Stride Length", "Left", "cm", 120.0),
     ]
     _write_c3d(tmp_path / "a.c3d", events, flat, analysis)
+    if library == "c3d":
+        monkeypatch.setattr(c3d, "_load_with_ezc3d", _refuse)
     markers = formats.read_markers(tmp_path / "a.c3d")
     np.testing.assert_allclose(markers.events.strike_time, [0.02, 0.5], atol=1e-5)
     assert list(markers.events.strike_foot) == [0, 1]

@@ -25,4 +25,4 @@ def test_damaged_copies_of_every_kind_are_tried(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     assert set(module.SHARES) == set(formats.READABLE)
-    assert len(list(module.jobs(dict.fromkeys(formats.READABLE, [b""]), 1000))) == 1000
+    assert len(list(module.jobs({ending: [b""] for ending in formats.READABLE}, 1000))) == 1000
