@@ -177,11 +177,7 @@ def _add_ask(verbs: Any) -> None:
     ask.add_argument("--json", action="store_true", help="print the answers as JSON on standard output")
     ask.add_argument("--greedy", action="store_true", help="decode numbers greedily: faster, and without intervals")
     _add_markers(ask)
-    ask.add_argument(
-        "--anyway",
-        action="store_true",
-        help="answer about a file whose pose is no person's, too: with its sides exchanged, or of a wrong unit",
-    )
+    _add_anyway(ask, "answer about")
 
 
 def _add_inspect(verbs: Any) -> None:
@@ -199,7 +195,7 @@ def _add_import(verbs: Any) -> None:
     import_ = verbs.add_parser(
         "import",
         help="read a folder of motion files into a `movements` dataset",
-        description="Reads every motion file below a directory; a bad one is reported and left out. Everything in one "
+        description="Reads every motion file below a directory; a bad one, or one whose pose is no person's, is reported and left out. Everything in one "
         "folder is taken to be of one person unless the labels say otherwise.",
         allow_abbrev=False,
     )
@@ -208,8 +204,17 @@ def _add_import(verbs: Any) -> None:
     import_.add_argument("--labels", help="CSV with the column `file` and any of participant, activity, diagnosis, ...")
     import_.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="files read at once (%(default)s)")
     import_.add_argument("--json", action="store_true")
+    _add_anyway(import_, "import")
     _add_normals(import_)
     _add_reference(import_)
+
+
+def _add_anyway(verb: argparse.ArgumentParser, do: str) -> None:
+    verb.add_argument(
+        "--anyway",
+        action="store_true",
+        help=f"{do} a file whose pose is no person's, too: with its sides exchanged, or of a wrong unit",
+    )
 
 
 def _add_markers(verb: argparse.ArgumentParser) -> None:
