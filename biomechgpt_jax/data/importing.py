@@ -78,14 +78,11 @@ def import_folder(
     if out.exists() and not (out.is_dir() and (store.is_dataset(out) or not any(out.iterdir()))):
         raise InputError(f"--out {out} exists and is not a dataset; give a path that is free")
     known = read_labels(labels) if labels else {}
-    outcomes = read_folder(
-        directory,
-        known,
-        workers,
-        lambda outcome: print(outcome.line(), file=sys.stderr, flush=True),
-        correction,
-        anyway,
-    )
+
+    def report(outcome: Outcome) -> None:
+        print(outcome.line(), file=sys.stderr, flush=True)
+
+    outcomes = read_folder(directory, known, workers, report, correction, anyway)
     trials = [outcome.trial for outcome in outcomes if outcome.trial is not None]
     if not trials:
         raise InputError(f"{directory}: none of its {len(outcomes)} motion files could be read; the reasons are above")
