@@ -195,8 +195,8 @@ def _add_import(verbs: Any) -> None:
     import_ = verbs.add_parser(
         "import",
         help="read a folder of motion files into a `movements` dataset",
-        description="Reads every motion file below a directory; a bad one, or one whose pose is no person's, is reported "
-        "and left out. Everything in one folder is taken to be of one person unless the labels say otherwise.",
+        description="Reads every motion file below a directory; a bad one, or one whose pose is no person's, is "
+        "reported and left out. Everything in one folder is taken to be of one person unless the labels say otherwise.",
         allow_abbrev=False,
     )
     import_.add_argument("directory")

@@ -55,8 +55,8 @@ _LOWEST_PELVIS_M, _STILLEST_RAD = 0.05, 0.15
 _WIDEST_RAD = {"knee_angle": np.radians(200.0), "hip_flexion": np.radians(220.0)}
 _BOTH_WAYS_RAD = np.radians(45.0)
 # Speeds: of all joints of the legs that are there, at least so many, the smaller swing from zero (5th or 95th
-# percentile) is more than this share of the larger one, as no knee bends, and a knee ranges over more than quiet standing
-# sways, in degrees, or moves, in radians a second.
+# percentile) is more than this share of the larger one, as of no knee, and a knee ranges over more than it sways in
+# quiet standing, in degrees, or turns, in radians a second.
 _BOTH_WAYS, _FEWEST_LEGS, _SLOWEST_KNEE = 0.3, 3, 1.5
 _LOWEST_STANDING_M = 0.2
 
