@@ -227,7 +227,7 @@ def _add_markers(verb: argparse.ArgumentParser) -> None:
         "--person",
         metavar="NAME",
         default="",
-        help="whose movement is read from a file with the markers of several people: the prefix of their labels",
+        help="whose movement is read from a file with the markers of several people: the name in their labels",
     )
 
 

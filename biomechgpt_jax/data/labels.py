@@ -31,7 +31,7 @@ class Labels:
 
     Attributes:
         static: path within the folder of a quiet standing trial of the same person, whose markers define the joints.
-        person: prefix of the person's marker labels, in a file that holds several people.
+        person: name in the person's marker labels, in a file that holds several people.
         scores: results of clinical tests, keyed by question name.
     """
 

@@ -41,7 +41,7 @@ def record(path: str | Path, *, static: Path | None = None, person: str = "") ->
 
     Args:
         static: a quiet standing trial of the same person, from whose markers the body is sized.
-        person: whose markers are read where a file holds those of several people: the prefix of their labels.
+        person: whose markers are read where a file holds those of several people: the name in their labels.
 
     Raises:
         InputError: the file is missing, a directory, of an unknown kind, or its content cannot be used; or `static` or
@@ -172,7 +172,7 @@ def _first_line(path: Path) -> str:
 
 
 def read_markers(path: str | Path, person: str = "") -> Markers:
-    """Read the markers of one person, with y up and without the prefix of their labels.
+    """Read the markers of one person, with y up and without the person's name in their labels.
 
     Raises:
         InputError: the file is missing, a directory, of another kind, or its content cannot be used.

@@ -1,7 +1,7 @@
 """Several people, and objects, in one file of markers: whose markers are read.
 
-Markers belong together by the prefix of their labels: what stands before the last ":", or before an underscore where
-what follows is the label of a landmark and the whole is not. No person's marker is ever filled from another's.
+Markers belong together by the name before or behind their labels (`owners`). No person's marker is ever filled from
+another's.
 """
 
 import dataclasses
@@ -11,20 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biomechgpt_jax.biomechanics.fitting import marker_sets, synonyms
+from biomechgpt_jax.biomechanics.fitting import marker_sets, owners
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.errors import InputError
 
-# A prefix with an underscore needs so many labels of landmarks; a group with so many, and a pelvis, is a person.
-_FEWEST_SHARED = 3
-_FEWEST_OF_A_PERSON = 6
 # A marker counts for a person if it is seen for this share of the time that the best seen one of the file is.
 _SEEN_SHARE = 0.5
 # Two people of whom this share of the fuller one's landmarks is seen are both whole.
 _AS_FULL = 0.95
 _SEVERAL = f"{CAUTION}several people in the file"
-_SIDES = frozenset(("r", "l", "d", "g", "right", "left", "droite", "droit", "gauche"))
 
 
 @dataclass(frozen=True)
@@ -33,9 +29,9 @@ class Choice:
 
     Attributes:
         index: of the person's markers among those of the file, each label once.
-        names: their labels without the prefix.
-        person: the prefix; empty if the labels have none.
-        others: prefixes of the other people, the fullest first; a person without a prefix is "unnamed".
+        names: their labels without the person's name.
+        person: the name; empty if the labels have none.
+        others: names of the other people, the fullest first; a person without a name is "unnamed".
     """
 
     index: tuple[int, ...]
@@ -55,7 +51,7 @@ class Choice:
 
 
 def read(markers: Markers, person: str = "") -> Markers:
-    """The markers of one person, with labels without their prefix; a flag names the others.
+    """The markers of one person, with labels without the person's name; a flag names the others.
 
     Args:
         markers: raw, as a reader of a file gives them.
@@ -66,7 +62,8 @@ def read(markers: Markers, person: str = "") -> Markers:
     """
     seen_M = np.isfinite(markers.positions).all(axis=2).mean(axis=0)
     choice = choose(markers.names, seen_M, person)
-    angles = {_bare(name): values for name, values in markers.angles.items() if _whose(name) in ("", choice.person)}
+    named = {name: owners.bare(name, choice.person) for name in markers.angles}
+    angles = {name: markers.angles[label] for label, name in named.items() if name is not None}
     return dataclasses.replace(
         markers,
         positions=np.ascontiguousarray(markers.positions[:, list(choice.index)]),
@@ -86,92 +83,47 @@ def without_names(flags: Iterable[str]) -> tuple[str, ...]:
     return tuple(_SEVERAL if flag.startswith(_SEVERAL) else flag for flag in flags)
 
 
-def prefixes(names: Sequence[str]) -> list[str]:
-    """The prefix of each label; empty where it has none."""
-    found = [_whose(name) for name in names]
-    bare = [i for i, name in enumerate(names) if ":" not in name]
-    whole = _known([names[i] for i in bare])
-    splits = [_splits(names[i]) if not known else () for i, known in zip(bare, whole, strict=True)]
-    candidates = sorted({prefix for each in splits for prefix, _ in each}, key=len)
-    for prefix in candidates:
-        members = [i for i, each in zip(bare, splits, strict=True) if prefix in dict(each) and not found[i]]
-        known = _known([names[i][len(prefix) + 1 :] for i in members])
-        if sum(known) >= _FEWEST_SHARED:
-            for i in members:
-                found[i] = prefix
-    return found
-
-
-def _splits(name: str) -> tuple[tuple[str, str], ...]:
-    """Prefix and rest of a label at each of its underscores; a side is no prefix."""
-    places = [i for i, letter in enumerate(name) if letter == "_" and 0 < i < len(name) - 1]
-    pairs = ((name[:i].strip(), name[i + 1 :]) for i in places)
-    return tuple((prefix, rest) for prefix, rest in pairs if prefix.casefold() not in _SIDES)
-
-
-def _known(names: Sequence[str]) -> list[bool]:
-    """Whether each label is that of a landmark in any marker set or of a keypoint."""
-    folded = [synonyms.fold(name) for name in names]
-    file = frozenset(folded)
-    return [any(table.landmark(label, file) for table in marker_sets.tables()) for label in folded]
-
-
 def choose(names: Sequence[str], seen_M: np.ndarray, person: str = "") -> Choice:
     """The markers of the person with most landmarks, or of the one who is named.
 
     Args:
-        names: all labels of the file, with their prefixes.
+        names: all labels of the file, with the people's names.
         seen_M: f[M] share of the frames in which each marker is seen.
-        person: prefix of the person to read, in any case of letters; empty for the fullest one.
+        person: name of the person to read, in any case of letters; empty for the fullest one.
 
     Raises:
         InputError: the file holds nobody of this name, or two whole people and none is named.
     """
     groups: dict[str, list[int]] = {}
-    for i, prefix in enumerate(prefixes(names)):
-        groups.setdefault(prefix, []).append(i)
+    labels = owners.split(names)
+    for i, label in enumerate(labels):
+        groups.setdefault(label.person, []).append(i)
     enough_M = np.asarray(seen_M) > _SEEN_SHARE * max(float(np.max(seen_M, initial=0.0)), 1e-9)
-    bare = [_without(name, prefix) for prefix, name in zip(prefixes(names), names, strict=True)]
-    marks = {prefix: _marks([bare[i] for i in group], enough_M[group]) for prefix, group in groups.items()}
-    people = [
-        prefix
-        for prefix in groups
-        if len(marks[prefix]) >= _FEWEST_OF_A_PERSON and marker_sets.has_pelvis(marks[prefix])
-    ]
-    people.sort(key=lambda prefix: (-len(marks[prefix]), -float(np.mean(np.asarray(seen_M)[groups[prefix]]))))
+    bare = [label.bare for label in labels]
+    marks = {name: _marks([bare[i] for i in group], enough_M[group]) for name, group in groups.items()}
+    people = [name for name in groups if owners.is_person(marks[name])]
+    people.sort(key=lambda name: (-len(marks[name]), -float(np.mean(np.asarray(seen_M)[groups[name]]))))
     if person:
         chosen = _named(person, groups, people)
     else:
-        whole = [prefix for prefix in people if marker_sets.sizes_a_body(marks[prefix])]
-        full = [prefix for prefix in whole if len(marks[prefix]) >= _AS_FULL * len(marks[whole[0]])]
+        whole = [name for name in people if marker_sets.sizes_a_body(marks[name])]
+        full = [name for name in whole if len(marks[name]) >= _AS_FULL * len(marks[whole[0]])]
         if len(full) > 1:
-            shown = [prefix or "one without a name" for prefix in full]
-            name = next(prefix for prefix in full if prefix)
+            shown = [name or "one without a name" for name in full]
+            name = next(name for name in full if name)
             raise InputError(
                 f"holds {len(full)} whole people, {' and '.join(shown)}; choose one with --person, such as "
                 f"--person {_quoted(name)}"
             )
-        if not people:  # nobody: prefixes tell nothing apart
+        if not people:  # nobody: names tell nothing apart
             index = _each_once(list(range(len(names))), bare, np.asarray(seen_M))
             return Choice(tuple(index), tuple(bare[i] for i in index))
         chosen = (full or people)[0]
     index = _each_once(groups[chosen], bare, np.asarray(seen_M))
     if not person and not marker_sets.sizes_a_body(marks[chosen]):
         index = _joined(index, groups, bare, marks, np.asarray(seen_M))
-    others = tuple(prefix or "unnamed" for prefix in people if prefix != chosen)
+    others = tuple(name or "unnamed" for name in people if name != chosen)
     return Choice(tuple(index), tuple(bare[i] for i in index), chosen, others)
-
-
-def _whose(name: str) -> str:
-    return name.rpartition(":")[0].strip()
-
-
-def _bare(name: str) -> str:
-    return name.rpartition(":")[2].strip()
-
-
-def _without(name: str, prefix: str) -> str:
-    return _bare(name) if ":" in name or not prefix else name[len(prefix) + 1 :].strip()
 
 
 def _marks(names: Sequence[str], enough: np.ndarray) -> set[str]:
@@ -181,10 +133,10 @@ def _marks(names: Sequence[str], enough: np.ndarray) -> set[str]:
 
 
 def _named(person: str, groups: dict[str, list[int]], people: list[str]) -> str:
-    found = [prefix for prefix in groups if prefix.casefold() == person.strip().casefold()]
+    found = [name for name in groups if name.casefold() == person.strip().casefold()]
     if found:
         return found[0]
-    there = [prefix for prefix in people if prefix]
+    there = [name for name in people if name]
     if not there:
         raise InputError(f"names nobody, so --person {_quoted(person)} cannot be found; leave --person out")
     raise InputError(f"holds nobody named {person!r}; it holds {', '.join(there)}")
@@ -206,7 +158,7 @@ def _each_once(group: list[int], bare: list[str], seen_M: np.ndarray) -> list[in
 def _joined(
     index: list[int], groups: dict[str, list[int]], bare: list[str], marks: dict[str, set[str]], seen_M: np.ndarray
 ) -> list[int]:
-    """The markers of the only person in a file, with those that lack the prefix if both together are one body.
+    """The markers of the only person in a file, with those that lack the name if both together are one body.
 
     Labels added by hand often lack it. Two groups that share a landmark are two people.
     """
