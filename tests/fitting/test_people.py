@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from biomechgpt_jax.biomechanics.fitting import owners, people
+from biomechgpt_jax.biomechanics.fitting import people
 from biomechgpt_jax.errors import InputError
 
 BODY = (
@@ -22,7 +22,7 @@ def _of(prefix: str, without: tuple[str, ...] = (), sign: str = ":") -> tuple[st
 
 
 def _owners(names: tuple[str, ...]) -> set[str]:
-    return {label.person for label in owners.split(names)}
+    return {label.person for label in people.split(names)}
 
 
 def test_a_file_of_one_person_keeps_every_marker() -> None:
@@ -137,5 +137,5 @@ def test_numbers_of_a_cluster_and_what_is_measured_twice_are_no_people() -> None
 
 
 def test_joint_angles_go_with_the_person_of_their_name() -> None:
-    assert owners.bare("RKneeAngles_2", "2") == owners.bare("2:RKneeAngles", "2") == "RKneeAngles"
-    assert owners.bare("RKneeAngles", "2") == "RKneeAngles" and owners.bare("Ann:RKneeAngles", "Ben") is None
+    assert people.bare("RKneeAngles_2", "2") == people.bare("2:RKneeAngles", "2") == "RKneeAngles"
+    assert people.bare("RKneeAngles", "2") == "RKneeAngles" and people.bare("Ann:RKneeAngles", "Ben") is None
