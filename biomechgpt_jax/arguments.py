@@ -192,11 +192,7 @@ def _add_ask(verbs: Any) -> None:
     ask.add_argument("--json", action="store_true", help="print the answers as JSON on standard output")
     ask.add_argument("--greedy", action="store_true", help="decode numbers greedily: faster, and without intervals")
     _add_markers(ask)
-    ask.add_argument(
-        "--anyway",
-        action="store_true",
-        help="answer about a file whose pose is no person's, too: with its sides exchanged, or of a wrong unit",
-    )
+    _add_anyway(ask, "answer about")
 
 
 def _add_inspect(verbs: Any) -> None:
@@ -214,8 +210,8 @@ def _add_import(verbs: Any) -> None:
     import_ = verbs.add_parser(
         "import",
         help="read a folder of motion files into a `movements` dataset",
-        description="Reads every motion file below a directory; a bad one is reported and left out. Everything in one "
-        "folder is taken to be of one person unless the labels say otherwise.",
+        description="Reads every motion file below a directory; a bad one, or one whose pose is no person's, is "
+        "reported and left out. Everything in one folder is taken to be of one person unless the labels say otherwise.",
         allow_abbrev=False,
     )
     import_.add_argument("directory")
@@ -223,8 +219,17 @@ def _add_import(verbs: Any) -> None:
     import_.add_argument("--labels", help="CSV with the column `file` and any of participant, activity, diagnosis, ...")
     import_.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="files read at once (%(default)s)")
     import_.add_argument("--json", action="store_true")
+    _add_anyway(import_, "import")
     _add_normals(import_)
     _add_reference(import_)
+
+
+def _add_anyway(verb: argparse.ArgumentParser, do: str) -> None:
+    verb.add_argument(
+        "--anyway",
+        action="store_true",
+        help=f"{do} a file whose pose is no person's, too: with its sides exchanged, or of a wrong unit",
+    )
 
 
 def _add_markers(verb: argparse.ArgumentParser) -> None:
@@ -237,7 +242,7 @@ def _add_markers(verb: argparse.ArgumentParser) -> None:
         "--person",
         metavar="NAME",
         default="",
-        help="whose movement is read from a file with the markers of several people: the prefix of their labels",
+        help="whose movement is read from a file with the markers of several people: the name in their labels",
     )
 
 

@@ -223,7 +223,7 @@ def _import(options: argparse.Namespace) -> int:
     own, labels = _normals(options), _path(options.labels)
     correction, facts = (own.correction, {"normals": own.facts()}) if own else (None, {})
     directory, out = Path(options.directory), Path(options.out)
-    said = importing.import_folder(directory, out, labels, options.workers, correction, facts)
+    said = importing.import_folder(directory, out, labels, options.workers, correction, facts, options.anyway)
     if options.json:
         print(to_json(said))
     else:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from biomechgpt_jax.biomechanics import flags
 from biomechgpt_jax.biomechanics.fitting import people
 from biomechgpt_jax.biomechanics.systems import System
 from biomechgpt_jax.biomechanics.trajectory import FRAGMENT, Contacts, Metadata, Score, Trial
@@ -44,9 +45,9 @@ class Outcome:
         if self.trial is None:
             return f"left out  {self.file}: {self.reason}"
         trajectory = self.trial.trajectory
-        flags = ", ".join(trajectory.metadata.flags)
+        raised = ", ".join(trajectory.metadata.flags)
         seen = f"{int(trajectory.observed.sum())} of {len(trajectory.observed)} coordinates"
-        return f"read      {self.file}: {trajectory.seconds:.1f} s, {seen}" + (f" ({flags})" if flags else "")
+        return f"read      {self.file}: {trajectory.seconds:.1f} s, {seen}" + (f" ({raised})" if raised else "")
 
 
 def import_folder(
@@ -56,6 +57,7 @@ def import_folder(
     workers: int,
     correction: System | None = None,
     facts: Mapping[str, Any] | None = None,
+    anyway: bool = False,
 ) -> dict[str, Any]:
     """Read a folder of motion files into a `movements` dataset; each file's outcome goes to standard error.
 
@@ -64,6 +66,7 @@ def import_folder(
         labels: CSV of `data.labels`, or None.
         correction: applied to each recording before anything is measured in it, as `data.normals` estimates it.
         facts: added to the metadata of the dataset.
+        anyway: as in `read_folder`.
 
     Returns:
         {"files": [{"file", "read", "reason", "flags"}], "labels": report of `LabelUse`: what the labels can answer,
@@ -75,9 +78,11 @@ def import_folder(
     if out.exists() and not (out.is_dir() and (store.is_dataset(out) or not any(out.iterdir()))):
         raise InputError(f"--out {out} exists and is not a dataset; give a path that is free")
     known = read_labels(labels) if labels else {}
-    outcomes = read_folder(
-        directory, known, workers, lambda outcome: print(outcome.line(), file=sys.stderr, flush=True), correction
-    )
+
+    def report(outcome: Outcome) -> None:
+        print(outcome.line(), file=sys.stderr, flush=True)
+
+    outcomes = read_folder(directory, known, workers, report, correction, anyway)
     trials = [outcome.trial for outcome in outcomes if outcome.trial is not None]
     if not trials:
         raise InputError(f"{directory}: none of its {len(outcomes)} motion files could be read; the reasons are above")
@@ -166,8 +171,9 @@ def read_folder(
     workers: int,
     report: Callable[[Outcome], None],
     correction: System | None = None,
+    anyway: bool = False,
 ) -> list[Outcome]:
-    """Read every motion file below a directory; a bad one is reported and left out.
+    """Read every motion file below a directory; a bad one, or one whose pose is no person's, is reported and left out.
 
     Args:
         labels: the labels of each file, by its path within the directory (`data.labels.read`); a file that they name as
@@ -175,6 +181,7 @@ def read_folder(
         workers: number of reader processes; with 1, this process reads.
         report: called with each outcome, in name order.
         correction: applied to each recording as read.
+        anyway: keep the files whose pose is no person's (`biomechanics.flags`), too.
 
     Returns:
         One outcome per file that is read or left out for a reason, in name order.
@@ -201,7 +208,7 @@ def read_folder(
         )
     # A static trial is no movement to learn from, unless the labels say what it is.
     names = [name for name in names if name in labels or name not in statics]
-    jobs = [(directory, name, labels.get(name, Labels()), correction) for name in names]
+    jobs = [(directory, name, labels.get(name, Labels()), correction, anyway) for name in names]
     outcomes = []
     for outcome in map(_read_one, jobs) if workers == 1 else _in_parallel(jobs, workers):
         report(outcome)
@@ -209,7 +216,7 @@ def read_folder(
     return outcomes
 
 
-_Job = tuple[Path, str, Labels, System | None]
+_Job = tuple[Path, str, Labels, System | None, bool]
 
 
 def _in_parallel(jobs: Sequence[_Job], workers: int) -> Iterator[Outcome]:
@@ -239,22 +246,25 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _read_one(job: _Job) -> Outcome:
-    directory, name, labels, correction = job
+    directory, name, *_ = job
     try:
-        return Outcome(name, _trial(directory, name, labels, correction))
+        return Outcome(name, _trial(*job))
     except InputError as error:
         return Outcome(name, None, str(error).removeprefix(f"{directory / name}").lstrip(": "))
     except Exception as error:  # an unforeseen failure of a reader is reported and must not end the import
         return Outcome(name, None, f"reading failed: {type(error).__name__}: {error}")
 
 
-def _trial(directory: Path, name: str, labels: Labels, correction: System | None) -> Trial:
+def _trial(directory: Path, name: str, labels: Labels, correction: System | None, anyway: bool) -> Trial:
     from biomechgpt_jax import formats
     from biomechgpt_jax.biomechanics import preprocess
     from biomechgpt_jax.biomechanics.gait import measured
 
     static = directory / labels.static if labels.static else None
     recorded = formats.record(directory / name, static=static, person=labels.person).trajectory
+    refused = flags.impossible(recorded.metadata.flags)
+    if refused and not anyway:
+        raise InputError(f"{refused[0]}; --anyway imports it all the same")
     if correction is not None:
         moved = correction.apply(recorded.coordinates, recorded.observed)
         recorded = dataclasses.replace(recorded, coordinates=moved)

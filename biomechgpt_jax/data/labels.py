@@ -31,7 +31,7 @@ class Labels:
 
     Attributes:
         static: path within the folder of a quiet standing trial of the same person, whose markers define the joints.
-        person: prefix of the person's marker labels, in a file that holds several people.
+        person: name in the person's marker labels, in a file that holds several people.
         scores: results of clinical tests, keyed by question name.
     """
 
@@ -104,8 +104,12 @@ def read(path: Path) -> dict[str, Labels]:
         return by_file
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give a CSV with the column file and others") from error
-    except (UnicodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV in UTF-8 ({error}); save it as one") from error
+    except UnicodeError as error:
+        raise InputError(
+            f"{path} is no text in UTF-8, UTF-16 or Windows-1252 ({error}); save it as CSV in UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise InputError(f"{path} is no table of cells ({error}); save it as CSV") from error
 
 
 def _text(path: Path) -> list[str]:

@@ -174,7 +174,7 @@ def of_folder(directory: Path, movements_dir: Path) -> Normals:
     known = references(movements_dir)
     table = directory / LABELS
     given = labels.read(table) if table.is_file() else {}
-    outcomes = importing.read_folder(directory, given, 1, lambda outcome: None)
+    outcomes = importing.read_folder(directory, given, 1, lambda outcome: None, anyway=True)
     recordings = [_healthy(directory, outcome.trial, known) for outcome in outcomes if outcome.trial is not None]
     if not recordings:
         first = outcomes[0]

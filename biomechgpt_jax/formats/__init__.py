@@ -1,6 +1,7 @@
 """One reader per family of motion files; each returns a `Trajectory`, or `Markers` that are fitted."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,18 @@ COORDINATES = (".mot", ".sto", ".npz", ".b3d", ".bvh")
 # Files of markers or joint centres; some of them hold segment poses or joint angles instead.
 MARKERS = (".trc", ".c3d", ".csv", ".npy", ".mvnx")
 READABLE = (*COORDINATES, *MARKERS)
+# Module and function that read a family of files; a .csv is known by its first line.
+_READERS = {
+    ".mot": "opensim.read",
+    ".sto": "opensim.read",
+    ".npz": "npz.read",
+    ".b3d": "addbiomechanics.read",
+    ".bvh": "bvh.read",
+    ".trc": "trc.read",
+    ".c3d": "c3d.read",
+    ".npy": "keypoints.read_array",
+    ".mvnx": "mvnx.read",
+}
 _HEAD_BYTES = 2**16
 
 
@@ -28,7 +41,7 @@ def record(path: str | Path, *, static: Path | None = None, person: str = "") ->
 
     Args:
         static: a quiet standing trial of the same person, from whose markers the body is sized.
-        person: whose markers are read where a file holds those of several people: the prefix of their labels.
+        person: whose markers are read where a file holds those of several people: the name in their labels.
 
     Raises:
         InputError: the file is missing, a directory, of an unknown kind, or its content cannot be used; or `static` or
@@ -115,39 +128,13 @@ def canonical(path: str | Path, *, static: Path | None = None, person: str = "")
 def _reader(path: Path) -> Callable[[Path], Trajectory | Recording | Markers]:
     """The reader of a family of files; it is imported only when needed."""
     ending = path.suffix.lower()
-    if ending == ".npz":
-        from biomechgpt_jax.formats import npz
-
-        return npz.read
-    if ending == ".b3d":
-        from biomechgpt_jax.formats import addbiomechanics
-
-        return addbiomechanics.read
-    if ending == ".bvh":
-        from biomechgpt_jax.formats import bvh
-
-        return bvh.read
-    if ending == ".trc":
-        from biomechgpt_jax.formats import trc
-
-        return trc.read
-    if ending == ".c3d":
-        from biomechgpt_jax.formats import c3d
-
-        return c3d.read
-    if ending == ".mvnx":
-        from biomechgpt_jax.formats import mvnx
-
-        return mvnx.read
-    if ending == ".npy":
-        from biomechgpt_jax.formats import keypoints
-
-        return keypoints.read_array
     if ending == ".csv":
         return _table_reader(path)
-    from biomechgpt_jax.formats import opensim
-
-    return opensim.read
+    module, _, function = _READERS[ending].partition(".")
+    reader: Callable[[Path], Trajectory | Recording | Markers] = getattr(
+        importlib.import_module(f"{__name__}.{module}"), function
+    )
+    return reader
 
 
 def _table_reader(path: Path) -> Callable[[Path], Markers]:
@@ -185,7 +172,7 @@ def _first_line(path: Path) -> str:
 
 
 def read_markers(path: str | Path, person: str = "") -> Markers:
-    """Read the markers of one person, with y up and without the prefix of their labels.
+    """Read the markers of one person, with y up and without the person's name in their labels.
 
     Raises:
         InputError: the file is missing, a directory, of another kind, or its content cannot be used.

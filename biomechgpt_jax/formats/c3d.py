@@ -265,15 +265,20 @@ def _load_with_ezc3d(path: Path, with_analog: bool) -> _Content:
         _first(point.get("UNITS")),
         int(facts["first_frame"]) + 1,
         _first(point.get("Y_SCREEN")),
-        {group: {name: _array(value) for name, value in entries.items()} for group, entries in parameters.items()},
+        _arrays(parameters),
         arrays["rotations"],
         facts["analog_channels"],
     )
 
 
-def _array(value: list[Any]) -> Any:
-    """Numbers as an array; a list of texts unchanged."""
-    return value if value and isinstance(value[0], str) else np.asarray(value)
+def _arrays(parameters: dict[str, dict[str, list[Any]]]) -> dict[str, dict[str, Any]]:
+    """Parameters of each group: numbers as an array, a list of texts unchanged."""
+    return {
+        group: {
+            name: value if value and isinstance(value[0], str) else np.asarray(value) for name, value in entries.items()
+        }
+        for group, entries in parameters.items()
+    }
 
 
 def _load_with_c3d(path: Path) -> _Content:
@@ -286,6 +291,7 @@ def _load_with_c3d(path: Path) -> _Content:
         facts["units"],
         facts["first_frame"],
         facts["vertical"],
+        _arrays(facts["parameters"]),
     )
 
 

@@ -103,18 +103,18 @@ def read_table(path: Path) -> Markers:
     rows = numbers.rows(path, lines, separator)
     names = [cell.strip().lower() for cell in rows[0]]
     comma = numbers.has_decimal_commas((cell for row in rows[1:200] for cell in row), separator)
-    if "keypoint" in names:
-        time, labels, positions = _tidy(path, names, rows[1:], comma)
-    else:
-        time, labels, positions = _wide(path, names, rows[1:], comma)
+    tidy, ended = "keypoint" in names, not lines[-1]
+    body, cut = (rows[1:], ()) if tidy else numbers.without_cut_cell(rows[1:], comma, ended)
+    kept, short = numbers.short_rows([len(row) for row in body], len(names), ended)
+    time, labels, positions = (_tidy if tidy else _wide)(path, names, body[:kept], comma)
     if len(positions) < 2:
         raise InputError(f"{path} holds {len(positions)} frames of movement; at least 2 are needed")
     positions = points.seen(positions)
     if time is None or not np.isfinite(time).all():
         said = f"{CAUTION}the file names no frame rate: {_FREEMOCAP_HZ:g} Hz is assumed"
-        return _markers(path, digest, positions, labels, "mm", _FREEMOCAP_HZ, (said,))
+        return _markers(path, digest, positions, labels, "mm", _FREEMOCAP_HZ, (*cut, *short, said))
     found = timing(_seconds(time), np.nan, str(path), fill=True)
-    return _markers(path, digest, found.on_grid(positions), labels, "mm", found.rate_hz, found.flags)
+    return _markers(path, digest, found.on_grid(positions), labels, "mm", found.rate_hz, (*cut, *short, *found.flags))
 
 
 def _wide(

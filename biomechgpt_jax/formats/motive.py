@@ -40,8 +40,11 @@ def read(path: Path) -> Markers:
     if axes < 1:
         raise InputError(f"{path} has no row of axes that starts with 'Frame'; export the take from Motive again")
     columns = _columns(path, rows[:axes], rows[axes])
-    body = rows[axes + 1 :]
+    body, ended = rows[axes + 1 :], not lines[-1]
     comma = numbers.has_decimal_commas((cell for row in body[:200] for cell in row), separator)
+    body, cut = numbers.without_cut_cell(body, comma, ended)
+    kept, short = numbers.short_rows([len(row) for row in body], 1 + max(map(max, columns.values())), ended)
+    body = body[:kept]
     table = numbers.table(path, body, len(rows[axes]), comma, first_row=axes + 2)
     if len(table) < 2:
         raise InputError(f"{path} holds {len(table)} frames of movement; at least 2 are needed")
@@ -55,7 +58,7 @@ def read(path: Path) -> Markers:
         (scale * found.on_grid(positions)).astype(np.float32),
         tuple(columns),
         found.rate_hz,
-        Metadata(source=path.name, sha256=digest, flags=found.flags),
+        Metadata(source=path.name, sha256=digest, flags=(*cut, *short, *found.flags)),
         unit=unit,
     )
 

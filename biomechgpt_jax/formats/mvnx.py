@@ -53,6 +53,8 @@ _ANGLES = (
     ("Ankle", _FLEXION, "ankle_angle", 1.0),
     ("Elbow", _FLEXION, "elbow_flex", 1.0),
 )
+# Coordinate of trunk and neck, its column and its sign there: of the sum over the joints of a part [memory].
+_SPINE = (("extension", _FLEXION, -1.0), ("bending", _ABDUCTION, 1.0), ("rotation", _ROTATION, 1.0))
 # Rows are forward, up and right in MVN's axes.
 _AXES = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 _NOT_PLAIN = re.compile(rb"<!\s*(DOCTYPE|ENTITY)", re.IGNORECASE)
@@ -174,9 +176,8 @@ def _coordinates(
     for part, names in (("lumbar", _TRUNK), ("neck", _NECK)):
         if set(names) <= set(joint):
             whole = np.sum([joint[name] for name in names], axis=0)
-            q[:, INDEX[f"{part}_extension"]] = -whole[:, _FLEXION]
-            q[:, INDEX[f"{part}_bending"]] = whole[:, _ABDUCTION]
-            q[:, INDEX[f"{part}_rotation"]] = whole[:, _ROTATION]
+            for coordinate, column, sign in _SPINE:
+                q[:, INDEX[f"{part}_{coordinate}"]] = sign * whole[:, column]
     place = {name: index for index, name in enumerate(content.segments)}
     height = np.nan
     pelvis = _turn(turns[:, place["Pelvis"]]) if turns is not None and "Pelvis" in place else None

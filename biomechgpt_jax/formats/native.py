@@ -30,6 +30,8 @@ _LIMITS_TIME = hasattr(signal, "SIGXCPU")  # without it the clock on the wall is
 _FACTS = "facts"
 # Groups of C3D parameters that are read.
 _GROUPS = ("POINT", "EVENT", "ANALYSIS", "ROTATION")
+# Those of them that the library c3d is asked for; it knows no rotations.
+_ENTRIES = {"EVENT": ("LABELS", "CONTEXTS", "TIMES"), "ANALYSIS": ("NAMES", "CONTEXTS", "UNITS", "VALUES")}
 
 
 class NativeError(RuntimeError):
@@ -112,7 +114,18 @@ def _c3d(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             else ""
         )
 
+    def entry(name: str) -> list[Any]:
+        """Texts, or numbers with the dimensions that ezc3d gives them; empty where there are none."""
+        found = reader.get(name)
+        if found is None or not found.dimensions or 0 in found.dimensions:
+            return []
+        if found.bytes_per_element == -1:
+            return [word.decode("utf-8", errors="replace").strip() for word in np.ravel(found.bytes_array).tolist()]
+        numbers = found.float_array if found.bytes_per_element == 4 else found.int_array
+        return list(numbers.T.tolist())
+
     facts = {
+        "parameters": {group: {name: entry(f"{group}:{name}") for name in names} for group, names in _ENTRIES.items()},
         "labels": [label.replace("\x00", "").strip() for label in reader.point_labels] if reader.point_used else [],
         "rate_hz": float(reader.point_rate),
         "units": text("UNITS"),

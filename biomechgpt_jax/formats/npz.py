@@ -17,7 +17,7 @@ from biomechgpt_jax.biomechanics.trajectory import Metadata, Trajectory
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import write_atomically
 from biomechgpt_jax.formats import quality, rotations
-from biomechgpt_jax.formats.opensim import FARTHEST_M, FARTHEST_RAD
+from biomechgpt_jax.formats.opensim import FARTHEST_M, FARTHEST_RAD, HIGHEST_PELVIS_M
 
 # Limit for the packed size and for that of the arrays read; reading takes about five times as much memory.
 LARGEST_BYTES = 256 * 2**20
@@ -40,6 +40,8 @@ _WORLDS = {
 }
 # The pelvis stands along an axis if it points this many times further along it than along any other.
 _CLEARLY = 1.5
+# A pelvis that is higher is not in metres; one of a person who stands or sits lies between these.
+_HIGHEST_M, _PELVIS_M = 10.0, (0.3, 1.5)
 
 
 def read(path: Path) -> Trajectory:
@@ -56,7 +58,7 @@ def read(path: Path) -> Trajectory:
         with np.load(path, allow_pickle=False) as stored:
             arrays = _Arrays(path, stored)
             rate = _rate(path, arrays)
-            q, observed, flags = _of_its_kind(path, arrays)
+            q, observed, flags = _of_its_kind(path, arrays, rate)
     except InputError:
         raise
     except Exception as error:  # the archive, its compression and its array headers raise many kinds of errors
@@ -70,6 +72,9 @@ def read(path: Path) -> Trajectory:
     far = np.flatnonzero((np.abs(q) > _FARTHEST).any(axis=0))
     if len(far):
         raise InputError(f"{path}: {COORDINATES[far[0]]} lies beyond {_FARTHEST[far[0]]:g}; give metres and radians")
+    height = float(np.median(q[:, INDEX["pelvis_ty"]]))
+    if abs(height) > HIGHEST_PELVIS_M:
+        raise InputError(f"{path}: pelvis_ty is about {height:.0f}; give metres")
     heading = INDEX["pelvis_rotation"]
     q[:, heading] = np.unwrap(q[:, heading])
     flags += tuple(quality.flags(q, observed, rate))
@@ -103,14 +108,14 @@ class _Arrays(Mapping[str, np.ndarray]):
         return len(self._stored.files)
 
 
-def _of_its_kind(path: Path, arrays: Mapping[str, np.ndarray]) -> "_Read":
+def _of_its_kind(path: Path, arrays: Mapping[str, np.ndarray], rate: float) -> "_Read":
     """Coordinates, which of them are known, and flags, by the kind of the archive."""
     if "coordinates" in arrays:
         return _ours(path, arrays)
     if "qpos" in arrays:
         return _mujoco(path, arrays)
     if "trans" in arrays and ("poses" in arrays or {"root_orient", "pose_body"} <= set(arrays)):
-        return _amass(path, arrays)
+        return _amass(path, arrays, rate)
     raise InputError(
         f"{path} holds {_list_names(arrays)}; give coordinates, a MuJoCo qpos, or poses and trans of AMASS"
     )
@@ -181,7 +186,7 @@ def _mujoco(path: Path, arrays: Mapping[str, np.ndarray]) -> _Read:
     return q, observed, ("knee-sign-flipped",)
 
 
-def _amass(path: Path, arrays: Mapping[str, np.ndarray]) -> _Read:
+def _amass(path: Path, arrays: Mapping[str, np.ndarray], rate: float) -> _Read:
     if "poses" in arrays:
         poses = _table(path, arrays["poses"], 66, "poses")[:, :66]
     else:  # SMPL-X keeps the pelvis and the body's other joints apart
@@ -211,12 +216,34 @@ def _amass(path: Path, arrays: Mapping[str, np.ndarray]) -> _Read:
 
     turn = Rotation.from_rotvec(poses[:, :3]).as_matrix()
     up, flags = _up(turn)
+    trans = trans @ _WORLDS[up].T
+    metres, told = _metres(path, trans, rate)
     pelvis = _WORLDS[up] @ turn @ _FROM_SMPL.T
     legs = {side: tuple(local(joint) for joint in joints) for side, joints in _SMPL_LEG.items()}
     segments = rotations.Segments(
-        Rotation.from_matrix(pelvis), trans @ _WORLDS[up].T, legs, chain(_SMPL_SPINE), chain(_SMPL_NECK)
+        Rotation.from_matrix(pelvis), metres * trans, legs, chain(_SMPL_SPINE), chain(_SMPL_NECK)
     )
-    return *rotations.coordinates(segments), (rotations.FLAG, *flags)
+    return *rotations.coordinates(segments), (rotations.FLAG, *flags, *told)
+
+
+def _metres(path: Path, trans: np.ndarray, rate: float) -> tuple[float, tuple[str, ...]]:
+    """Metres in the unit of translations f64[T, 3] with y up, and a flag where it is another than AMASS's own.
+
+    Raises:
+        InputError: they are no metres, and nothing tells what they are.
+    """
+    height = float(np.median(trans[:, 1]))
+    speed = float(np.percentile(np.linalg.norm(np.diff(trans, axis=0), axis=1), 95) * rate) if len(trans) > 1 else 0.0
+    if abs(height) <= _HIGHEST_M and speed <= quality.JUMP_M_S:
+        return 1.0, ()
+    for unit, metres in (("centimetres", 0.01), ("millimetres", 0.001)):
+        if _PELVIS_M[0] <= metres * height <= _PELVIS_M[1]:
+            said = f"{CAUTION}in metres the pelvis would be {height:.0f} m above the floor: trans is read as {unit}"
+            return metres, (said,)
+    raise InputError(
+        f"{path}: in metres the pelvis would be {height:.0f} m above the floor and travel at {speed:.0f} m/s; give "
+        "trans in metres"
+    )
 
 
 def _up(turn_T33: np.ndarray) -> tuple[str, tuple[str, ...]]:

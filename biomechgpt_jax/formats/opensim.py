@@ -88,6 +88,7 @@ def read(path: Path) -> Trajectory:
     q = np.full((len(table), COORDINATE_COUNT), np.nan)
     q[:, [INDEX[name] for name in columns]] = table[:, list(columns.values())]
     del table
+    quantities.refuse_speeds(path, q)
     flags += _to_radians(q, header.in_degrees)
     quantities.refuse_by_content(path, q)
     heading = INDEX["pelvis_rotation"]

@@ -3,15 +3,21 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biomechgpt_jax.biomechanics import flags
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.trajectory import Contacts, Trajectory
 from biomechgpt_jax.errors import InputError
 
+if TYPE_CHECKING:
+    from biomechgpt_jax.biomechanics.fitting.inverse import Fit
+
 _WORST = 3  # so many of the markers that fit worst are shown
+# Markers of real recordings lie at most 0.15 m from their places.
+_ASTRAY_M = 0.25
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,10 @@ def of_markers(markers: Markers, static: Markers | None = None) -> Recording:
     Raises:
         InputError: neither is possible.
     """
-    from biomechgpt_jax.biomechanics.fitting import inverse
     from biomechgpt_jax.formats import plugin_gait
 
     try:
-        fit = inverse.fit(markers, static=static)
+        fit = _fit(markers, static)
     except InputError:
         if not plugin_gait.supported(markers):
             raise
@@ -84,6 +89,52 @@ def of_markers(markers: Markers, static: Markers | None = None) -> Recording:
         tuple(name for name in markers.names if name not in errors),
         errors,
     )
+
+
+def _fit(markers: Markers, static: Markers | None) -> "Fit":
+    """The body fitted without markers that are mostly further than a quarter of a metre from their place.
+
+    One such marker bends a whole limb towards it, although its weight falls with its error. They are named in a flag,
+    and are as if they had never been seen. Where the others do not suffice for a fit, or are as far off, the pose is
+    nobody's.
+
+    Raises:
+        InputError: as in `inverse.fit`.
+    """
+    from biomechgpt_jax.biomechanics.fitting import inverse
+
+    found = inverse.fit(markers, static=static)
+    astray = _astray(found)
+    if not astray or flags.impossible(found.trajectory.metadata.flags):
+        return found
+    said = ", ".join(f"{name} {100 * error:.0f} cm" for name, error in astray.items())
+    unseen = np.array([name in astray for name in markers.names])
+    positions = np.where(unseen[:, None], np.float32(np.nan), markers.positions)
+    try:
+        again = inverse.fit(dataclasses.replace(markers, positions=positions), static=static)
+    except InputError:
+        return _flagged(found, f"{flags.IMPOSSIBLE}far from their places, on a body that needs them: {said}")
+    if _astray(again):
+        return _flagged(
+            found, f"{flags.IMPOSSIBLE}far from their places on the body, as others are without them: {said}"
+        )
+    return _flagged(again, f"{flags.CAUTION}left out, far from their places on the body: {said}")
+
+
+def _astray(found: "Fit") -> dict[str, float]:
+    """Metres by which each marker that is astray misses its place half of the time, by its label; the worst first."""
+    seen = np.isfinite(found.marker_error_m).any(axis=0)
+    errors = {
+        name: float(np.nanmedian(found.marker_error_m[:, i])) for i, name in enumerate(found.marker_names) if seen[i]
+    }
+    far = {name: error for name, error in errors.items() if error > _ASTRAY_M}
+    return dict(sorted(far.items(), key=lambda item: -item[1]))
+
+
+def _flagged(found: "Fit", flag: str) -> "Fit":
+    metadata = found.trajectory.metadata
+    metadata = dataclasses.replace(metadata, flags=(*metadata.flags, flag))
+    return dataclasses.replace(found, trajectory=dataclasses.replace(found.trajectory, metadata=metadata))
 
 
 def _later(contacts: Contacts, begin_s: float) -> Contacts:

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
+from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.biomechanics.trajectory import Metadata
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats.parsing import numbers, points, text, timing
 
 _HEADER_LINES = 6
+# Numbers of frames that differ by more from what the times say jump; times are rounded and uneven.
+_OFF_FRAMES = 0.6
 _NAMES_LINE = re.compile(r"\W*frame\s*#", re.IGNORECASE)
 
 
@@ -30,8 +33,13 @@ def read(path: Path) -> Markers:
     facts = _facts(path, lines[head - 2].split(separator), lines[head - 1].split(separator), comma)
     unit = facts.get("units", "mm")
     scale = points.metres(path, unit)
-    table = _table(path, rows, head + 3, comma)
-    columns, flags = text.marker_columns(path, lines[head].split(separator)[2:], np.isfinite(table[:, 2:]).any(axis=0))
+    whole, first = numbers.without_cut_cell(rows, comma, ended=not lines[-1])
+    table, cells = _table(path, whole, head + 3, comma)
+    columns, told = text.marker_columns(path, lines[head].split(separator)[2:], np.isfinite(table[:, 2:]).any(axis=0))
+    kept, short = numbers.short_rows(cells, 5 + columns[-1][1], ended=not lines[-1])
+    table, flags = table[:kept], (*first, *told, *short)
+    if kept < 2:
+        raise InputError(f"{path} holds {kept} frames of movement; at least 2 are needed")
     table = np.pad(table, ((0, 0), (0, max(0, 5 + columns[-1][1] - table.shape[1]))), constant_values=np.nan)
     positions = points.seen(np.stack([table[:, 2 + first : 5 + first] for _, first in columns], axis=1))
     if not np.isfinite(positions).any():
@@ -40,7 +48,7 @@ def read(path: Path) -> Markers:
     chosen, twice = points.first_seen([name for name, _ in columns], positions)
     if len(table) != int(float(facts.get("numframes", len(table)))):
         flags += ("rows-not-as-in-header",)
-    flags += times.flags + twice
+    flags += times.flags + twice + _jumping_numbers(table[:, 0], times)
     return Markers(
         (scale * times.on_grid(positions[:, chosen])).astype(np.float32),
         tuple(columns[index][0] for index in chosen),
@@ -70,8 +78,22 @@ def _facts(path: Path, keys: list[str], values: list[str], comma: bool) -> dict[
     return facts
 
 
-def _table(path: Path, lines: list[list[str]], first_line: int, comma: bool) -> np.ndarray:
-    """Rows of frame, time and coordinates, f64[T, columns]; blank cells become NaN."""
+def _jumping_numbers(frame: np.ndarray, times: timing.Timing) -> tuple[str, ...]:
+    """A flag if the numbers of the frames f64[R] jump, or do not rise, where the times run on."""
+    steps = np.diff(frame)
+    usual = float(np.nanmedian(steps)) if np.isfinite(steps).any() else 0.0
+    if usual <= 0:
+        return ()
+    off = np.flatnonzero((steps / usual > np.diff(times.at_R) + _OFF_FRAMES) | (steps <= 0))
+    if not len(off):
+        return ()
+    row, more = int(off[0]), f", and at {len(off) - 1} more rows" if len(off) > 1 else ""
+    said = f"frame numbers go from {frame[row]:.0f} to {frame[row + 1]:.0f} after data row {row + 1}{more}"
+    return (f"{CAUTION}the {said}, unlike the times: the times are followed",)
+
+
+def _table(path: Path, lines: list[list[str]], first_line: int, comma: bool) -> tuple[np.ndarray, list[int]]:
+    """Rows of frame, time and coordinates, f64[T, columns], blank cells as NaN; and the number of cells of each."""
     rows = []
     for number, cells in enumerate(lines, first_line):
         if not any(cell.strip() for cell in cells):
@@ -86,4 +108,4 @@ def _table(path: Path, lines: list[list[str]], first_line: int, comma: bool) -> 
     for row, values in zip(table, rows, strict=True):
         row[: len(values)] = values
     table[~np.isfinite(table)] = np.nan
-    return table
+    return table, [len(row) for row in rows]

@@ -1,11 +1,13 @@
 """What is a walk and what only looks like one; the length of the legs; belts under people of other statures."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from norm_walker import RATE_HZ, grounded_walk
 
+from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics import gait, preprocess
 from biomechgpt_jax.biomechanics.gait import contacts, measured, proportions, scope
 from biomechgpt_jax.biomechanics.gait.analysis import Gait
@@ -125,6 +127,15 @@ def test_a_drop_from_a_box_before_a_jump_is_no_stride(walk: Trajectory) -> None:
         {"walking_speed": 0.67, "stance": 60.0, "stride_length": 1.0, "cadence": 80.0}, events, strides, True, ()
     )
     assert scope.scope(replace(walk, coordinates=q), found).kind == scope.JUMPING
+
+
+@pytest.mark.parametrize(("name", "kind"), [("DJ1_ik.mot", scope.JUMPING), ("walking1_ik.mot", scope.WALKING)])
+def test_a_recorded_drop_jump_is_no_walk(name: str, kind: str) -> None:
+    """The legs land one after the other, so that there are strides of a kind."""
+    path = Path(__file__).parents[2].parent / "shared" / "data" / "opencap_subject4" / name
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    assert _measured(formats.read(path)).kind == kind
 
 
 def test_a_walk_played_backward_is_backward_and_measured(walk: Trajectory) -> None:

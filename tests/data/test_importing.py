@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from biomechgpt_jax import arguments
+from biomechgpt_jax.biomechanics import flags
 from biomechgpt_jax.data import importing, labels, movements, splits, store
 from biomechgpt_jax.errors import InputError
 
@@ -57,6 +59,23 @@ def test_bad_files_are_reported_and_the_others_read(folder: Path, tmp_path: Path
     assert facts["splits"] == {
         split: [splits.split_of(p) for p in ("ada", "bob")].count(split) for split in splits.SPLITS
     }
+
+
+def test_a_pose_that_is_no_persons_is_left_out_unless_it_is_wanted_anyway(folder: Path, tmp_path: Path) -> None:
+    """Legs that hang still while the body travels."""
+    still = folder / "bob" / "still.mot"
+    legs = [f"{name}_{side}" for side in "rl" for name in ("hip_flexion", "knee_angle", "ankle_angle")]
+    rows = "".join(f"{t / 100}\t{t / 60}\t0" + 6 * "\t5" + "\n" for t in range(200))
+    still.write_text("inDegrees=yes\nendheader\n" + "\t".join(["time", "pelvis_tx", "pelvis_tz", *legs]) + "\n" + rows)
+    said = importing.import_folder(folder, tmp_path / "out", None, workers=1)
+    (found,) = [one for one in said["files"] if one["file"] == "bob/still.mot"]
+    assert not found["read"]
+    assert found["reason"] == "the legs do not move although the body travels 3.3 m; --anyway imports it all the same"
+    assert "bob/still.mot" not in _all_trials(tmp_path / "out")
+    options, _ = arguments.parse(["import", str(folder), "--out", str(tmp_path / "all"), "--anyway"])
+    importing.import_folder(folder, tmp_path / "all", None, workers=1, anyway=options.anyway)
+    kept = _all_trials(tmp_path / "all")["bob/still.mot"]
+    assert flags.impossible(kept.trajectory.metadata.flags) and not len(kept.contacts.strike_time)
 
 
 def test_an_import_without_test_participants_says_what_to_do(folder: Path, tmp_path: Path, capsys) -> None:

@@ -49,9 +49,9 @@ def test_a_comma_that_separates_is_no_decimal_mark(tmp_path: Path) -> None:
         (b"file;age;colour\na.mot;3;red\n", "column 'colour' is not known"),
         (b"File;file\na.mot;b.mot\n", "a column comes twice"),
         (b"file;age\n;3\n", "line 2: the column file is empty"),
-        (b"file\n\x81\x8d\n", "not a CSV in UTF-8"),
-        (b"\xff\xfef", "not a CSV in UTF-8"),
-        (b'file\n"a.mot\n', "not a CSV in UTF-8"),
+        (b"file\n\x81\x8d\n", "no text in UTF-8, UTF-16 or Windows-1252"),
+        (b"\xff\xfef", "no text in UTF-8, UTF-16 or Windows-1252"),
+        (b'file\n"a.mot\n', "no table of cells"),
         (b"", "no column file"),
     ],
 )

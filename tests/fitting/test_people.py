@@ -1,4 +1,4 @@
-"""Several people in one file: groups by prefix, the fullest one, none filled from another."""
+"""Several people in one file: groups by name, the fullest one, none filled from another."""
 
 import numpy as np
 import pytest
@@ -19,6 +19,10 @@ def _choose(names: tuple[str, ...], person: str = "", seen: dict[str, float] | N
 
 def _of(prefix: str, without: tuple[str, ...] = (), sign: str = ":") -> tuple[str, ...]:
     return tuple(f"{prefix}{sign}{name}" for name in BODY if name not in without)
+
+
+def _owners(names: tuple[str, ...]) -> set[str]:
+    return {label.person for label in people.split(names)}
 
 
 def test_a_file_of_one_person_keeps_every_marker() -> None:
@@ -68,9 +72,9 @@ def test_a_prefix_may_end_in_an_underscore(prefix: str) -> None:
 
 def test_a_side_with_an_underscore_is_no_prefix() -> None:
     names = tuple(f"{s}_{n}" for s in ("R", "L", "right") for n in ("C7", "HJC", "KNE", "ASI", "PSI", "ANK"))
-    assert set(people.prefixes(names)) == {""}
-    assert set(people.prefixes(("L_HJC", "R_HJC", "r_shank_antsup", "r_knee", "L_5meta"))) == {""}
-    assert set(people.prefixes(("Foo_C7", "Foo_T10"))) == {""}  # two labels make no group
+    assert _owners(names) == {""}
+    assert _owners(("L_HJC", "R_HJC", "r_shank_antsup", "r_knee", "L_5meta")) == {""}
+    assert _owners(("Foo_C7", "Foo_T10")) == {""}  # two labels make no group
 
 
 def test_objects_are_left_out_without_a_word_of_people() -> None:
@@ -99,3 +103,39 @@ def test_a_file_without_any_known_label_is_kept_whole() -> None:
     assert _choose(names).names == ("a", "b", "c")
     assert _choose(names, "bar").names == ("c",)
     assert _choose(("a", "b")).names == ("a", "b")
+
+
+def _behind(name: str, sign: str, without: tuple[str, ...] = ()) -> tuple[str, ...]:
+    return tuple(f"{label}{sign}{name}" for label in BODY if label not in without)
+
+
+@pytest.mark.parametrize("sign", ["_", ":", "", " "])
+def test_a_name_may_stand_behind_the_label(sign: str) -> None:
+    lacking = ("RANK", "RHEE", "RTOE")
+    names = tuple(name for pair in zip(_behind("1", sign), _behind("2", sign), strict=True) for name in pair)
+    names = tuple(name for name in names if name not in _behind("1", sign, ()) or name[: -len(sign) - 1] not in lacking)
+    choice = _choose(names)
+    assert choice.person == "2" and choice.names == BODY and choice.others == ("1",)
+    assert all(names[i].endswith("2") for i in choice.index)
+    assert "RANK" not in _choose(names, "1").names and "RPSI" in _choose(names, "1").names
+
+
+def test_two_whole_people_named_behind_the_label_are_refused_until_one_is_chosen() -> None:
+    with pytest.raises(InputError, match=r"2 whole people, Ann and Ben; .*--person Ann"):
+        _choose((*_behind("Ann", "_"), *_behind("Ben", "_")))
+    second = _choose((*BODY, *_behind("2", "_")), "2")
+    assert second.names == BODY and set(second.index) == set(range(len(BODY), 2 * len(BODY)))
+
+
+def test_numbers_of_a_cluster_and_what_is_measured_twice_are_no_people() -> None:
+    clusters = tuple(f"{s}{part}_{i}" for s in "RL" for part in ("THI", "TIB") for i in (1, 2, 3))
+    body = tuple(name for name in BODY if name not in ("RTHI", "LTHI", "RTIB", "LTIB"))
+    assert _owners((*body, *clusters)) == {""}
+    assert _owners((*body, *(name.replace("_", "") for name in clusters))) == {""}
+    assert _owners((*(f"{name}1" for name in BODY[:-1]), "C7")) == {""}, "C7 bears no digit but its own"
+    assert _owners(("RKNE_MED", "LKNE_MED", "RANK_MED", "LANK_MED", *BODY)) == {""}
+
+
+def test_joint_angles_go_with_the_person_of_their_name() -> None:
+    assert people.bare("RKneeAngles_2", "2") == people.bare("2:RKneeAngles", "2") == "RKneeAngles"
+    assert people.bare("RKneeAngles", "2") == "RKneeAngles" and people.bare("Ann:RKneeAngles", "Ben") is None

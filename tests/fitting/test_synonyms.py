@@ -75,6 +75,16 @@ def test_spellings_of_one_name_are_the_same_marker(spelling: str) -> None:
     assert [chosen[i] for i in range(len(names))] == expected
 
 
+def test_a_side_at_either_end_of_a_label_is_where_its_mirrored_label_has_it() -> None:
+    """LCAL is the left CAL, but beside LCAR the left LCA (of the calcaneus, its side), which no set knows."""
+    body = tuple(name for name in _PELVIS_AND_KNEES if "HEE" not in name)
+    _, alone = marker_sets.recognise((*body, "LCAL"))
+    _, at_the_start = marker_sets.recognise((*body, "LCAL", "RCAL"))
+    _, at_the_end = marker_sets.recognise((*body, "LCAL", "LCAR"))
+    assert alone[len(body)] == at_the_start[len(body)] == "calcaneus_l"
+    assert not {len(body), len(body) + 1} & set(at_the_end)
+
+
 def test_a_letter_at_the_end_is_a_side_only_beside_its_mirror_image() -> None:
     _, chosen = marker_sets.recognise((*_PELVIS_AND_KNEES, "HEEL"))
     assert 10 not in chosen  # not the left HEE, and of no side

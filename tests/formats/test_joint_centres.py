@@ -10,6 +10,7 @@ from marker_cloud import LABELS, RATE_HZ, place, walk
 
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics import kinematics
+from biomechgpt_jax.biomechanics.flags import cautions
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.formats import keypoints
 
@@ -188,6 +189,25 @@ def test_rows_that_motive_lost_are_unseen_frames(tmp_path: Path) -> None:
     assert markers.frames == 50 and np.isnan(markers.positions[10:30]).all()
     np.testing.assert_allclose(markers.positions[30:], truth[30:], atol=1e-4)
     assert markers.metadata.flags == ("caution: 0.40 s are missing after data row 10",)
+
+
+@pytest.mark.parametrize("kind", ["motive", "wide"])
+def test_short_rows_and_a_last_one_that_is_cut_off_are_told(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.csv"
+    if kind == "motive":
+        _motive(path)
+    else:
+        _wide(path, _body(keypoints.MEDIAPIPE, 50), time=np.arange(50) / 25)
+    lines = path.read_text(encoding="utf-8-sig").strip().splitlines()
+    lines[-3], lines[-1] = ",".join(lines[-3].split(",")[:-5]), lines[-1][:12]
+    path.write_text("\n".join(lines))
+    found = formats.load(path)
+    assert isinstance(found, formats.Markers) and found.frames == 49
+    assert cautions(found.metadata.flags) == (
+        "the last row is cut off, and is left out",
+        "1 of 49 rows have fewer cells than there are columns: what they lack is unseen",
+    )
+    assert not np.isfinite(found.positions[47, -1]).any() and np.isfinite(found.positions[46:, :-2]).all()
 
 
 @pytest.mark.parametrize(

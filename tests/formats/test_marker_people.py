@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from marker_cloud import LABELS, place, walk, write_trc
+from marker_cloud import LABELS, RATE_HZ, place, walk, write_trc
 
 from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics import flags
+from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.skeleton import INDEX
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats import recording
 
 FRAMES = 60
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -51,6 +53,30 @@ def test_a_recording_says_which_markers_were_used_and_which_fit_worst(tmp_path: 
     assert facts["marker_set"] == "Plug-in Gait"
     assert set(facts["markers_used"]) == set(LABELS) and facts["markers_not_used"] == ["CHAIR"]
     assert len(facts["worst_markers_cm"]) == 3 and all(error < 20 for error in facts["worst_markers_cm"].values())
+
+
+@pytest.mark.parametrize("label", ["RASI", "RKNE"])
+def test_a_marker_far_from_the_body_is_left_out_and_named(label: str) -> None:
+    """The others of its segments tell where these are: a hip was 11 degrees off."""
+    read = recording.of_markers(_astray(label))
+    (said,) = flags.cautions(read.trajectory.metadata.flags)
+    assert said.startswith(f"left out, far from their places on the body: {label} ")
+    assert label in read.markers_unused and max(read.marker_error_cm.values()) < 2.0
+    assert not flags.impossible(read.trajectory.metadata.flags)
+    legs = [INDEX[f"{name}_{side}"] for name in ("hip_flexion", "knee_angle") for side in "rl"]
+    off = np.abs(read.trajectory.coordinates[:, legs] - walk(30)[:, legs])
+    assert np.degrees(np.median(off, axis=0)).max() < 5.0
+
+
+def test_a_body_whose_knees_are_both_far_away_is_nobodys() -> None:
+    read = recording.of_markers(_astray("RKNE", "LKNE"))
+    assert any("RKNE" in said and "LKNE" in said for said in flags.impossible(read.trajectory.metadata.flags))
+
+
+def _astray(*labels: str) -> Markers:
+    positions = place(walk(30))
+    positions[:, [LABELS.index(label) for label in labels]] += np.array([0.3, 0.2, 0.6], np.float32)
+    return Markers(positions, LABELS, RATE_HZ)
 
 
 def test_a_static_trial_may_name_the_person_otherwise(tmp_path: Path) -> None:

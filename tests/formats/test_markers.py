@@ -10,6 +10,7 @@ from biomechgpt_jax import formats
 from biomechgpt_jax.biomechanics.fitting.markers import Markers
 from biomechgpt_jax.biomechanics.flags import cautions
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.formats import c3d
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 _NAMES = ("C7", "HEEL", "TOE")
@@ -72,6 +73,44 @@ def test_blank_cells_are_unseen_markers(tmp_path: Path) -> None:
     markers = formats.read_markers(tmp_path / "a.trc").positions
     assert np.isnan(markers[3, 0]).all()
     assert np.isfinite(np.delete(markers.reshape(21, 9), [0, 1, 2], axis=1)).all()
+
+
+def test_rows_with_too_few_cells_lack_what_is_not_there_and_that_is_told(tmp_path: Path) -> None:
+    def short(lines: list[list[str]]) -> None:
+        lines[9], lines[12] = lines[9][:-3], lines[12][:-5]
+
+    markers = _edit(tmp_path / "a.trc", short)
+    assert markers.metadata.flags == (
+        "caution: 2 of 21 rows have fewer cells than there are columns: what they lack is unseen",
+    )
+    unseen = ~np.isfinite(markers.positions).all(axis=2)
+    assert unseen.sum() == 3 and unseen[4, 2] and unseen[7, 1:].all()
+
+
+@pytest.mark.parametrize("left", ["", "21", "21\t0.2", "21\t0.200\t200.0000\t15", "ALL BUT THE LAST-"])
+def test_a_last_row_that_is_cut_off_is_left_out_and_that_is_told(tmp_path: Path, left: str) -> None:
+    _write_trc(tmp_path / "a.trc")
+    head, _, row = (tmp_path / "a.trc").read_text().rstrip().rpartition("\n")
+    (tmp_path / "a.trc").write_text(f"{head}\n{left.replace('ALL BUT THE LAST', row[: row.rindex(chr(9)) + 1])}")
+    found = formats.read_markers(tmp_path / "a.trc")
+    assert found.frames == 20 and np.isfinite(found.positions).all()
+    told = "caution: the last row is cut off, and is left out"
+    assert found.metadata.flags == ((told,) if left else ()) + ("rows-not-as-in-header",)
+
+
+def test_numbers_of_frames_that_jump_while_the_times_run_on_are_told(tmp_path: Path) -> None:
+    def later(lines: list[list[str]]) -> None:
+        for cells in lines[12:]:
+            cells[0] = str(int(cells[0]) + 100)
+
+    (said,) = cautions(_edit(tmp_path / "a.trc", later).metadata.flags)
+    assert said == "the frame numbers go from 7 to 108 after data row 7, unlike the times: the times are followed"
+
+    def every_second(lines: list[list[str]]) -> None:
+        for number, cells in enumerate(lines[5:]):
+            cells[0] = str(2 * number)
+
+    assert not cautions(_edit(tmp_path / "a.trc", every_second).metadata.flags)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +287,10 @@ def _write_c3d(
     made.write(str(path))
 
 
+def _refuse(path: Path, with_analog: bool) -> None:
+    raise ValueError("ezc3d refuses it")
+
+
 _VICON = [
     ("Foot Strike", "Left", 1.5),
     ("Foot Off", "Right", 1.62),
@@ -257,11 +300,14 @@ _VICON = [
 _BY_LABEL = [("LHS", "", 1.5), ("Right Toe Off", "", 1.62), ("Clap", "", 1.7), ("Initial_Contact_R", "", 1.02)]
 
 
+@pytest.mark.parametrize("library", ["ezc3d", "c3d"])
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("events", [_VICON, _BY_LABEL])
 def test_events_are_read_however_they_are_laid_out(
-    tmp_path: Path, flat: bool, events: list[tuple[str, str, float]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: list[tuple[str, str, float]], flat: bool, library: str
 ) -> None:
+    """By the second library as well, which reads what ezc3d refuses."""
+    pytest.importorskip(library)
     analysis = [
         ("Stride Time", "Left", "s", 1.0),
         ("Double Support", "Left", "s", 0.2),
@@ -272,6 +318,8 @@ def test_events_are_read_however_they_are_laid_out(
         ("Stride Length", "Left", "cm", 120.0),
     ]
     _write_c3d(tmp_path / "a.c3d", events, flat, analysis)
+    if library == "c3d":
+        monkeypatch.setattr(c3d, "_load_with_ezc3d", _refuse)
     markers = formats.read_markers(tmp_path / "a.c3d")
     np.testing.assert_allclose(markers.events.strike_time, [0.02, 0.5], atol=1e-5)
     assert list(markers.events.strike_foot) == [0, 1]

@@ -69,6 +69,13 @@ def test_every_mutant_is_read_or_refused(attack: ModuleType, tmp_path: Path, end
     assert outcomes.count("read") > 10
 
 
+def test_archives_that_hold_objects_are_damaged_as_well(attack: ModuleType, tmp_path: Path) -> None:
+    """As those of AMASS do, beside what is read."""
+    np.savez(tmp_path / "a.npz", allow_pickle=True, labels=np.array([{}], dtype=object), trans=np.zeros((5, 3)))
+    damaged = [attack.damage(".npz", [(tmp_path / "a.npz").read_bytes()], random.Random(number)) for number in range(8)]
+    assert len(set(damaged)) == 8
+
+
 @pytest.mark.parametrize(
     "arrays",
     [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import formats
+from biomechgpt_jax.biomechanics.flags import cautions
 from biomechgpt_jax.biomechanics.skeleton import COORDINATE_COUNT, COORDINATES, INDEX, observed_without
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
 from biomechgpt_jax.errors import InputError
@@ -61,6 +62,39 @@ def test_a_body_that_stands_along_another_axis_than_in_amass_is_followed(
     assert (first["pelvis_tx"], first["pelvis_ty"], first["pelvis_tz"]) == pytest.approx((1.0, 0.9, 2.0))
     assert (first["pelvis_tilt"], first["pelvis_list"]) == pytest.approx((0.0, 0.1), abs=1e-5)
     assert any(f"the body stands along {axis}" in flag for flag in trajectory.metadata.flags)
+
+
+def _walk_of_amass(path: Path, unit: float, height_m: float = 0.93) -> Path:
+    poses = np.zeros((60, 72))
+    poses[:, 0] = np.pi / 2
+    trans = np.stack([np.arange(60) / 25, np.zeros(60), np.full(60, height_m)], axis=1)
+    np.savez(path, poses=poses, trans=unit * trans, fps=30.0)
+    return path
+
+
+@pytest.mark.parametrize(("unit", "word"), [(100.0, "centimetres"), (1000.0, "millimetres")])
+def test_translations_of_amass_in_another_unit_are_read_in_it(tmp_path: Path, unit: float, word: str) -> None:
+    plain = formats.canonical(_walk_of_amass(tmp_path / "a.npz", 1.0))
+    other = formats.canonical(_walk_of_amass(tmp_path / "b.npz", unit))
+    np.testing.assert_allclose(other.coordinates, plain.coordinates, atol=1e-4)
+    assert not cautions(plain.metadata.flags)
+    (said,) = cautions(other.metadata.flags)
+    assert said.endswith(f"above the floor: trans is read as {word}")
+
+
+@pytest.mark.parametrize("height_m", [0.02, 0.22])
+def test_translations_that_are_no_metres_are_refused_for_their_unit(tmp_path: Path, height_m: float) -> None:
+    """The pelvis is too low to tell the unit."""
+    with pytest.raises(InputError, match=r"would be \d+ m above the floor and travel at 120 m/s; give trans in metres"):
+        formats.read(_walk_of_amass(tmp_path / "a.npz", 100.0, height_m))
+
+
+def test_a_pelvis_in_millimetres_is_refused_for_its_unit(tmp_path: Path) -> None:
+    qpos = np.zeros((10, COORDINATE_COUNT))
+    qpos[:, INDEX["pelvis_ty"]] = 930.0
+    np.savez(tmp_path / "a.npz", qpos=qpos, fps=50.0)
+    with pytest.raises(InputError, match="pelvis_ty is about 930; give metres"):
+        formats.read(tmp_path / "a.npz")
 
 
 class _Opened(Exception):

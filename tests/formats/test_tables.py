@@ -91,6 +91,25 @@ def test_speeds_without_a_title_are_known_by_knees_that_bend_both_ways(tmp_path:
         formats.read(_write(tmp_path / "a.sto", speeds, "run 3", degrees=degrees))
 
 
+@pytest.mark.parametrize("degrees", ["yes", "no", "-"])
+@pytest.mark.parametrize("pelvis", [True, False])
+def test_quick_speeds_in_radians_are_not_taken_for_small_angles_in_degrees(
+    tmp_path: Path, degrees: str, pelvis: bool
+) -> None:
+    """A knee that turns by 7 radians a second looks like one of 7 degrees."""
+    values = np.column_stack([_walk(), 12 * np.sin(PHASE)])
+    values[:, 1] += 0.03 * np.cos(2 * PHASE)
+    speeds = np.gradient(values, TIME, axis=0)
+    speeds[:, 2:] *= 2.5 * np.pi / 180
+    names, first = (*NAMES, "ankle_angle_r"), 0 if pelvis else 2
+    assert np.abs(speeds[:, 4]).max() > 2 * np.pi
+    with pytest.raises(InputError, match="speeds or moments"):
+        formats.read(_write(tmp_path / "a.sto", speeds[:, first:], "run 3", names[first:], degrees=degrees))
+    walk = values.copy()
+    walk[:, 1] -= 0.93  # a pelvis whose height begins at zero
+    assert formats.read(_write(tmp_path / "b.mot", walk, "run 3", names)).frames == 60
+
+
 def test_standing_squatting_and_walking_without_a_path_are_movements(tmp_path: Path) -> None:
     standing = 0.02 * _walk()
     standing[:, :2] = [0.0, 0.93]

@@ -109,7 +109,7 @@ def test_no_truth_of_gait_is_learnt_from_a_pose_that_is_no_persons(
 
     def imported() -> importing.Trial:
         outcomes: list[importing.Outcome] = []
-        importing.read_folder(tmp_path, {}, 1, outcomes.append)
+        importing.read_folder(tmp_path, {}, 1, outcomes.append, anyway=True)
         assert outcomes[0].trial is not None
         return outcomes[0].trial
 

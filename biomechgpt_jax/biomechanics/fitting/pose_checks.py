@@ -130,9 +130,10 @@ def of_fit(trajectory: Trajectory, marker_error_m: np.ndarray, names: tuple[str,
     if not SHORTEST_M <= height_m <= TALLEST_M:
         flags.append(f"{IMPOSSIBLE}the body would be {height_m:.2f} m tall: is the unit right?")
     errors = {
-        name: float(np.nanmedian(error)) for name, error in zip(names, marker_error_m.T, strict=True)
+        name: float(np.nanmedian(error))
+        for name, error in zip(names, marker_error_m.T, strict=True)
         if np.isfinite(error).any()
-    }  # fmt: skip
+    }
     far = [name for name, error in errors.items() if error > _FAR_M]
     typical = float(np.median(list(errors.values())))
     if typical > _FAR_M or len(far) >= _MANY * len(errors):

@@ -34,6 +34,7 @@ class Table:
 
     def __init__(self, marker_set: Mapping[str, str]) -> None:
         self._sure: dict[str, str] = {}
+        self._mirrored: dict[str, str] = {}  # labels of `_sure` by those of the other side
         self._if_mirrored: dict[str, dict[str, str]] = {}  # landmarks by label and by its mirrored label
         for label, landmark in marker_set.items():
             if "{s}" not in label:
@@ -42,6 +43,8 @@ class Table:
             for right, left in _SURE:
                 self._sure.setdefault(label.format(s=right), f"{landmark[:-2]}_r")
                 self._sure.setdefault(label.format(s=left), f"{landmark[:-2]}_l")
+                for side, other in ((right, left), (left, right)):
+                    self._mirrored.setdefault(label.format(s=side), label.format(s=other))
             for pair in _IF_MIRRORED:
                 stem = label.replace("{s}", "")
                 for form in (label, stem + "{s}", "{s}" + stem):
@@ -51,10 +54,23 @@ class Table:
 
     def landmark(self, label: str, file: frozenset[str]) -> str:
         """The landmark of a folded label in a file with these folded labels; empty if the label is unknown."""
-        if label in self._sure:
+        if label in self._sure and not self._has_its_side_at_the_end(label, file):
             return self._sure[label]
         by_mirrored = self._if_mirrored.get(label, {})
         return next((landmark for mirrored, landmark in by_mirrored.items() if mirrored in file), "")
+
+    def _has_its_side_at_the_end(self, label: str, file: frozenset[str]) -> bool:
+        """Whether a label that could have its side at either end has it at the end, as its mirrored label does.
+
+        LCAL beside RCAL is the left CAL, and beside LCAR the LCA of the left.
+        """
+        at_the_end = label[:-1] + {"r": "l", "l": "r"}.get(label[-1], "")
+        return (
+            label in self._mirrored
+            and self._mirrored[label] not in file
+            and at_the_end in file
+            and at_the_end not in self._sure
+        )
 
     def labels(self, landmark: str) -> tuple[str, ...]:
         """Folded labels of a landmark, the first and plainest ones first."""

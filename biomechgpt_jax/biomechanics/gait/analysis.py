@@ -45,8 +45,8 @@ _PELVIS_ROTATIONS = ("pelvis_tilt", "pelvis_list", "pelvis_rotation")
 _PELVIS = [INDEX[name] for name in _PELVIS_ROTATIONS]
 _PATH = [INDEX[name] for name in HORIZONTAL_ROOT]
 # Coordinates that must be observed to detect steps.
-STEPPING = tuple(f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
-_STEPPING = (*HORIZONTAL_ROOT, *STEPPING)
+LEGS = tuple(f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl")
+_PATH_AND_LEGS = (*HORIZONTAL_ROOT, *LEGS)
 
 
 class Turn(NamedTuple):
@@ -94,8 +94,8 @@ def analyse(
         InputError: the path of the pelvis or a leg joint is not recorded, so resting feet cannot be detected; or one of
             them is missing in some frames.
     """
-    trajectory.require_complete((*_STEPPING, *_PELVIS_ROTATIONS))
-    missing = [name for name in _STEPPING if not trajectory.observed[INDEX[name]]]
+    trajectory.require_complete((*_PATH_AND_LEGS, *_PELVIS_ROTATIONS))
+    missing = [name for name in _PATH_AND_LEGS if not trajectory.observed[INDEX[name]]]
     if contacts is None and missing:
         raise InputError(
             f"{trajectory.metadata.source or 'movement'}: {', '.join(missing[:3])} not recorded, so steps cannot be "

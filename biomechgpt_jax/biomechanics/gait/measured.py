@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from biomechgpt_jax.biomechanics import flags, preprocess
 from biomechgpt_jax.biomechanics.gait import scope
-from biomechgpt_jax.biomechanics.gait.analysis import STEPPING, Gait, analyse
+from biomechgpt_jax.biomechanics.gait.analysis import LEGS, Gait, analyse
 from biomechgpt_jax.biomechanics.preprocess import Prepared
 from biomechgpt_jax.biomechanics.skeleton import HORIZONTAL_ROOT, INDEX
 from biomechgpt_jax.biomechanics.trajectory import Trajectory
@@ -58,7 +58,7 @@ def measure(recorded: Trajectory, prepared: Prepared, height_m: float | None = N
         return Measured(native, why=impossible[0])
     if not native.observed[[INDEX[name] for name in HORIZONTAL_ROOT]].all():
         return Measured(native, why="the path of the pelvis is not recorded")
-    unseen = [name for name in STEPPING if not native.observed[INDEX[name]]]
+    unseen = [name for name in LEGS if not native.observed[INDEX[name]]]
     if unseen:
         return Measured(native, why=f"{', '.join(unseen)} {'is' if len(unseen) == 1 else 'are'} not seen")
     try:

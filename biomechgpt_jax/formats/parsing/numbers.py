@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from biomechgpt_jax.biomechanics.flags import CAUTION
 from biomechgpt_jax.errors import InputError
 
+_CUT_OFF = f"{CAUTION}the last row is cut off, and is left out"
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
 
 
@@ -44,6 +46,36 @@ def number(cell: str, comma: bool) -> float:
     if not cell:
         return np.nan
     return float(cell.replace(",", ".", 1) if comma else cell)
+
+
+def short_rows(cells: list[int], width: int, ended: bool) -> tuple[int, tuple[str, ...]]:
+    """How many rows of a table count, and flags of those that have fewer cells than there are columns.
+
+    Args:
+        cells: number of cells of each row.
+        width: number of columns that are named.
+        ended: whether the last row ends with its line; a short one that does not is cut off and does not count.
+    """
+    flags: tuple[str, ...] = ()
+    count = len(cells)
+    if count and not ended and cells[-1] < width:
+        count, flags = count - 1, (_CUT_OFF,)
+    short = sum(number < width for number in cells[:count])
+    if short:
+        said = f"{short} of {count} rows have fewer cells than there are columns: what they lack is unseen"
+        flags += (f"{CAUTION}{said}",)
+    return count, flags
+
+
+def without_cut_cell(rows: list[list[str]], comma: bool, ended: bool) -> tuple[list[list[str]], tuple[str, ...]]:
+    """The rows of a table without a last one that ends in the middle of a number, and a flag if there is one."""
+    if ended or not rows:
+        return rows, ()
+    try:
+        number(rows[-1][-1], comma)
+    except ValueError:
+        return rows[:-1], (_CUT_OFF,)
+    return rows, ()
 
 
 def table(path: Path, rows: Sequence[Sequence[str]], width: int, comma: bool, first_row: int) -> np.ndarray:

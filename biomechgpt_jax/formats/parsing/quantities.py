@@ -54,6 +54,11 @@ _LOWEST_PELVIS_M, _STILLEST_RAD = 0.05, 0.15
 # From the 5th to the 95th percentile a knee or hip turns by less than this, and no knee bends this far both ways.
 _WIDEST_RAD = {"knee_angle": np.radians(200.0), "hip_flexion": np.radians(220.0)}
 _BOTH_WAYS_RAD = np.radians(45.0)
+# Speeds: of all joints of the legs that are there, at least so many, the smaller swing from zero (5th or 95th
+# percentile) is more than this share of the larger one, as of no knee, and a knee ranges over more than it sways in
+# quiet standing, in degrees, or turns, in radians a second.
+_BOTH_WAYS, _FEWEST_LEGS, _SLOWEST_KNEE = 0.3, 3, 1.5
+_LOWEST_STANDING_M = 0.2
 
 
 def refuse_by_title(path: Path, title: str) -> None:
@@ -91,6 +96,40 @@ def refuse_by_columns(path: Path, names: Sequence[str], coordinates: Sequence[st
     others = [name for name in names if name.lower().endswith(_OTHER["reserve actuators"])]
     if len(others) > len(coordinates):
         raise InputError(f"{path} holds reserve actuators (columns {', '.join(others[:3])} ...); {_GIVE}")
+
+
+def refuse_speeds(path: Path, q: np.ndarray) -> None:
+    """Refuse numbers that swing about zero in every joint of the legs and in the height of the pelvis: speeds.
+
+    Knees bend one way, and a pelvis stands above the floor. Speeds in radians a second look like small angles in
+    degrees once they are converted, so this asks before.
+
+    Args:
+        q: f64[T, 40] in the units of the file, NaN where unknown.
+
+    Raises:
+        InputError: they do.
+    """
+    height = q[:, INDEX["pelvis_ty"]]
+    height = height[np.isfinite(height)]
+    if len(height) and abs(np.median(height)) > _LOWEST_STANDING_M:
+        return
+    legs = [f"{joint}_{side}" for joint in ("hip_flexion", "knee_angle", "ankle_angle") for side in "rl"]
+    swings = {}
+    for name in legs:
+        values = q[:, INDEX[name]]
+        values = values[np.isfinite(values)]
+        if len(values) and np.ptp(values) > 0:
+            low, high = np.percentile(values, [5, 95])
+            swings[name] = (low, high)
+    knees = [high - low for name, (low, high) in swings.items() if name.startswith("knee")]
+    if len(swings) < _FEWEST_LEGS or not knees or max(knees) < _SLOWEST_KNEE:
+        return
+    if all(min(-low, high) > _BOTH_WAYS * max(-low, high) for low, high in swings.values()):
+        raise InputError(
+            f"{path}: hips, knees and ankles swing as far below zero as above it, as no knee does: speeds or moments?; "
+            f"{_GIVE}"
+        )
 
 
 def refuse_by_content(path: Path, q: np.ndarray) -> None:
