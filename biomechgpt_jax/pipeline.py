@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import time
@@ -99,7 +98,7 @@ def _inputs_of(cfg: config.Experiment, stage: str) -> Any:
         "evaluate": [cfg.evaluation],
     }
     parts: list[Any] = [
-        part if isinstance(part, int | float | str) else dataclasses.asdict(part) for part in parts_of[stage]
+        part if isinstance(part, int | float | str) else config.described(part) for part in parts_of[stage]
     ]
     if stage == "train" and cfg.train.mixture:
         from biomechgpt_jax.data import loader

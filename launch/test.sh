@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
 if [ "${1:-}" = --extended ]; then
   shift
-  make_environment '.[dev,beam,c3d,parity,tpu-aot]'
+  make_environment '.[dev,beam,c3d,gguf,parity,pretrained,tpu-aot]'
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nimblephysics
   set -- -m '' --no-skips "$@"
 else

@@ -100,7 +100,7 @@ class Language:
         """The state with its shardings."""
         return abstract_state(self._experiment, self._parameters, mesh)
 
-    def fresh_state(self, mesh: Mesh) -> State:
+    def fresh_state(self, mesh: Mesh, frozen: decoder.Params) -> State:
         """Random parameters."""
         return init_state(jax.random.key(self._experiment.train.seed), self._experiment, self._parameters, mesh)
 
@@ -203,7 +203,7 @@ def make_step(
         weights_BL, _ = objective.weigh(batch)
         weight = jnp.sum(weights_BL)  # of the GLOBAL batch: its parts are no means of their own
 
-        def share(params: Any, part: Batch) -> tuple[jax.Array, loss.Sums]:
+        def share(params: Any, part: Batch, index: Any) -> tuple[jax.Array, loss.Sums]:
             sums = objective.sums(frozen_lib.merge(params, frozen), part, mesh)
             return loss.mean(sums.objective, weight), sums
 

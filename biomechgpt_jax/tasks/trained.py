@@ -1,6 +1,5 @@
 """A trained language model's parameters, read from its checkpoints without optimizer, data or loop."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from biomechgpt_jax.training import frozen as frozen_lib
 
 def identity(model: config.Model, ids: IdSpace) -> dict[str, Any]:
     """What a checkpoint must share with whoever reads its parameters, frozen ones left out."""
-    fields = asdict(model)
-    for name in ("remat", "attention"):  # memory against time, and the same result by another path
-        del fields[name]
+    fields = config.described(model)
+    # Memory against time; the same result by another path; where a base lies, which its own digest stands for.
+    for name in ("remat", "attention", "pretrained"):
+        fields.pop(name, None)
     return {"model": fields, "vocabulary": {"digest": ids.digest, "size": ids.size}}
 
 

@@ -6,7 +6,6 @@ steps are scaled to AdamW's usual size by sqrt(max(in, out)) * 0.2 (Liu et al., 
 arXiv 2502.16982), so that one learning rate and one weight decay serve both.
 """
 
-import dataclasses
 import math
 from typing import Any
 
@@ -67,7 +66,7 @@ def stable_until(cfg: config.Optimizer, steps: int) -> int:
 
 def described(cfg: config.Optimizer, steps: int) -> dict[str, Any]:
     """The optimizer as a part of a run's identity, with the warm-up in steps, however it was given."""
-    return {name: value for name, value in dataclasses.asdict(cfg).items() if name != "warmup_fraction"} | {
+    return {name: value for name, value in config.described(cfg).items() if name != "warmup_fraction"} | {
         "warmup_steps": warmup_steps(cfg, steps),
         "steps": steps,
         "stable_until": stable_until(cfg, steps),
