@@ -8,6 +8,10 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors
 
+from biomechgpt_jax.pretrained.folder import Folder
+from biomechgpt_jax.pretrained.text import tokenizer_of
+from biomechgpt_jax.tokenizer.hub import HubTokenizer
+
 DIGITS = "0123456789"
 BOS, EOS, TURN, BEGIN_TURN, MASK = "<|begin|>", "<|end of text|>", "<|end of turn|>", "<|turn|>", "<|mask|>"
 CONTROL = (BOS, EOS, TURN, BEGIN_TURN, MASK)
@@ -49,10 +53,15 @@ def definition(begins: bool = True, digits: int = 3) -> str:
     return made.to_str()
 
 
-def write(folder: Path, text: str, template: str = TEMPLATE, **facts: object) -> Path:
+def write(folder: Path, text: str, template: object = TEMPLATE, **facts: object) -> Path:
     """A folder with this tokenizer.json and what stands beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tokenizer.json").write_text(text)
     beside = {"bos_token": BOS, "eos_token": {"content": EOS}, "chat_template": template} | facts
     (folder / "tokenizer_config.json").write_text(json.dumps(beside))
     return folder
+
+
+def read(folder: Path, rows: int, chat: bool = False) -> HubTokenizer:
+    """The tokenizer of a folder that may hold no weights."""
+    return tokenizer_of(Folder(folder.resolve(), {}, {}, "", ""), rows, chat)
