@@ -185,8 +185,12 @@ def _add_ask(verbs: Any) -> None:
 
 
 def _add_inspect(verbs: Any) -> None:
-    inspect = verbs.add_parser("inspect", help="what a file, dataset or checkpoint holds", allow_abbrev=False)
-    inspect.add_argument("file", help="motion file, or the directory of a dataset or of checkpoints")
+    inspect = verbs.add_parser(
+        "inspect", help="what a file, dataset, checkpoint or folder of pretrained weights holds", allow_abbrev=False
+    )
+    inspect.add_argument(
+        "file", help="motion file, or the directory of a dataset, of checkpoints or of pretrained weights"
+    )
     inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
     inspect.add_argument("--activity", default="", help='what was performed, such as "timed up and go": scores it')
     inspect.add_argument("--json", action="store_true")

@@ -191,7 +191,14 @@ def _text_part(facts: Mapping[str, Any], where: str) -> Described:
         raise outer.wrong("text_config", "an object")
     _check_architecture(outer)
     outer.refuse_unsupported()
-    for name in ("vision_config", "mm_tokens_per_image", "boi_token_index", "eoi_token_index", "image_token_index"):
+    for name in (
+        "model_type",
+        "vision_config",
+        "mm_tokens_per_image",
+        "boi_token_index",
+        "eoi_token_index",
+        "image_token_index",
+    ):
         outer.get(name)
     text = {"model_type": _GEMMA} | inner
     if text["model_type"] != _GEMMA:
@@ -234,8 +241,8 @@ def _window(facts: Facts, layers: int, is_gemma: bool, family: str) -> dict[str,
     first = types.index(_FULL) + 1 if _FULL in types else 0
     odd = next(i for i, kind in enumerate(types) if kind != (_FULL if first and not (i + 1) % first else _SLIDING))
     raise InputError(
-        f"{facts.where}: layer_types has {shown(types[odd])} at layer {odd}; supported is one layer of so many that sees "
-        "everything, always the last of them"
+        f"{facts.where}: layer_types has {shown(types[odd])} at layer {odd}; supported is one layer of so many that "
+        "sees everything, always the last of them"
     )
 
 

@@ -43,7 +43,8 @@ class Source:
         shape = place.inputs + place.outputs
         parts: dict[tuple[tuple[int, int], ...], np.ndarray] = {}
 
-        def part(index: Index) -> np.ndarray:
+        def part(index: Index | None) -> np.ndarray:
+            assert index is not None
             key = tuple(entry.indices(size)[:2] for entry, size in zip(index, shape, strict=True))
             if key not in parts:
                 parts[key] = self._part(place, tuple(slice(*bound) for bound in key), np.dtype(dtype))
@@ -73,7 +74,8 @@ class Source:
             values = self._reader.read(tensor, rows)
             if bad := values.size - int(np.count_nonzero(np.isfinite(values))):
                 raise InputError(
-                    f"{tensor.file}: tensor '{place.name}' has {bad} weights that are NaN or infinite; fetch the file again"
+                    f"{tensor.file}: tensor '{place.name}' has {bad} weights that are NaN or infinite; fetch "
+                    "the file again"
                 )
             into[start - theirs[0].start : stop - theirs[0].start] = _as(values, dtype)
             if twin is not None and not np.array_equal(self._reader.read(twin, rows).astype(np.float32), values):
