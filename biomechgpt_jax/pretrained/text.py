@@ -1,8 +1,11 @@
 """The text tokenizer of a folder of pretrained weights: tokenizer.json, and how the files beside it say it is used."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.files import write_json, write_text
 from biomechgpt_jax.pretrained import strict_json
 from biomechgpt_jax.pretrained.folder import LARGEST_TOKENIZER, Folder
 from biomechgpt_jax.pretrained.strict_json import shown
@@ -10,6 +13,7 @@ from biomechgpt_jax.tokenizer import template as templates
 from biomechgpt_jax.tokenizer.hub import DEFINITION_FILE, NONE, PROBE, HubTokenizer, Use
 
 CONFIG_FILE, TEMPLATE_FILE = "tokenizer_config.json", "chat_template.jinja"
+GENERATION_FILE = "generation_config.json"
 _LARGEST_CONFIG = 8 * 2**20  # bytes; Gemma 3's has 6,000 control tokens in 1.2 MB
 _OFF = "leave tokenizer.chat_template off"
 
@@ -58,6 +62,38 @@ def tokenizer_of(folder: Folder, rows: int, chat: bool = False) -> HubTokenizer:
             )
         stop = ends[0]
     return HubTokenizer(definition, Use(rows, begin, stop, before, after, bos, eos, text), str(where))
+
+
+def write(directory: Path, tokenizer: HubTokenizer, added: Sequence[str], positions: int) -> dict[str, int | None]:
+    """Write the tokenizer's files for transformers into a folder that exists.
+
+    Args:
+        directory: of the files.
+        tokenizer: of a run.
+        added: control tokens that follow all ids of the tokenizer; those without a token are named first.
+        positions: as many as the model was made for.
+
+    Returns:
+        What config.json says of them: `bos_token_id` and `eos_token_id`.
+    """
+    use = tokenizer.use
+    write_text(directory / DEFINITION_FILE, tokenizer.extended(added))
+    bos = tokenizer.id_of(use.bos) if use.bos else NONE
+    tokens = {"bos_token_id": bos, "eos_token_id": use.stop}
+    stated: dict[str, int | None] = {name: number if number != NONE else None for name, number in tokens.items()}
+    facts: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": use.bos or None,
+        "eos_token": tokenizer.token_of(use.stop) if use.stop != NONE else None,
+        "model_max_length": positions,
+        "clean_up_tokenization_spaces": False,
+    }
+    if use.template:
+        facts["chat_template"] = use.template
+        write_text(directory / TEMPLATE_FILE, use.template)
+    write_json(directory / CONFIG_FILE, facts)
+    write_json(directory / GENERATION_FILE, {name: number for name, number in stated.items() if number is not None})
+    return stated
 
 
 def _id(tokenizer: HubTokenizer, token: str, folder: Folder) -> int:

@@ -126,6 +126,21 @@ class HubTokenizer:
         found = self._tokenizer.token_to_id(token)
         return NONE if found is None else found
 
+    def token_of(self, number: int) -> str:
+        """The token of an id that has one."""
+        return self._tokenizer.id_to_token(number)
+
+    def extended(self, added: Sequence[str]) -> str:
+        """The text of a tokenizer.json with further control tokens, whose ids follow `size`.
+
+        Ids below that have no token get control tokens `<unused N>`, as the format knows no gaps.
+        """
+        library, larger = _library(), _parsed(self.definition, DEFINITION_FILE)
+        known = len(larger.get_vocab(with_added_tokens=True))
+        tokens = [*(f"<unused {number}>" for number in range(known, self.size)), *added]
+        larger.add_special_tokens([library.AddedToken(token, special=True, normalized=False) for token in tokens])
+        return larger.to_str()
+
     def encode_control(self, text: str) -> tuple[int, ...]:
         """Ids of a text that may spell control tokens, such as a chat template writes it."""
         self._tokenizer.encode_special_tokens = False

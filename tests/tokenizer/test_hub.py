@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import tiny_hub
+import toy_pretrained
 from small_codecs import SMALL_FSQ, untrained
 
 from biomechgpt_jax import config
@@ -26,12 +26,12 @@ ROWS = 1500
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_hub.write(tmp_path_factory.mktemp("model"), tiny_hub.definition())
+    return toy_pretrained.write(tmp_path_factory.mktemp("model"), toy_pretrained.definition())
 
 
 @pytest.fixture(scope="module")
 def text(folder: Path) -> HubTokenizer:
-    return tiny_hub.read(folder, ROWS)
+    return toy_pretrained.read(folder, ROWS)
 
 
 def test_three_digits_are_one_id_and_every_line_comes_back(text: HubTokenizer) -> None:
@@ -39,18 +39,18 @@ def test_three_digits_are_one_id_and_every_line_comes_back(text: HubTokenizer) -
     draw = random.Random(0)
     characters = string.printable + "äöüß–’μ°²🙂\u2581\ue010漢"
     lines = ["".join(draw.choices(characters, k=draw.randint(0, 60))) for _ in range(300)]
-    for line in [*lines, "1.25 m/s", *tiny_hub.CONTROL, f"a{tiny_hub.EOS}{tiny_hub.BOS} b"]:
+    for line in [*lines, "1.25 m/s", *toy_pretrained.CONTROL, f"a{toy_pretrained.EOS}{toy_pretrained.BOS} b"]:
         ids = text.encode(line)
         assert text.decode(ids) == line and not text.special_ids & set(ids)
 
 
 def test_what_is_no_text_is_special_and_the_table_may_be_larger_or_smaller(folder: Path, text: HubTokenizer) -> None:
-    control = {text.id_of(token) for token in tiny_hub.CONTROL}
+    control = {text.id_of(token) for token in toy_pretrained.CONTROL}
     used = len(json.loads(text.definition)["model"]["vocab"]) + 1  # the last of the control tokens is beside it
     assert len(control) == 5 and min(control) == 40
     assert text.size == ROWS and text.special_ids == control | set(range(used, ROWS))
-    assert tiny_hub.read(folder, 10).size == used  # Gemma 3 has one id more than its table has rows
-    assert (text.begin, text.stop) == (text.id_of(tiny_hub.BOS), text.id_of(tiny_hub.EOS))
+    assert toy_pretrained.read(folder, 10).size == used  # Gemma 3 has one id more than its table has rows
+    assert (text.begin, text.stop) == (text.id_of(toy_pretrained.BOS), text.id_of(toy_pretrained.EOS))
 
 
 def test_text_comes_as_soon_as_it_is_whole(text: HubTokenizer) -> None:
@@ -71,11 +71,11 @@ def test_the_digest_changes_with_everything_that_decides_what_an_id_means(folder
     digests = {HubTokenizer(text.definition, use).digest for use in others}
     digests |= {text.digest, HubTokenizer(text.definition + "\n", text.use).digest}
     assert len(digests) == len(others) + 2
-    assert tiny_hub.read(folder, ROWS).digest == text.digest
+    assert toy_pretrained.read(folder, ROWS).digest == text.digest
 
 
 def test_a_run_keeps_its_tokenizer(text: HubTokenizer, folder: Path, tmp_path: Path) -> None:
-    codec, chat = untrained(SMALL_FSQ), tiny_hub.read(folder, ROWS, chat=True)
+    codec, chat = untrained(SMALL_FSQ), toy_pretrained.read(folder, ROWS, chat=True)
     for one in (text, chat):
         vocabulary.save(tmp_path, codec, vocabulary.Vocabulary(one, codec.codes, codec.digest))
         _, words = vocabulary.load(tmp_path)
@@ -105,22 +105,22 @@ def test_begin_and_end_of_a_pretrained_model_are_those_of_the_vocabulary(folder:
     assert prompt.question(words, "how").tolist() == [words.question, *text.encode("how"), words.answer]
     assert prompt.answer(words, "12 m").tolist() == [*text.encode("12 m"), text.stop]
     assert words.decode_text([*prompt.answer(words, "12 m"), text.begin]) == "12 m"
-    without = tiny_hub.write(folder.parent / "without", tiny_hub.definition(begins=False), eos_token=None)
-    own = tiny_hub.read(without, ROWS)
+    without = toy_pretrained.write(folder.parent / "without", toy_pretrained.definition(begins=False), eos_token=None)
+    own = toy_pretrained.read(without, ROWS)
     bare = vocabulary.Vocabulary(own, 60, layers=2)
     assert own.begin == own.stop == -1 and (bare.trunk, bare.end) == (ROWS + 1, ROWS + 4)
     assert prompt.trunk(bare, None).shape == (0, 1)
-    said = tiny_hub.write(folder.parent / "said", tiny_hub.definition(begins=False), add_bos_token=True)
-    assert tiny_hub.read(said, ROWS).begin == text.begin
-    assert len({words.digest, bare.digest, vocabulary.Vocabulary(tiny_hub.read(said, 0), 60).digest}) == 3
+    said = toy_pretrained.write(folder.parent / "said", toy_pretrained.definition(begins=False), add_bos_token=True)
+    assert toy_pretrained.read(said, ROWS).begin == text.begin
+    assert len({words.digest, bare.digest, vocabulary.Vocabulary(toy_pretrained.read(said, 0), 60).digest}) == 3
 
 
 def test_a_template_stands_around_questions_in_training_and_in_answering(folder: Path) -> None:
-    chat = tiny_hub.read(folder, ROWS, chat=True)
+    chat = toy_pretrained.read(folder, ROWS, chat=True)
     words = vocabulary.Vocabulary(chat, 60)
-    turn, end = chat.id_of(tiny_hub.BEGIN_TURN), chat.id_of(tiny_hub.TURN)
+    turn, end = chat.id_of(toy_pretrained.BEGIN_TURN), chat.id_of(toy_pretrained.TURN)
     before, after = [turn, *chat.encode("user\n")], [end, *chat.encode("\n"), turn, *chat.encode("assistant\n")]
-    spelled = f"how? {tiny_hub.TURN}"  # a user's text ends no turn
+    spelled = f"how? {toy_pretrained.TURN}"  # a user's text ends no turn
     asked = prompt.question(words, spelled)
     assert asked.tolist() == [words.question, *before, *chat.encode(spelled), *after]
     branch = make_branch(words, spelled, "stroke")
@@ -137,7 +137,7 @@ OPTIONS = ["healthy", "stroke", "stroke, late", "in pain"]
 
 @pytest.fixture(scope="module")
 def spoken(folder: Path) -> tuple[vocabulary.Vocabulary, decoder.Params]:
-    words = vocabulary.Vocabulary(tiny_hub.read(folder, ROWS), 60)
+    words = vocabulary.Vocabulary(toy_pretrained.read(folder, ROWS), 60)
     draw = np.random.default_rng(4)
     params = decoder.init(jax.random.key(1), CFG, words.size)
     return words, jax.tree.map(lambda leaf: leaf + 0.2 * draw.standard_normal(leaf.shape).astype(np.float32), params)

@@ -1,17 +1,28 @@
-"""A byte-level tokenizer.json with the traits of large ones: up to three digits are one id, as in Llama 3, and control
-tokens lie amid the others."""
+"""A toy pretrained model: its tokenizer, and a run with its base and adapter.
+
+The tokenizer is a byte-level tokenizer.json with the traits of large ones: up to three digits are one id, as in Llama
+3, and control tokens lie amid the others.
+"""
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import tokenizers
+import toy_base
 from tokenizers import decoders, models, pre_tokenizers, processors
 
+from biomechgpt_jax import config
+from biomechgpt_jax.model import decoder
 from biomechgpt_jax.pretrained.folder import Folder
 from biomechgpt_jax.pretrained.text import tokenizer_of
+from biomechgpt_jax.stages import export
 from biomechgpt_jax.tokenizer.hub import HubTokenizer
+from biomechgpt_jax.tokenizer.vocabulary import Vocabulary
 
+LAYERS, CODES, ROWS = 2, 20, 1400  # of a motion token, of a layer, and of the pretrained table, of which 1,372 are used
 DIGITS = "0123456789"
 BOS, EOS, TURN, BEGIN_TURN, MASK = "<|begin|>", "<|end of text|>", "<|end of turn|>", "<|turn|>", "<|mask|>"
 CONTROL = (BOS, EOS, TURN, BEGIN_TURN, MASK)
@@ -65,3 +76,26 @@ def write(folder: Path, text: str, template: object = TEMPLATE, **facts: object)
 def read(folder: Path, rows: int, chat: bool = False) -> HubTokenizer:
     """The tokenizer of a folder that may hold no weights."""
     return tokenizer_of(Folder(folder.resolve(), {}, {}, "", ""), rows, chat)
+
+
+def whole(cfg: config.Model, motion: decoder.MotionShape | None = None, rows: int = toy_base.ROWS) -> dict[str, Any]:
+    """All parameters, base and adapters; the base held as the configuration says."""
+    if cfg.base == "float32" and cfg.table == "float32":
+        return toy_base.draw(decoder.abstract(cfg, rows, motion))
+    return _both(toy_base.base(cfg), toy_base.trained(cfg, motion))
+
+
+def _both(left: Any, right: Any) -> Any:
+    return {
+        name: _both(left[name], right[name]) if name in left and name in right else (left | right)[name]
+        for name in left | right
+    }
+
+
+def toy_run(directory: Path, cfg: config.Model) -> export.Run:
+    """A run whose folder of the base has a tokenizer with a chat template and a licence, and no weights."""
+    base = write(directory / "runs" / "base", definition())
+    (base / "LICENSE.txt").write_text("do as you like")
+    words = Vocabulary(read(base, ROWS, chat=True), CODES, "codec", LAYERS)
+    cfg = replace(cfg, text_rows=ROWS)
+    return export.Run(whole(cfg, (LAYERS, CODES, 4), words.motion_offset), cfg, words, base, 512)
