@@ -27,6 +27,7 @@ _EPILOG = """examples:
   biomechgpt inspect walking.mot --plot walking.png
   biomechgpt import recordings --out runs/mine/movements --labels labels.csv
   biomechgpt model-folder smollm2 runs/smollm2
+  biomechgpt export runs/mine exported --merged
   biomechgpt compile configs/sizes.py:8b --topology v5p:4x4x4
   biomechgpt scaling fit runs.csv --out runs/scaling
 
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_import(verbs)
     _add_model_folder(verbs)
     _add_compile(verbs)
+    _add_export(verbs)
     _add_doctor(verbs)
     scaling.add(verbs)
     return parser
@@ -272,6 +274,23 @@ def _add_compile(verbs: Any) -> None:
     compile_.add_argument("--topology", required=True, help="such as v5e:4x4, v5p:4x4x4, v6e:8x8, h100:1x8 or cpu:8")
     compile_.add_argument("--num-slices", type=int, default=1, help="so many of that topology (%(default)s)")
     compile_.add_argument("--json", action="store_true", help="print the report as JSON on standard output")
+
+
+def _add_export(verbs: Any) -> None:
+    export = verbs.add_parser(
+        "export",
+        help="a trained run for transformers and peft",
+        description="Writes a run that started from a pretrained model into a folder that other libraries read.",
+        allow_abbrev=False,
+    )
+    export.add_argument("run", help="working directory of a trained run")
+    export.add_argument("out", help="folder that will be made")
+    kind = export.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--adapter", action="store_true", help="the adapter and the added rows, for peft")
+    kind.add_argument("--merged", action="store_true", help="the whole model, adapter merged, for transformers")
+    export.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), help="of a merged model's weights (bfloat16); adapters are float32"
+    )
 
 
 def _add_doctor(verbs: Any) -> None:

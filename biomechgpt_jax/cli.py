@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "inspect": _inspect,
             "import": _import,
             "model-folder": _model_folder,
+            "export": _export,
             "doctor": _doctor,
             "scaling": _scaling,
         }
@@ -181,6 +182,18 @@ def _ask(options: argparse.Namespace) -> int:
     normals = _path(options.normals)
     reading = ask.Reading(_path(options.static), options.person, options.anyway)
     return ask.run(Path(options.file), options.question, table, workdir, options.json, options.greedy, normals, reading)
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.adapter and options.dtype:
+        raise InputError("export: --dtype is for --merged; an adapter is written in float32")
+    cache.keep(Path(options.run))
+    from biomechgpt_jax.stages import export
+
+    dtype = options.dtype or "bfloat16"
+    for line in export.run(Path(options.run), Path(options.out), options.merged, dtype):
+        print(line)
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -168,6 +168,7 @@ def read(directory: Path, cfg: config.Model, rows: int) -> Params:
     facts = strict_json.read(directory / CONFIG_FILE, _LARGEST_CONFIG)
     tensors = safetensors.read_header(directory / WEIGHTS_FILE).tensors
     tensors = {name: tensor for name, tensor in tensors.items() if name not in _STORED_AGAIN}
+    twin = tensors.pop(_ROWS["head_rows"][1], None) if cfg.tied_embeddings else None
     kinds = _check(facts, cfg, rows, f"{directory / CONFIG_FILE}")
     wanted: dict[str, tuple[int, ...]] = {
         pair.name(half): pair.shape(half, cfg.adapter.rank)
@@ -199,6 +200,11 @@ def read(directory: Path, cfg: config.Model, rows: int) -> Params:
         for ours in kinds:
             own = values(_ROWS[ours][1])
             leaves[ours] = own if ours == "rows" else own.T
+        if twin is not None and not np.array_equal(reader.read(twin).astype(np.float32), leaves.get("rows", 0)):
+            raise InputError(
+                f"{directory / WEIGHTS_FILE}: the added rows of embedding and head differ, and the model's are tied; "
+                "train the adapter with them tied (peft: ensure_weight_tying)"
+            )
     return names.tree(leaves)
 
 

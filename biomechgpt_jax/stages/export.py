@@ -9,13 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from biomechgpt_jax import config
+from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.files import write_json, write_text
 from biomechgpt_jax.model.decoder import Params
-from biomechgpt_jax.pretrained import merging, peft, safetensors
+from biomechgpt_jax.pretrained import description, merging, peft, safetensors
 from biomechgpt_jax.pretrained import text as text_files
+from biomechgpt_jax.tasks import base as base_lib
+from biomechgpt_jax.tasks import trained
+from biomechgpt_jax.tasks.id_space import IdSpace
+from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.tokenizer.hub import HubTokenizer
 from biomechgpt_jax.tokenizer.vocabulary import SPECIALS, Vocabulary
+from biomechgpt_jax.workdir import Workdir
 
 # In a folder of their own: readers of models take every *.safetensors beside config.json for weights of the model.
 MOTION_WEIGHTS, MOTION_FACTS = "motion/maps.safetensors", "motion/facts.json"
@@ -44,6 +50,22 @@ class Run:
     def text_ids(self) -> int:
         """Ids of text and of our own special tokens; those up to the motion codes are unused."""
         return self.words.text.size + len(SPECIALS)
+
+
+def run(workdir: Path, out: Path, is_merged: bool, dtype: str = "bfloat16") -> list[str]:
+    """Export the newest model of a run; arguments, lines and errors as those of `write`.
+
+    Args:
+        workdir: of the run, which must hold a trained model; the folder that it starts from lies where it lay.
+    """
+    work, cfg = Workdir(workdir), workdirs.load_experiment(workdir).model
+    if not cfg.pretrained:
+        raise InputError(f"export: {workdir} starts from no pretrained model; give a run with model.pretrained")
+    codec, words = vocabulary.load(work.tokenizer)
+    frozen = base_lib.of(cfg).frozen.with_code_vectors(codec.code_vectors())
+    params = trained.load_params(work.checkpoints, cfg, IdSpace.of(words), frozen=frozen)
+    folder, described, _ = description.opened(Path(cfg.pretrained))
+    return write(Run(params, cfg, words, folder.path, described.positions), out, is_merged, dtype)
 
 
 def write(run: Run, out: Path, is_merged: bool, dtype: str = "bfloat16") -> list[str]:

@@ -150,6 +150,26 @@ def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
         peft.read(tmp_path, UNTIED, ROWS)
 
 
+def test_the_tables_that_peft_stores_again_are_read_over_unless_tied_rows_differ(tmp_path: Path) -> None:
+    params = written(tmp_path, MODEL)
+    head, table = (f"base_model.model.{name}.token_adapter." for name in ("lm_head", "model.embed_tokens"))
+    path = tmp_path / "adapter_model.safetensors"
+    with safetensors.Reader() as reader:
+        held = {name: reader.read(tensor) for name, tensor in safetensors.read_header(path).tensors.items()}
+    rows = held[f"{table}trainable_tokens_delta"]
+    again = {f"{part}base_layer.weight": np.zeros((ROWS, 64), np.float32) for part in (head, table)}
+    for twin, differs in ((rows, False), (rows + 1, True)):
+        stored = held | again | {f"{head}trainable_tokens_delta": twin}
+        with safetensors.Writer(path, {name: ("F32", array.shape) for name, array in stored.items()}) as writer:
+            for name, array in stored.items():
+                writer.write(name, array)
+        if differs:
+            with pytest.raises(InputError, match="differ, and the model's are tied"):
+                peft.read(tmp_path, MODEL, ROWS)
+        else:
+            np.testing.assert_array_equal(peft.read(tmp_path, MODEL, ROWS)["rows"], params["rows"])
+
+
 def test_what_an_adapter_cannot_hold_is_not_written(tmp_path: Path) -> None:
     for cfg, said in (
         (replace(MODEL, adapter=config.Adapter()), "has no adapters"),
