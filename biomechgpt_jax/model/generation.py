@@ -92,8 +92,8 @@ def generate(
     """
     vocabulary = decoder.vocabulary_size(params)
     check(requests, settings, vocabulary)
-    if {"context", "statistics"} & set(params.get("motion", {})) and (settings.ids or vocabulary) > len(
-        params["embedding"]
+    if {"context", "statistics"} & set(params.get("motion", {})) and (settings.ids or vocabulary) > decoder.table_size(
+        params
     ):
         raise InputError(
             "generate: a model with model.motion_context or model.motion_statistics reads movement and cannot write "

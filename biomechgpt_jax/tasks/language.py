@@ -31,6 +31,8 @@ from biomechgpt_jax.training import loop, loss, optimizer
 from biomechgpt_jax.training import step as steps_lib
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
 
+_DROPOUT = 0x64726F70  # sets the keys of dropout apart from that of the first parameters
+
 
 def train(
     experiment: config.Experiment,
@@ -218,7 +220,8 @@ def make_step(
         weight = jnp.sum(weights_BL)  # of the GLOBAL batch: its parts are no means of their own
 
         def share(params: Any, part: Batch, index: Any) -> tuple[jax.Array, loss.Sums]:
-            sums = objective.sums(frozen_lib.merge(params, frozen), part, mesh)
+            key = dropout_key(experiment, state["step"], index)
+            sums = objective.sums(frozen_lib.merge(params, frozen), part, mesh, key)
             return loss.mean(sums.objective, weight), sums
 
         differentiate = jax.value_and_grad(share, has_aux=True)
@@ -246,6 +249,14 @@ def make_step(
         return state, metrics | counts
 
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, steps_lib.replicated(mesh)))
+
+
+def dropout_key(experiment: config.Experiment, step: Any, part: Any) -> jax.Array | None:
+    """The key of what the adapters leave out in a part of a step's batch; None where they leave nothing out."""
+    if not experiment.model.adapter.dropout:
+        return None
+    key = jax.random.fold_in(jax.random.key(experiment.train.seed), _DROPOUT)
+    return jax.random.fold_in(jax.random.fold_in(key, step), part)
 
 
 def make_evaluation(

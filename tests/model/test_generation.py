@@ -83,7 +83,7 @@ def test_a_change_of_the_product_with_a_weight_reaches_training_and_decoding_ali
     plain, asked, used = block.project, prompts(3), set()
     before = continued(params, CFG, asked, 6)
 
-    def adapted(x, weights, name, contracted=1):
+    def adapted(x, weights, name, contracted=1, **others):
         used.add(name)
         y = plain(x, weights, name, contracted)
         return y + strength[name] * jnp.tanh(y)
