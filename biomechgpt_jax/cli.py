@@ -91,7 +91,7 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
 
     workdir = Path(options.workdir)
     if options.config is not None:
-        experiment = overrides.load(options.config, changes)
+        experiment = _resolved(overrides.load(options.config, changes))
     elif (workdir / "config.json").is_file():
         from biomechgpt_jax.workdir import load_experiment
 
@@ -131,6 +131,15 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     return 0
 
 
+def _resolved(experiment: "Experiment") -> "Experiment":
+    """The experiment with what the folder of its pretrained weights decides."""
+    if not experiment.model.pretrained:
+        return experiment
+    from biomechgpt_jax.pretrained import resolving
+
+    return resolving.resolve(experiment)
+
+
 def _evaluate_people(options: argparse.Namespace, experiment: "Experiment") -> int:
     workdir = Path(options.workdir)
     cache.keep(workdir)  # before jax is imported
@@ -163,7 +172,9 @@ def _compile(options: argparse.Namespace, changes: Sequence[str]) -> int:
     from biomechgpt_jax.compiling import report as compilation
     from biomechgpt_jax.compiling import table
 
-    report = compilation.report(overrides.load(options.config, changes), options.topology, options.num_slices)
+    report = compilation.report(
+        _resolved(overrides.load(options.config, changes)), options.topology, options.num_slices
+    )
     if options.json:
         print(to_json(asdict(report) | {"fits": report.memory.fits}))
     else:

@@ -19,6 +19,7 @@ from biomechgpt_jax.pretrained.strict_json import shown
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 LARGEST_CONFIG, LARGEST_INDEX, LARGEST_TOKENIZER = 4 * 2**20, 64 * 2**20, 64 * 2**20  # bytes
+_TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "*TERMS*")
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
@@ -64,6 +65,11 @@ class Folder:
             return read.decode()
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read as text ({shown(str(error))}); fetch the file again") from error
+
+    def text_digest(self) -> str:
+        """SHA-256 hex over the files that say how text becomes ids."""
+        parts = [self.text(name, LARGEST_TOKENIZER) or "" for name in _TEXT_FILES]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def looks_like(path: Path) -> bool:

@@ -31,9 +31,8 @@ from biomechgpt_jax.questions import scope
 from biomechgpt_jax.questions.registry import QUESTIONS
 from biomechgpt_jax.questions.understanding import Understood, understand
 from biomechgpt_jax.reports import answers as rendering
-from biomechgpt_jax.tasks import trained
+from biomechgpt_jax.tasks import base, trained
 from biomechgpt_jax.tasks.id_space import IdSpace
-from biomechgpt_jax.tasks.parameters import NOTHING
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
@@ -180,9 +179,8 @@ def load(workdir: Path, greedy: bool = False) -> Answerer:
     """
     work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
-    params = trained.load_params(
-        work.checkpoints, cfg.model, IdSpace.of(words), frozen=NOTHING.with_code_vectors(codec.code_vectors())
-    )
+    frozen = base.of(cfg.model).frozen.with_code_vectors(codec.code_vectors())
+    params = trained.load_params(work.checkpoints, cfg.model, IdSpace.of(words), frozen=frozen)
     model = predict.LanguageModel(
         params, cfg.model, words, batch_size=1, one_shape=True, numbers="greedy" if greedy else "distribution"
     )

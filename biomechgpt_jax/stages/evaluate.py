@@ -28,9 +28,9 @@ from biomechgpt_jax.reports import origin as origins
 from biomechgpt_jax.reports import report, stick
 from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.reports.sections import Material
-from biomechgpt_jax.tasks import trained
+from biomechgpt_jax.tasks import base, trained
 from biomechgpt_jax.tasks.id_space import IdSpace
-from biomechgpt_jax.tasks.parameters import NOTHING, Frozen
+from biomechgpt_jax.tasks.parameters import Frozen
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.training.metrics import read as read_log
 from biomechgpt_jax.workdir import STAGES, TEXT_ONLY, Workdir
@@ -267,6 +267,7 @@ def load_inputs(
 ) -> Inputs:
     """The inputs of an evaluation of a run on some trials, whose origin a dataset tells."""
     codec, words = vocabulary.load(work.tokenizer)
+    below = base.of(cfg.model).frozen
 
     def model(checkpoints: Path, frozen: Frozen) -> predict.LanguageModel:
         return predict.LanguageModel(
@@ -277,8 +278,8 @@ def load_inputs(
 
     return Inputs(
         trials=trials,
-        model=model(work.checkpoints, NOTHING.with_code_vectors(codec.code_vectors())),
-        text_only=model(work.checkpoints_text_only, NOTHING) if work.checkpoints_text_only.is_dir() else None,
+        model=model(work.checkpoints, below.with_code_vectors(codec.code_vectors())),
+        text_only=model(work.checkpoints_text_only, below) if work.checkpoints_text_only.is_dir() else None,
         codec=codec,
         logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
         wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},

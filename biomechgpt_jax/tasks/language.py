@@ -18,9 +18,11 @@ from jax.sharding import Mesh
 
 from biomechgpt_jax import config
 from biomechgpt_jax.data import loader as data
+from biomechgpt_jax.files import write_json
 from biomechgpt_jax.model import decoder, flops
-from biomechgpt_jax.parallel import feed, sharding
-from biomechgpt_jax.tasks import trained
+from biomechgpt_jax.parallel import distributed, feed, sharding
+from biomechgpt_jax.tasks import first_values, trained
+from biomechgpt_jax.tasks.base import RANDOM, Start
 from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tasks.objective import Objective, shift_left
 from biomechgpt_jax.tasks.parameters import NOTHING, Frozen, Parameters
@@ -41,6 +43,7 @@ def train(
     ids: IdSpace | None = None,
     code_vectors: np.ndarray | None = None,
     frozen: Frozen = NOTHING,
+    start: Start = RANDOM,
 ) -> decoder.Params:
     """Train the decoder until `steps` steps are complete, starting from the newest good checkpoint if there is one.
 
@@ -54,6 +57,7 @@ def train(
         code_vectors: f32[Q, N, C], of which the embeddings of motion codes are a learned map; None: those that were
             packed with the rows, and where there are none, codes have rows of the table of embeddings.
         frozen: parameters that are not trained.
+        start: first values of others.
 
     Returns:
         All parameters, the frozen ones among them, a nested dict of arrays on the mesh.
@@ -63,7 +67,7 @@ def train(
         loop.Diverged: too many skipped steps.
         SystemExit: code 75 after a SIGTERM, once the state is saved.
     """
-    task = Language(experiment, sequences_dir, ids, code_vectors, frozen)
+    task = Language(experiment, sequences_dir, ids, code_vectors, frozen, start)
     state, held = loop.train(task, experiment.train, experiment.mesh, steps, places, progress)
     return frozen_lib.merge(state["params"], held)
 
@@ -81,8 +85,9 @@ class Language:
         ids: IdSpace | None = None,
         code_vectors: np.ndarray | None = None,
         frozen: Frozen = NOTHING,
+        start: Start = RANDOM,
     ) -> None:
-        self._experiment = experiment
+        self._experiment, self._start = experiment, start
         self._sequences = Path(sequences_dir)
         self._ids = IdSpace.of_rows(self._sequences) if ids is None else ids
         vectors = data.code_vectors(self._sequences) if code_vectors is None else code_vectors
@@ -103,8 +108,17 @@ class Language:
         return abstract_state(self._experiment, self._parameters, mesh)
 
     def fresh_state(self, mesh: Mesh, frozen: decoder.Params) -> State:
-        """Random parameters."""
-        return init_state(jax.random.key(self._experiment.train.seed), self._experiment, self._parameters, mesh)
+        """Random parameters, fitted to a pretrained table if there is one; those whose values are given have these."""
+        state = init_state(jax.random.key(self._experiment.train.seed), self._experiment, self._parameters, mesh)
+        layouts = self._parameters.shardings(mesh).trained
+        params = self._start.base.over(state["params"], layouts, frozen)
+        if self._experiment.model.has_base:
+            params = jax.jit(first_values.beside_table, out_shardings=layouts)(params, frozen)
+        if self._start.checkpoints is not None:
+            step, params = trained.restore(self._start.checkpoints, self._parameters, mesh, frozen)
+            if self._start.note is not None and distributed.first():
+                write_json(self._start.note, {"checkpoints": str(self._start.checkpoints.resolve()), "step": step})
+        return state | {"params": params}
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
         """The jitted step."""

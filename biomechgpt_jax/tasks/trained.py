@@ -48,14 +48,24 @@ def load_params(
         InputError: there is no good checkpoint, or it belongs to another model, tokenizer or base.
     """
     parameters = Parameters(model, ids, frozen)
+    held = parameters.load_frozen(mesh)
+    return frozen_lib.merge(restore(checkpoints_dir, parameters, mesh, held)[1], held)
+
+
+def restore(
+    checkpoints_dir: str | Path, parameters: Parameters, mesh: Mesh | None, held: decoder.Params
+) -> tuple[int, decoder.Params]:
+    """The newest good step and its trained parameters; arguments and errors as those of `load_params`.
+
+    `held` are the frozen parameters.
+    """
 
     def with_sharding(leaf: jax.ShapeDtypeStruct, layout: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
 
     abstract = jax.tree.map(with_sharding, parameters.shapes().trained, parameters.shardings(mesh).trained)
-    held = parameters.load_frozen(mesh)
-    wanted = identity(model, ids) | frozen_lib.identity(held)
+    wanted = identity(parameters.model, parameters.ids) | frozen_lib.identity(held)
     restored = checkpoint.restore(checkpoints_dir, {"params": abstract}, wanted)
     if restored is None:
         raise InputError(f"{checkpoints_dir} holds no good checkpoint; train first")
-    return frozen_lib.merge(restored[1]["params"], held)
+    return restored[0], restored[1]["params"]

@@ -105,7 +105,7 @@ with reader_of_one as opened:
             shape = place.inputs + place.outputs
             index = sharding.devices_indices_map(shape)[jax.devices()[0]]
             index = tuple(slice(*part.indices(n)[:2]) for part, n in zip(index, shape))
-            source._part(place, index, np.dtype("float32"))
+            source.part(place, index)
 share = one[jax.devices()[0]]
 print(json.dumps({"all": reader.bytes_read, "total": total, "one": reader_of_one.bytes_read, "share": share}))
 """
