@@ -150,6 +150,11 @@ def write(directory: Path, params: Params, cfg: config.Model, base: str) -> None
     write_json(directory / CONFIG_FILE, facts)
 
 
+def is_adapter(directory: Path | str) -> bool:
+    """Whether a path, which may be empty, is that of a folder with an adapter."""
+    return bool(directory) and (Path(directory) / CONFIG_FILE).is_file()
+
+
 def read(directory: Path, cfg: config.Model, rows: int) -> Params:
     """Read an adapter, and the added rows if it has them.
 

@@ -17,6 +17,7 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.codec import reconstruction
 from biomechgpt_jax.files import write_json
 from biomechgpt_jax.parallel import distributed
+from biomechgpt_jax.pretrained import peft
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.questions import registry
 from biomechgpt_jax.reports import codec_report, origin
@@ -38,7 +39,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
         loss = logged.get("loss")
         progress.update(step, cfg.tokenizer.steps, f"step {step}" + (f", loss {loss:.4f}" if loss is not None else ""))
 
-    if cfg.train.start_from:
+    if cfg.train.start_from and not peft.is_adapter(cfg.train.start_from):
         return distributed.on_first("codec", functools.partial(_take_over, Path(cfg.train.start_from), work, progress))
     trials = list(movements.read(work.movements, "train"))
     train = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]

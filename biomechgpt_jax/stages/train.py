@@ -10,6 +10,7 @@ from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.data import loader, store
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.parallel import agreement, distributed
+from biomechgpt_jax.pretrained import peft
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.tasks import base as base_lib
 from biomechgpt_jax.tasks import language
@@ -51,7 +52,9 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
         report = _reporter(progress, steps, what)
         part = cfg if rows == work.sequences else _with_twins(cfg)
         places, start = Places(checkpoints, log), base.start
-        if cfg.train.start_from:
+        if peft.is_adapter(cfg.train.start_from):
+            start = dataclasses.replace(start, adapter=Path(cfg.train.start_from))
+        elif cfg.train.start_from:
             theirs = Path(cfg.train.start_from) / checkpoints.name
             start = dataclasses.replace(
                 start, checkpoints=theirs, note=checkpoints.with_name(f"{checkpoints.name}.json")

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
+
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder, parameters
 from biomechgpt_jax.model.decoder import Params
-from biomechgpt_jax.pretrained import description, loading
+from biomechgpt_jax.pretrained import description, loading, peft
 from biomechgpt_jax.pretrained.folder import Folder
 from biomechgpt_jax.tasks.parameters import NOTHING, Frozen
 from biomechgpt_jax.training import frozen as frozen_lib
@@ -41,16 +43,30 @@ class Start:
 
     Attributes:
         base: of a pretrained model, to whose table other parameters are fitted.
+        adapter: folder of an adapter in peft's format, whose values are taken over; None: of none.
         checkpoints: of another run, whose trained parameters are taken over; None: of none.
         note: a JSON file that is written then, with the step that was read.
     """
 
     base: Values = Values()
+    adapter: Path | None = None
     checkpoints: Path | None = None
     note: Path | None = None
 
 
 RANDOM = Start()
+
+
+def adapted(params: Params, folder: Path, model: config.Model, rows: int, shardings: Params) -> Params:
+    """Trained parameters with the values of an adapter in peft's format; arguments and errors as those of `peft.read`.
+
+    Args:
+        params: the trained parameters.
+        shardings: like `params`.
+    """
+    found = peft.read(folder, model, rows)
+    known = jax.device_put(found, frozen_lib.split(shardings, found).frozen)
+    return frozen_lib.merge(frozen_lib.split(params, found).trained, known)
 
 
 @dataclass(frozen=True)

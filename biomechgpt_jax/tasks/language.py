@@ -21,6 +21,7 @@ from biomechgpt_jax.data import loader as data
 from biomechgpt_jax.files import write_json
 from biomechgpt_jax.model import decoder, flops
 from biomechgpt_jax.parallel import distributed, feed, sharding
+from biomechgpt_jax.tasks import base as base_lib
 from biomechgpt_jax.tasks import first_values, trained
 from biomechgpt_jax.tasks.base import RANDOM, Start
 from biomechgpt_jax.tasks.id_space import IdSpace
@@ -114,6 +115,9 @@ class Language:
         params = self._start.base.over(state["params"], layouts, frozen)
         if self._experiment.model.has_base:
             params = jax.jit(first_values.beside_table, out_shardings=layouts)(params, frozen)
+        if self._start.adapter is not None:
+            model, rows = self._experiment.model, self._parameters.rows
+            params = base_lib.adapted(params, self._start.adapter, model, rows, layouts)
         if self._start.checkpoints is not None:
             step, params = trained.restore(self._start.checkpoints, self._parameters, mesh, frozen)
             if self._start.note is not None and distributed.first():
