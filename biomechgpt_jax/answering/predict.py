@@ -72,7 +72,8 @@ _Options = list[tuple[Branch, tuple[int, str]]]
 def _pieces(trunk: np.ndarray, options: _Options) -> list[_Piece]:
     """Share options out to as few segments as hold them, each with its own copy of the trunk.
 
-    Without a trunk every option is a segment of its own, as in training.
+    Without a trunk every option is a segment of its own, as in training. The token with which a pretrained model begins
+    a text is a trunk.
     """
     groups: list[_Options] = []
     room = 0

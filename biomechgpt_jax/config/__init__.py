@@ -8,7 +8,8 @@ from others are properties, never fields: an override cannot leave them stale. D
 from dataclasses import dataclass, field
 from typing import Literal
 
-from biomechgpt_jax.config.checks import CANONICAL_RATE_HZ, require
+from biomechgpt_jax.config.adapter import Adapter
+from biomechgpt_jax.config.checks import CANONICAL_RATE_HZ, described, require
 from biomechgpt_jax.config.cluster import Distributed, Mesh
 from biomechgpt_jax.config.cohort import Cohort
 from biomechgpt_jax.config.model import Model
@@ -17,6 +18,7 @@ from biomechgpt_jax.config.training import Loop, Optimizer, Train
 
 __all__ = [
     "CANONICAL_RATE_HZ",
+    "Adapter",
     "Cohort",
     "Distributed",
     "Evaluation",
@@ -28,6 +30,7 @@ __all__ = [
     "Pack",
     "Tokenizer",
     "Train",
+    "described",
 ]
 
 

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from biomechgpt_jax.config.checks import require
+from biomechgpt_jax.config.adapter import Adapter
+from biomechgpt_jax.config.checks import later, require
+
+BLOCK = 64  # inputs of a matrix that share a scale in 4 bits; two of them share a byte
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Model:
     attention: Literal["auto", "reference", "blockwise", "splash", "cudnn"] = "auto"
     remat: Literal["none", "dots", "full"] = "dots"
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: float32 on CPU, bfloat16 elsewhere
+    # A model that training starts from. Its folder (config.json, safetensors) fills in the fields above.
+    pretrained: str = later("")
+    random_weights: bool = later(False)  # the folder's sizes and tokenizer, and weights from scratch
+    text_rows: int = later(0)  # rows of the pretrained table, below those that are added for our own tokens; 0: none
+    base: Literal["float32", "bfloat16", "int8", "nf4"] = later("float32")  # how the layers' frozen matrices are held
+    table: Literal["float32", "bfloat16"] = later("float32")  # how the frozen embedding and head are held
+    double_scales: bool = later(False)  # nf4: the scales are quantised as well
+    freeze: Literal["base", "nothing"] = later("base")  # nothing: all weights are trained from the pretrained ones on
+    train_text_rows: bool = later(False)  # train the pretrained rows of embedding and head too
+    adapter: Adapter = later(Adapter())  # noqa: RUF009  # it is frozen
 
     def __post_init__(self) -> None:
         require(
@@ -62,6 +75,48 @@ class Model:
             self.rope_low < self.rope_high,
             f"model.rope_low is {self.rope_low}; give less than model.rope_high {self.rope_high}",
         )
+        self._check_base()
+
+    def _check_base(self) -> None:
+        """Refuse settings of a pretrained base that contradict one another."""
+        require(self.text_rows >= 0, f"model.text_rows is {self.text_rows}; give 0 or more")
+        only = {  # settings that only a frozen base can have, where they are given
+            f"model.base {self.base}": self.base != "float32",
+            f"model.table {self.table}": self.table != "float32",
+            f"model.adapter.rank {self.adapter.rank}": self.adapter.rank > 0,
+        }
+        given = next((name for name, is_given in only.items() if is_given), None)
+        if given is not None:
+            has_base = bool(self.pretrained or self.text_rows)
+            require(has_base, f"{given} needs a pretrained model; give --model.pretrained DIR")
+            require(not self.random_weights, f"{given} needs pretrained weights; leave it out or model.random_weights")
+            require(self.freeze == "base", f'{given} needs a frozen base, and model.freeze is "nothing"; leave one out')
+        require(
+            self.base == "nf4" or not self.double_scales,
+            f"model.double_scales is for model.base nf4, and this is {self.base}; leave it out",
+        )
+        require(
+            self.table == "float32" or not self.train_text_rows,
+            f"model.train_text_rows trains the table, and model.table is {self.table}; give model.table float32",
+        )
+        if self.base == "nf4" and self.text_rows:
+            for name in ("model_size", "head_size", "hidden_size"):
+                size = getattr(self, name)
+                require(
+                    size % BLOCK == 0,
+                    f"model.base nf4 has blocks of {BLOCK} inputs, which do not divide model.{name} {size}; "
+                    "give model.base int8",
+                )
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the weights are those of a pretrained model, with rows for our own tokens beside its table."""
+        return self.text_rows > 0 and not self.random_weights
+
+    @property
+    def table_is_frozen(self) -> bool:
+        """Whether the pretrained rows of embedding and head are not trained."""
+        return self.has_base and self.freeze == "base" and not self.train_text_rows
 
     @property
     def windows(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from biomechgpt_jax.config.checks import CANONICAL_RATE_HZ, require
+from biomechgpt_jax.config.checks import CANONICAL_RATE_HZ, later, require
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Tokenizer:
     varied: float = 0.0  # share of training windows whose joints are shifted and move more or less; not DCT
     text_pieces: int = 512
     seed: int = 0
+    chat_template: bool = later(False)  # put questions as the pretrained model's chat template does
 
     def __post_init__(self) -> None:
         require(
@@ -109,8 +110,10 @@ class Pack:
     systems: float = 0.0  # share of training crops seen through a random measurement system (packing/strangers.py)
     children: float = 0.0  # share of training crops of walking, standing and squatting performed by a child's body
     seed: int = 0
+    held_out_templates: int = later(0)  # so many last phrasings of each question are never packed
 
     def __post_init__(self) -> None:
+        require(self.held_out_templates >= 0, f"pack.held_out_templates is {self.held_out_templates}; give 0 or more")
         for name, share in (("systems", self.systems), ("children", self.children)):
             require(0 <= share <= 1, f"pack.{name} is {share}; give a share of 0 to 1")
         require(self.row_length >= 64, f"pack.row_length is {self.row_length}; give at least 64")

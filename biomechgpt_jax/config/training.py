@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from biomechgpt_jax.config.checks import is_positive, require
+from biomechgpt_jax.config.checks import is_positive, later, require
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Optimizer:
     muon_momentum: float = 0.95
     weight_decay: float = 0.05
     clip_norm: float = 1.0
+    adapter_rate: float = later(1.0)  # the learning rate of adapters as a multiple of that of the rest ...
+    row_rate: float = later(1.0)  # ... and that of the rows that are added to a pretrained table
 
     def __post_init__(self) -> None:
         require(self.warmup_steps >= 0, f"optimizer.warmup_steps is {self.warmup_steps}; give 0 or more")
@@ -34,6 +36,8 @@ class Optimizer:
         require(
             0 < self.decay_fraction <= 1, f"optimizer.decay_fraction is {self.decay_fraction}; give a share over 0 to 1"
         )
+        for name in ("adapter_rate", "row_rate"):
+            require(getattr(self, name) > 0, f"optimizer.{name} is {getattr(self, name)}; give a positive number")
         require(0 <= self.muon_momentum < 1, f"optimizer.muon_momentum is {self.muon_momentum}; give a share below 1")
 
 
@@ -80,6 +84,7 @@ class Train(Loop):
     motion_weight: float = 0.0  # above 0 the softmax runs over motion codes too
     z_loss: float = 0.0  # factor of the squared log of the softmax's normaliser in the loss (1e-4 if logits drift)
     seed: int = 0
+    start_from: str = later("")  # working directory or adapter folder whose trained weights are the first ones
 
     def __post_init__(self) -> None:
         super().__post_init__()

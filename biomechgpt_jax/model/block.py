@@ -8,7 +8,6 @@ Shapes: B batch, T time, D model, H query heads, G key-value heads, K head size,
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from biomechgpt_jax import config
+from biomechgpt_jax.model import adapters, quantized
 from biomechgpt_jax.model.rope import Rotation, rotate
 from biomechgpt_jax.parallel.sharding import constrain
 
@@ -28,7 +28,12 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 
 
 def block(
-    x_BTD: jax.Array, weights: Weights, cfg: config.Model, rotation: Rotation, attend: Attend
+    x_BTD: jax.Array,
+    weights: Weights,
+    cfg: config.Model,
+    rotation: Rotation,
+    attend: Attend,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     """One pre-norm layer: x + attention, then + MLP.
 
@@ -38,43 +43,51 @@ def block(
         cfg: the model.
         rotation: rotary angles of the T positions.
         attend: from rotated queries and keys, and values, to the attention's output.
+        key: of the dropout of adapters, in training alone.
 
     Returns:
         The residual stream after the layer, and what `attend` keeps.
     """
     y_BTD, kept = attention(
-        rms_norm(x_BTD, weights["attention_norm"], cfg), weights["attention"], cfg, rotation, attend
+        rms_norm(x_BTD, weights["attention_norm"], cfg), weights["attention"], cfg, rotation, attend, key
     )
     if cfg.post_norms:
         y_BTD = rms_norm(y_BTD, weights["attention_post_norm"], cfg)
     x_BTD = constrain(x_BTD + y_BTD, ("batch", "length", None))
-    y_BTD = gated_mlp(rms_norm(x_BTD, weights["mlp_norm"], cfg), weights["mlp"], cfg)
+    y_BTD = gated_mlp(rms_norm(x_BTD, weights["mlp_norm"], cfg), weights["mlp"], cfg, key)
     if cfg.post_norms:
         y_BTD = rms_norm(y_BTD, weights["mlp_post_norm"], cfg)
     return constrain(x_BTD + y_BTD, ("batch", "length", None)), kept
 
 
 def attention(
-    x_BTD: jax.Array, weights: Weights, cfg: config.Model, rotation: Rotation, attend: Attend
+    x_BTD: jax.Array,
+    weights: Weights,
+    cfg: config.Model,
+    rotation: Rotation,
+    attend: Attend,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     """Grouped-query attention (Ainslie et al., 2023) with rotary positions and optional QK-norm."""
-    q_BTHK = constrain(project(x_BTD, weights, "query"), ("batch", "length", "heads", None))
-    k_BTGK = constrain(project(x_BTD, weights, "key"), ("batch", "length", "kv_heads", None))
-    v_BTGK = constrain(project(x_BTD, weights, "value"), ("batch", "length", "kv_heads", None))
+    linear = functools.partial(project, adapter=cfg.adapter, key=key)
+    q_BTHK = constrain(linear(x_BTD, weights, "query"), ("batch", "length", "heads", None))
+    k_BTGK = constrain(linear(x_BTD, weights, "key"), ("batch", "length", "kv_heads", None))
+    v_BTGK = constrain(linear(x_BTD, weights, "value"), ("batch", "length", "kv_heads", None))
     if cfg.qk_norm:
         q_BTHK = rms_norm(q_BTHK, weights["query_norm"], cfg)
         k_BTGK = rms_norm(k_BTGK, weights["key_norm"], cfg)
     o_BTHK, kept = attend(rotate(q_BTHK, rotation), rotate(k_BTGK, rotation), v_BTGK)
     o_BTHK = constrain(o_BTHK, ("batch", "length", "heads", None))
-    return project(o_BTHK, weights, "output", contracted=2), kept
+    return linear(o_BTHK, weights, "output", quantized.CONTRACTED["output"]), kept
 
 
-def gated_mlp(x_BTD: jax.Array, weights: Weights, cfg: config.Model) -> jax.Array:
+def gated_mlp(x_BTD: jax.Array, weights: Weights, cfg: config.Model, key: jax.Array | None = None) -> jax.Array:
     """SwiGLU or GeGLU (Shazeer, 2020)."""
+    linear = functools.partial(project, adapter=cfg.adapter, key=key)
     activation = jax.nn.silu if cfg.activation == "silu" else jax.nn.gelu  # Gemma uses the tanh approximation
-    gate_BTF, up_BTF = project(x_BTD, weights, "gate"), project(x_BTD, weights, "up")
+    gate_BTF, up_BTF = linear(x_BTD, weights, "gate"), linear(x_BTD, weights, "up")
     h_BTF = constrain(activation(gate_BTF) * up_BTF, ("batch", "length", "hidden"))
-    return project(h_BTF, weights, "down")
+    return linear(h_BTF, weights, "down")
 
 
 def rms_norm(x: jax.Array, weights: Weights, cfg: config.Model) -> jax.Array:
@@ -86,41 +99,26 @@ def rms_norm(x: jax.Array, weights: Weights, cfg: config.Model) -> jax.Array:
     return (wide * jax.lax.rsqrt(mean_square + cfg.norm_epsilon) * factor).astype(x.dtype)
 
 
-def project(x: jax.Array, weights: Weights, name: str, contracted: int = 1) -> jax.Array:
-    """The product without bias of the last `contracted` axes of x with the weight of this name, in x's dtype."""
-    return checkpoint_name(product(x, weights[name]["kernel"], contracted), PROJECTION)
+def project(
+    x: jax.Array,
+    weights: Weights,
+    name: str,
+    contracted: int = 1,
+    adapter: config.Adapter | None = None,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """The product without bias of the last `contracted` axes of x with the weight of this name, in x's dtype.
 
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def product(x: jax.Array, kernel: jax.Array, contracted: int) -> jax.Array:
-    """Contract the last axes of x with the first axes of an f32 kernel, in x's dtype.
-
-    Its own gradient does two things that the automatic one does not: the kernel's gradient accumulates and
-    stays in float32, and its product is ordered so that only the narrower operand is ever transposed (on CPU
-    the automatic order transposes the wide one, strided, at twice the cost of the product itself).
+    Args:
+        x: the input.
+        weights: the weight, however it is held (`quantized`), and its adapter if it has one.
+        name: its name.
+        contracted: number of axes that are inputs.
+        adapter: scale and dropout of adapters.
+        key: of the layer's dropout; None: without.
     """
-    return jnp.tensordot(x, kernel.astype(x.dtype), axes=contracted)
-
-
-def _product_forward(x: jax.Array, kernel: jax.Array, contracted: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return product(x, kernel, contracted), (x, kernel)
-
-
-def _product_backward(
-    contracted: int, saved: tuple[jax.Array, jax.Array], d_y: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
-    inputs, outputs = kernel.shape[:contracted], kernel.shape[contracted:]
-    rows = tuple(range(x.ndim - contracted))
-    wide_output = math.prod(outputs) >= math.prod(inputs)
-    left, right = (x, d_y) if wide_output else (d_y, x)
-    d_kernel = jax.lax.dot_general(left, right, ((rows, rows), ((), ())), preferred_element_type=jnp.float32)
-    if not wide_output:
-        order = (*range(len(outputs), kernel.ndim), *range(len(outputs)))
-        d_kernel = d_kernel.transpose(order)
-    from_outputs = tuple(range(len(rows), d_y.ndim)), tuple(range(contracted, kernel.ndim))
-    d_x = jax.lax.dot_general(d_y, kernel.astype(d_y.dtype), (from_outputs, ((), ())))
-    return d_x, d_kernel
-
-
-product.defvjp(_product_forward, _product_backward)
+    own = weights[name]
+    y = quantized.product(x, own, contracted)
+    if "a" in own and adapter is not None:
+        y = y + adapters.apply(x, own, contracted, adapter, adapters.key_of(key, name))
+    return checkpoint_name(y, PROJECTION)

@@ -10,14 +10,14 @@ V vocabulary.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 
 from biomechgpt_jax import config
-from biomechgpt_jax.model import block, decoder, rope
+from biomechgpt_jax.model import adapters, block, decoder, quantized, rope
 from biomechgpt_jax.model.attention import cached, packed
 from biomechgpt_jax.model.attention.cached import OwnCache, PrefixCache
 
@@ -44,14 +44,15 @@ def prepare(params: decoder.Params, cfg: config.Model, ids: int | None = None) -
     """Lay out the weights for decoding; `ids` as in `decoder.head`."""
     dtype = decoder.compute_dtype(cfg)
 
-    def of_layer(path: tuple[Any, ...], stacked: jax.Array, index: int) -> jax.Array:
-        return stacked[index].astype(dtype) if path[-1].key == "kernel" else stacked[index]
+    def convert(held: quantized.Held, contracted: int) -> block.Weights:
+        adapter = {name: held[name].astype(dtype) for name in adapters.NAMES if name in held}
+        return {"kernel": quantized.dequantize(held, dtype, contracted)} | adapter
 
-    layers = params["layers"]["block"]
+    def of_layer(index: int) -> block.Weights:
+        return quantized.laid_out(jax.tree.map(lambda stacked: stacked[index], params["layers"]["block"]), convert)
+
     return Weights(
-        tuple(
-            jax.tree_util.tree_map_with_path(functools.partial(of_layer, index=i), layers) for i in range(cfg.layers)
-        ),
+        tuple(of_layer(index) for index in range(cfg.layers)),
         params["final_norm"],
         decoder.embeddings(params, ids),
         decoder.head(params, ids).astype(dtype),

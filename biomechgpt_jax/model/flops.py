@@ -42,6 +42,7 @@ class Weights(NamedTuple):
         head_trained: whether the head, or the embedding where the two are tied, is trained.
         motion: weights of the map that gives motion codes their embeddings, where it is trained.
         context: weights of the convolution over these, and of the maps of their statistics.
+        fixed_ids: number of ids, from 0 on, whose columns of the head are frozen though the others are trained.
     """
 
     trained: int
@@ -49,6 +50,7 @@ class Weights(NamedTuple):
     head_trained: bool = True
     motion: int = 0
     context: int = 0
+    fixed_ids: int = 0
 
 
 def matrices(model: config.Model) -> int:
@@ -70,10 +72,12 @@ def weights(model: config.Model, trained: Mapping[str, Any]) -> Weights:
         if len(leaf.shape) > 2:  # an axis of layers, and a matrix
             size = math.prod(leaf.shape)
             own, adapters = (own + size, adapters) if path[-1].key == "kernel" else (own, adapters + size)
-    head = "embedding" if model.tied_embeddings else "head"
+    fixed_ids = model.text_rows if model.table_is_frozen else 0
+    names = ("embedding", "rows") if model.tied_embeddings else ("head", "head_rows")
     motion = {name: sum(map(math.prod, _shapes(part))) for name, part in trained.get("motion", {}).items()}
     around = motion.get("context", 0) + motion.get("statistics", 0)
-    return Weights(own + adapters, matrices(model) - own, head in trained, motion.get("kernel", 0), around)
+    head_trained = any(name in trained for name in names)
+    return Weights(own + adapters, matrices(model) - own, head_trained, motion.get("kernel", 0), around, fixed_ids)
 
 
 def _shapes(tree: Any) -> list[tuple[int, ...]]:
@@ -98,12 +102,14 @@ def training(
         weights: what is trained; None if everything is.
         motion_tokens: number of tokens whose embeddings are a map of vectors.
     """
-    trained, frozen, head_trained, motion, context = weights or Weights(matrices(model))
+    trained, frozen, head_trained, motion, context, fixed_ids = weights or Weights(matrices(model))
     # Counts in the billions are kept as floats: beside an array an integer would have 32 bits.
     products = (TRAINED * trained + FROZEN * frozen) * tokens
     products += (4.0 * motion + 6.0 * context) * motion_tokens
-    for count, ids in softmaxes:
+    for number, (count, ids) in enumerate(softmaxes):  # the first is the one over text
         products += (TRAINED if head_trained else FROZEN) * float(model.model_size * ids) * count
+        if number == 0 and fixed_ids:
+            products -= (TRAINED - FROZEN) * float(model.model_size * min(ids, fixed_ids)) * count
     return products + 12.0 * model.heads * model.head_size * pairs
 
 

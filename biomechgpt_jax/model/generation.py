@@ -3,7 +3,8 @@
 Decoding is greedy, within what a constraint allows. Log-probabilities are always those of the model itself: what a
 constraint forbids keeps its share.
 
-Shapes: B answers, N new tokens, L length of a row, D model, V vocabulary, A states of an automaton.
+Shapes: B answers, N new tokens, L length of a row, D model, V vocabulary, A states of an automaton, U ids that may be
+chosen anywhere.
 """
 
 import functools
@@ -91,8 +92,8 @@ def generate(
     """
     vocabulary = decoder.vocabulary_size(params)
     check(requests, settings, vocabulary)
-    if {"context", "statistics"} & set(params.get("motion", {})) and (settings.ids or vocabulary) > len(
-        params["embedding"]
+    if {"context", "statistics"} & set(params.get("motion", {})) and (settings.ids or vocabulary) > decoder.table_size(
+        params
     ):
         raise InputError(
             "generate: a model with model.motion_context or model.motion_statistics reads movement and cannot write "
@@ -103,13 +104,22 @@ def generate(
     for group in groups(requests, settings):
         members = [requests[index] for index in group.members]
         layout = lay_out(members, group, settings.bucket)
-        states_AV, starts_B = transitions(members, group, settings.ids or vocabulary, settings.fewest_states)
+        table = transitions(members, group, settings.fewest_states)
         prefix, last_BD = decoding.prefill(
             params, layout.batch, layout.columns_RS, layout.last_B, layout.starts_RP, cfg
         )
-        state_B = np.where(layout.is_question_B, starts_B, -1)
+        state_B = np.where(layout.is_question_B, table.starts_B, -1)
         tokens_BN, logprobs_BN = jax.device_get(
-            decode(weights, prefix, last_BD, state_B, states_AV, cfg, settings.max_new, settings.end_id)
+            decode(
+                weights,
+                prefix,
+                last_BD,
+                state_B,
+                (table.ids_U, table.states_AU),
+                cfg,
+                settings.max_new,
+                settings.end_id,
+            )
         )
         lengths_B = np.minimum(np.cumprod(tokens_BN != settings.end_id, axis=1).sum(1) + 1, settings.max_new)
         for row, index in enumerate(group.members):
@@ -138,7 +148,7 @@ def decode(
     prefix: decoding.Prefix,
     last_BD: jax.Array,
     state_B: jax.Array,
-    states_AV: jax.Array,
+    allowed: tuple[jax.Array, jax.Array],
     cfg: config.Model,
     max_new: int,
     end_id: int,
@@ -150,7 +160,7 @@ def decode(
         prefix: from `decoding.prefill`.
         last_BD: the hidden state of the last token of every prompt, from there too.
         state_B: the first state of each answer's automaton; below 0 for padding.
-        states_AV: the state after each token (`requests.transitions`).
+        allowed: `ids_U` and `states_AU` of `requests.transitions`.
         cfg: the model.
         max_new: the most new tokens.
         end_id: the token that ends an answer.
@@ -161,7 +171,7 @@ def decode(
 
     def append(hidden_BD: jax.Array, state: _State) -> _State:
         logits_BV = decoder.logits(hidden_BD, weights.head_DV, cfg)
-        token_B, state_B = _choose(logits_BV, state.state_B, states_AV)
+        token_B, state_B = _choose(logits_BV, state.state_B, *allowed)
         token_B = jnp.where(state.done_B, end_id, token_B)
         chosen_B = jnp.take_along_axis(logits_BV, token_B[:, None], axis=1)[:, 0]
         logprob_B = jnp.where(state.done_B, 0.0, chosen_B - jax.nn.logsumexp(logits_BV, axis=-1))
@@ -194,10 +204,12 @@ def decode(
     return final.tokens_BN, final.logprobs_BN
 
 
-def _choose(logits_BV: jax.Array, state_B: jax.Array, states_AV: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _choose(
+    logits_BV: jax.Array, state_B: jax.Array, ids_U: jax.Array, states_AU: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The most probable token that may follow each state, i32[B], and the state after it."""
-    if states_AV.size == 0:
+    if states_AU.size == 0:
         return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32), state_B
-    after_BV = states_AV[state_B]
-    token_B = jnp.argmax(jnp.where(after_BV >= 0, logits_BV, -jnp.inf), axis=-1).astype(jnp.int32)
-    return token_B, jnp.take_along_axis(after_BV, token_B[:, None], axis=1)[:, 0]
+    after_BU = states_AU[state_B]
+    place_B = jnp.argmax(jnp.where(after_BU >= 0, logits_BV[:, ids_U], -jnp.inf), axis=-1)
+    return ids_U[place_B], jnp.take_along_axis(after_BU, place_B[:, None], axis=1)[:, 0]

@@ -1,11 +1,12 @@
 """The decoder's parameters: names, shapes, logical axes and initial values, declared as Linen modules.
 
-Nothing is computed here: `block` and `decoder` take the nested dict of these parameters. All are float32. Layers are
-stacked: the parameters of `layers/block` have a leading axis for them.
+Nothing is computed here: `block` and `decoder` take the nested dict of these parameters. All are float32, but for a
+frozen base that is held in less (`quantized`). Layers are stacked: the parameters of `layers/block` have a leading axis
+for them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from biomechgpt_jax import config
+from biomechgpt_jax.config.model import BLOCK
+from biomechgpt_jax.model import adapters, quantized
+
+Axes = tuple[str | None, ...]
 
 
 class Named(nn.Partitioned[Any]):
@@ -23,7 +28,7 @@ class Named(nn.Partitioned[Any]):
         return self.value
 
 
-def with_axes(init: nn.initializers.Initializer, axes: tuple[str, ...]) -> Callable[..., Any]:
+def with_axes(init: nn.initializers.Initializer, axes: Axes) -> Callable[..., Any]:
     """An initialiser whose result carries logical axis names."""
     return lambda *args: Named(init(*args), axes)
 
@@ -59,6 +64,49 @@ class Projection(nn.Module):
         return self.param("kernel", init, (*self.inputs, *self.outputs), jnp.float32)
 
 
+class Linear(nn.Module):
+    """A matrix of a layer as the base is held, with its adapter."""
+
+    cfg: config.Model
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    axes: tuple[str, ...]
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self) -> None:
+        cfg, size, (*before, last) = self.cfg, math.prod(self.inputs), self.inputs
+        input_axes, output_axes = self.axes[: len(self.inputs)], self.axes[len(self.inputs) :]
+
+        def hold(name: str, dtype: Any, shape: tuple[int, ...], axes: Axes) -> None:
+            self.param(name, with_axes(nn.initializers.zeros_init(), axes), shape, dtype)
+
+        if not cfg.has_base or cfg.base == "float32":
+            init = with_axes(scaled_normal(size, self.gain), self.axes)
+            self.param("kernel", init, (*self.inputs, *self.outputs), jnp.float32)
+        elif cfg.base == "bfloat16":
+            hold("kernel", jnp.uint16, (*self.inputs, *self.outputs), self.axes)
+        elif cfg.base == "int8":
+            hold("int8", jnp.int8, (*self.inputs, *self.outputs), self.axes)
+            hold("scale", jnp.float32, self.outputs, output_axes)
+        else:
+            hold("nf4", jnp.uint8, (*before, last // 2, *self.outputs), self.axes)
+            if cfg.double_scales:
+                scales = size * math.prod(self.outputs) // BLOCK
+                # In one piece along the blocks, so that blocks of scales may lie across any division of the inputs.
+                rest = (*output_axes, *input_axes[:-1], None)
+                hold("absmax_codes", jnp.uint8, (*self.outputs, *before, last // BLOCK), rest)
+                hold("absmax_scale", jnp.float32, (-(-scales // quantized.SCALE_BLOCK),), (None,))
+                hold("absmax_offset", jnp.float32, (), ())
+            else:
+                hold("absmax", jnp.float32, (*before, last // BLOCK, *self.outputs), self.axes)
+        if cfg.adapter.rank and self.name in cfg.adapter.on:
+            # The variance of peft's first values, which are uniform within 1 / sqrt(inputs).
+            first = with_axes(scaled_normal(size, 3**-0.5), (*input_axes, "rank"))
+            self.param("a", first, (*self.inputs, cfg.adapter.rank), jnp.float32)
+            hold("b", jnp.float32, (cfg.adapter.rank, *self.outputs), ("rank", *output_axes))
+
+
 class Attention(nn.Module):
     """Queries, keys, values, output, and the norms of queries and keys."""
 
@@ -68,10 +116,10 @@ class Attention(nn.Module):
     def __call__(self) -> None:
         cfg = self.cfg
         d, h, g, k = cfg.model_size, cfg.heads, cfg.kv_heads, cfg.head_size
-        Projection((d,), (h, k), ("embed", "heads", "head_size"), name="query")()
-        Projection((d,), (g, k), ("embed", "kv_heads", "head_size"), name="key")()
-        Projection((d,), (g, k), ("embed", "kv_heads", "head_size"), name="value")()
-        Projection((h, k), (d,), ("heads", "head_size", "embed"), _residual_gain(cfg), name="output")()
+        Linear(cfg, (d,), (h, k), ("embed", "heads", "head_size"), name="query")()
+        Linear(cfg, (d,), (g, k), ("embed", "kv_heads", "head_size"), name="key")()
+        Linear(cfg, (d,), (g, k), ("embed", "kv_heads", "head_size"), name="value")()
+        Linear(cfg, (h, k), (d,), ("heads", "head_size", "embed"), _residual_gain(cfg), name="output")()
         if cfg.qk_norm:
             Norm(cfg, k, name="query_norm")()
             Norm(cfg, k, name="key_norm")()
@@ -84,10 +132,10 @@ class GatedMLP(nn.Module):
 
     @nn.compact
     def __call__(self) -> None:
-        d, f = self.cfg.model_size, self.cfg.hidden_size
-        Projection((d,), (f,), ("embed", "hidden"), name="gate")()
-        Projection((d,), (f,), ("embed", "hidden"), name="up")()
-        Projection((f,), (d,), ("hidden", "embed"), _residual_gain(self.cfg), name="down")()
+        cfg, d, f = self.cfg, self.cfg.model_size, self.cfg.hidden_size
+        Linear(cfg, (d,), (f,), ("embed", "hidden"), name="gate")()
+        Linear(cfg, (d,), (f,), ("embed", "hidden"), name="up")()
+        Linear(cfg, (f,), (d,), ("hidden", "embed"), _residual_gain(cfg), name="down")()
 
 
 def _residual_gain(cfg: config.Model) -> float:
@@ -187,7 +235,8 @@ class MotionStatistics(nn.Module):
 class Decoder(nn.Module):
     """Embedding, head (unless it is the embedding's transpose), layers and final norm.
 
-    Without `motion` the embedding has a row for every id; with it for the ids below the motion codes alone.
+    Without `motion` the embedding has a row for every id; with it for the ids below the motion codes alone. Of a
+    pretrained model it has the model's own rows, and `rows` (and the columns `head_rows`) those that come after them.
     """
 
     cfg: config.Model
@@ -196,12 +245,33 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self) -> None:
-        cfg = self.cfg
-        size, init = (self.rows, cfg.model_size), scaled_normal(cfg.model_size)
-        self.param("embedding", with_axes(init, ("vocabulary", "embed")), size, jnp.float32)
+        cfg, d, init = self.cfg, self.cfg.model_size, scaled_normal(self.cfg.model_size)
+        known = cfg.text_rows if cfg.has_base else self.rows
+        added = self.rows - known
+        as_bits = cfg.has_base and cfg.table == "bfloat16"
+        table, dtype = (nn.initializers.zeros_init(), jnp.uint16) if as_bits else (init, jnp.float32)
+        self.param("embedding", with_axes(table, ("vocabulary", "embed")), (known, d), dtype)
+        if cfg.has_base:
+            self.param("rows", with_axes(init, ("rows", "embed")), (added, d), jnp.float32)
         if not cfg.tied_embeddings:
-            self.param("head", with_axes(init, ("embed", "vocabulary")), size[::-1], jnp.float32)
+            self.param("head", with_axes(table, ("embed", "vocabulary")), (d, known), dtype)
+            if cfg.has_base:
+                self.param("head_rows", with_axes(init, ("embed", "rows")), (d, added), jnp.float32)
         if self.motion is not None:
             Motion(cfg, self.motion, name="motion")()
         Stack(cfg, name="layers")()
-        Norm(cfg, cfg.model_size, name="final_norm")()
+        Norm(cfg, d, name="final_norm")()
+
+
+def base_of(tree: Mapping[str, Any], cfg: config.Model) -> dict[str, Any]:
+    """The leaves of a tree like the parameters that are the frozen base; those of motion codes are another matter."""
+    if not cfg.has_base or cfg.freeze == "nothing":
+        return {}
+    names = ("layers", "final_norm", *(("embedding", "head") if cfg.table_is_frozen else ()))
+    return {name: _without_adapters(tree[name]) for name in names if name in tree}
+
+
+def _without_adapters(tree: Any) -> Any:
+    if not isinstance(tree, Mapping):
+        return tree
+    return {name: _without_adapters(value) for name, value in tree.items() if name not in adapters.NAMES}

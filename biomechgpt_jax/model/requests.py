@@ -1,7 +1,7 @@
 """Requests to the decoder, movements with questions about them: their checks, and their layout as padded batches.
 
 Shapes: R trunks, P questions of a trunk, B = R x P answers, S columns of a trunk with its prompts, W tokens of all of
-them, V vocabulary, A states of an automaton.
+them, A states of an automaton, U ids that may be chosen anywhere.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.model import constraints, decoder
+from biomechgpt_jax.model import constraints, decoder, trees
 from biomechgpt_jax.tokenizer.prompt import NO_CODE
 
 
@@ -209,20 +209,28 @@ def lay_out(requests: Sequence[Request], group: Group, bucket: int) -> Layout:
     return layout
 
 
-def transitions(
-    requests: Sequence[Request], group: Group, vocabulary: int, fewest_states: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+class Transitions(NamedTuple):
+    """The automata of a batch as one table over the U ids that occur in any of them.
+
+    Attributes:
+        ids_U: i32[U], ascending, rounded up with zeros.
+        states_AU: i32[A, U], the state after each of them, below 0 where it may not follow; A is rounded up. [0, 0] if
+            answers are free.
+        starts_B: i32[B], the first state of each answer.
+    """
+
+    ids_U: np.ndarray
+    states_AU: np.ndarray
+    starts_B: np.ndarray
+
+
+def transitions(requests: Sequence[Request], group: Group, fewest_states: int = 1) -> Transitions:
     """The automata of a batch as one table.
 
     Args:
         requests: the members of the batch.
         group: its sizes.
-        vocabulary: ids that can be chosen.
         fewest_states: as in `Settings`.
-
-    Returns:
-        The state after each token, i32[A, V], below 0 where the token may not follow, with A rounded up; [0, 0] if
-        answers are free. And the first state of each answer, i32[B].
     """
     starts_B = np.zeros(group.rows * group.questions, np.int32)
     distinct: dict[int, tuple[constraints.Automaton, int]] = {}
@@ -234,10 +242,15 @@ def transitions(
                 count += len(automaton.tokens)
             starts_B[row * group.questions + number] = distinct[id(automaton)][1]
     if not distinct:
-        return np.zeros((0, 0), np.int32), starts_B
-    # Dense, because decoding reads one row at a time: cheaper than to search the few tokens that may follow.
-    states_AV = np.full((next_power_of_two(max(count, fewest_states)), vocabulary), constraints.NONE, np.int32)
+        return Transitions(np.zeros(0, np.int32), np.zeros((0, 0), np.int32), starts_B)
+    occurring = np.unique(np.concatenate([automaton.tokens.ravel() for automaton, _ in distinct.values()]))
+    occurring = occurring[occurring >= 0]
+    ids_U = np.zeros(-(-len(occurring) // trees.CHOICES) * trees.CHOICES, np.int32)
+    ids_U[: len(occurring)] = occurring
+    # Dense over these, because decoding reads one row at a time: cheaper than to search the few that may follow.
+    states_AU = np.full((next_power_of_two(max(count, fewest_states)), len(ids_U)), constraints.NONE, np.int32)
     for automaton, first in distinct.values():
         state, column = np.nonzero(automaton.tokens >= 0)
-        states_AV[first + state, automaton.tokens[state, column]] = first + automaton.states[state, column]
-    return states_AV, starts_B
+        place = np.searchsorted(occurring, automaton.tokens[state, column])
+        states_AU[first + state, place] = first + automaton.states[state, column]
+    return Transitions(ids_U, states_AU, starts_B)

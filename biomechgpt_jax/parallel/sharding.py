@@ -23,6 +23,8 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "head_size": (),
     "hidden": ("tensor",),
     "vocabulary": ("tensor",),
+    "rows": (),  # that are added to a pretrained vocabulary
+    "rank": (),  # of adapters
     "code_layers": (),  # of motion codes, as are the next two
     "codes": (),
     "code_size": (),

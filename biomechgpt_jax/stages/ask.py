@@ -33,9 +33,8 @@ from biomechgpt_jax.questions.understanding import Understood, understand
 from biomechgpt_jax.reports import answers as rendering
 from biomechgpt_jax.stages import calibrate
 from biomechgpt_jax.stages.reading import Movement, Reading
-from biomechgpt_jax.tasks import trained
+from biomechgpt_jax.tasks import base, trained
 from biomechgpt_jax.tasks.id_space import IdSpace
-from biomechgpt_jax.tasks.parameters import NOTHING
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
@@ -148,9 +147,8 @@ def load(workdir: Path, greedy: bool = False, risk: float = applied.RISK) -> Ans
     """
     work, cfg = Workdir(workdir), workdirs.load_experiment(workdir)
     codec, words = vocabulary.load(work.tokenizer)
-    params = trained.load_params(
-        work.checkpoints, cfg.model, IdSpace.of(words), frozen=NOTHING.with_code_vectors(codec.code_vectors())
-    )
+    frozen = base.of(cfg.model).frozen.with_code_vectors(codec.code_vectors())
+    params = trained.load_params(work.checkpoints, cfg.model, IdSpace.of(words), frozen=frozen)
     model = predict.LanguageModel(
         params, cfg.model, words, batch_size=1, one_shape=True, numbers="greedy" if greedy else "distribution"
     )

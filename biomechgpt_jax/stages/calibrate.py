@@ -9,7 +9,7 @@ from biomechgpt_jax.calibration.stored import UNCALIBRATED, Calibration
 from biomechgpt_jax.data import movements
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.stages import held_out
-from biomechgpt_jax.tasks.parameters import NOTHING
+from biomechgpt_jax.tasks import base
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.workdir import Workdir
 
@@ -20,7 +20,7 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
     rows = []
     if asked:
         codec, words = vocabulary.load(work.tokenizer)
-        frozen = NOTHING.with_code_vectors(codec.code_vectors())
+        frozen = base.of(cfg.model).frozen.with_code_vectors(codec.code_vectors())
         model = held_out.load_model(cfg, words, work.checkpoints, frozen)
         rows = held_out.answers(model, codec, asked, lambda done, whole: progress.update(done, whole, "model"))
     found = stored.fit(rows, _training(work))

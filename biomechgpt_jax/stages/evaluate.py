@@ -29,7 +29,7 @@ from biomechgpt_jax.reports import report, stick
 from biomechgpt_jax.reports.origin import Origin
 from biomechgpt_jax.reports.sections import Material
 from biomechgpt_jax.stages import calibrate, held_out
-from biomechgpt_jax.tasks.parameters import NOTHING
+from biomechgpt_jax.tasks import base
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.training.metrics import read as read_log
 from biomechgpt_jax.workdir import STAGES, TEXT_ONLY, Workdir
@@ -226,11 +226,11 @@ def load_inputs(
 ) -> Inputs:
     """The inputs of an evaluation of a run on some trials, whose origin a dataset tells."""
     codec, words = vocabulary.load(work.tokenizer)
-    text_only = work.checkpoints_text_only
+    text_only, below = work.checkpoints_text_only, base.of(cfg.model).frozen
     return Inputs(
         trials=trials,
-        model=held_out.load_model(cfg, words, work.checkpoints, NOTHING.with_code_vectors(codec.code_vectors())),
-        text_only=held_out.load_model(cfg, words, text_only, NOTHING) if text_only.is_dir() else None,
+        model=held_out.load_model(cfg, words, work.checkpoints, below.with_code_vectors(codec.code_vectors())),
+        text_only=held_out.load_model(cfg, words, text_only, below) if text_only.is_dir() else None,
         codec=codec,
         logs={"model": work.metrics, TEXT_ONLY: work.metrics_text_only},
         wall_seconds={stage: workdirs.read_marker(work, stage).get("seconds", 0.0) for stage in STAGES[:-1]},

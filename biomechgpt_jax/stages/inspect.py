@@ -1,4 +1,4 @@
-"""What a motion file, a dataset or a directory of checkpoints holds, printed."""
+"""What a motion file, a dataset, a directory of checkpoints or a folder of pretrained weights holds, printed."""
 
 import dataclasses
 from pathlib import Path
@@ -33,7 +33,7 @@ def run(
     """Print what lies at `path`.
 
     Args:
-        path: a motion file, or the directory of a dataset or of checkpoints.
+        path: a motion file, or the directory of a dataset, of checkpoints or of pretrained weights.
         activity: what was performed in a motion file, which is then scored; "" if that is not known.
         plot: where a picture of the movement goes, if anywhere.
         as_json: print one JSON object.
@@ -53,6 +53,13 @@ def run(
         "--static sizes the body of": static,
         "--person picks the markers of": person,
     }
+    if path.is_dir() and _holds_weights(path):
+        from biomechgpt_jax.pretrained import description
+
+        _refuse_for_movements(options, path, "a folder of pretrained weights")
+        facts = description.describe(path)
+        print(to_json(facts) if as_json else "\n".join(_lines(facts)))
+        return
     if inspection.is_checkpoint(path):
         _refuse_for_movements(options, path, "a checkpoint")
         facts = inspection.describe(path)
@@ -64,6 +71,12 @@ def run(
     else:
         facts = _recording(path, activity, plot, own, static, person)
     print(to_json(facts) if as_json else "\n".join(_lines(facts)))
+
+
+def _holds_weights(path: Path) -> bool:
+    from biomechgpt_jax.pretrained import folder
+
+    return folder.looks_like(path)
 
 
 def _recording(

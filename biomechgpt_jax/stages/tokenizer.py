@@ -17,12 +17,14 @@ from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.evaluation.codec import reconstruction
 from biomechgpt_jax.files import write_json
 from biomechgpt_jax.parallel import distributed
+from biomechgpt_jax.pretrained import peft
 from biomechgpt_jax.progress import Progress
 from biomechgpt_jax.questions import registry
 from biomechgpt_jax.reports import codec_report, origin
 from biomechgpt_jax.tasks import codec as codec_task
 from biomechgpt_jax.tokenizer import vocabulary
 from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
+from biomechgpt_jax.tokenizer.text import TextTokenizer
 from biomechgpt_jax.training.loop import Places
 from biomechgpt_jax.workdir import Workdir
 
@@ -37,6 +39,8 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
         loss = logged.get("loss")
         progress.update(step, cfg.tokenizer.steps, f"step {step}" + (f", loss {loss:.4f}" if loss is not None else ""))
 
+    if cfg.train.start_from and not peft.is_adapter(cfg.train.start_from):
+        return distributed.on_first("codec", functools.partial(_take_over, Path(cfg.train.start_from), work, progress))
     trials = list(movements.read(work.movements, "train"))
     train = [(trial.trajectory.coordinates, trial.trajectory.observed) for trial in trials]
     if not train:
@@ -59,19 +63,45 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
 
 
 def _save_codec(cfg: config.Experiment, work: Workdir, progress: Progress, codec: MotionCodec) -> dict[str, Any]:
-    """Train the text tokenizer, save both, and measure the codec on validation participants.
+    """Make the text tokenizer, and save both."""
+    text = _text_tokenizer(cfg)
+    made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
+    outcome = _save(work, progress, codec, made)
+    shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # training of a finished codec is never resumed
+    return outcome
+
+
+def _take_over(run: Path, work: Workdir, progress: Progress) -> dict[str, Any]:
+    """Save the codec and the vocabulary of a run whose weights training starts from."""
+    theirs = Workdir(run)
+    if run.resolve() == work.root.resolve():
+        raise InputError(f"train.start_from is {run}, this run itself; give another --workdir")
+    if not theirs.tokenizer.is_dir():
+        raise InputError(f"train.start_from: {run} holds no run; give the working directory of a trained one")
+    return _save(work, progress, *vocabulary.load(theirs.tokenizer))
+
+
+def _save(work: Workdir, progress: Progress, codec: MotionCodec, made: vocabulary.Vocabulary) -> dict[str, Any]:
+    """Save codec and vocabulary, and measure the codec on validation participants.
 
     Test participants are not used, because these figures serve to choose between codecs.
     """
-    text = SentencePieceTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
-    made = vocabulary.Vocabulary(text, codec.codes, codec.digest, codec.layers)
     vocabulary.save(work.tokenizer, codec, made)
-    shutil.rmtree(work.checkpoints_codec, ignore_errors=True)  # training of a finished codec is never resumed
     measured = _measure(codec, list(itertools.islice(movements.read(work.movements, "validation"), _STAGE_TRIALS)))
     write_json(work.codec_fidelity, measured)
     fidelity = _words(measured) if measured else "fidelity not measured: nobody is in the validation split"
-    progress.done(f"{made.codes} motion codes, {text.size} pieces; {fidelity}")
+    progress.done(f"{made.codes} motion codes, {made.text.size} pieces; {fidelity}")
     return {"digest": made.digest, "fidelity": measured}
+
+
+def _text_tokenizer(cfg: config.Experiment) -> TextTokenizer:
+    """That of the pretrained model if there is one, otherwise one that is trained on the questions."""
+    if not cfg.model.pretrained:
+        return SentencePieceTokenizer.train(registry.corpus(), cfg.tokenizer.text_pieces)
+    from biomechgpt_jax.pretrained import folder, text
+
+    opened = folder.open_folder(Path(cfg.model.pretrained))
+    return text.tokenizer_of(opened, cfg.model.text_rows, cfg.tokenizer.chat_template)
 
 
 def _measure(codec: MotionCodec, trials: Sequence[Trial]) -> dict[str, float]:

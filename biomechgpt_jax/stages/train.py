@@ -10,7 +10,9 @@ from biomechgpt_jax import workdir as workdirs
 from biomechgpt_jax.data import loader, store
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.parallel import agreement, distributed
+from biomechgpt_jax.pretrained import peft
 from biomechgpt_jax.progress import Progress
+from biomechgpt_jax.tasks import base as base_lib
 from biomechgpt_jax.tasks import language
 from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tokenizer import vocabulary
@@ -34,7 +36,8 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
         "data",
         {"tokenizer": words.digest}
         | {rows.name: loader.digest(rows) for rows in (work.sequences, work.sequences_text_only)}
-        | {f"{directory}": loader.digest(directory) for directory, _ in cfg.train.mixed},
+        | {f"{directory}": loader.digest(directory) for directory, _ in cfg.train.mixed}
+        | base_lib.digests(cfg.model),
         distributed.current().barrier_timeout_s,
     )
     runs = (
@@ -44,10 +47,19 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
             "text-only control",
         ),
     )
+    base = base_lib.of(cfg.model)
     for steps, rows, checkpoints, log, what in runs:
         report = _reporter(progress, steps, what)
         part = cfg if rows == work.sequences else _with_twins(cfg)
-        language.train(part, rows, steps, Places(checkpoints, log), report, IdSpace.of(words))
+        places, start = Places(checkpoints, log), base.start
+        if peft.is_adapter(cfg.train.start_from):
+            start = dataclasses.replace(start, adapter=Path(cfg.train.start_from))
+        elif cfg.train.start_from:
+            theirs = Path(cfg.train.start_from) / checkpoints.name
+            start = dataclasses.replace(
+                start, checkpoints=theirs, note=checkpoints.with_name(f"{checkpoints.name}.json")
+            )
+        language.train(part, rows, steps, places, report, IdSpace.of(words), frozen=base.frozen, start=start)
     progress.done(f"{cfg.train.steps} steps, text-only control {cfg.text_only_steps} steps")
     return {"digest": workdirs.digest([cfg.train.steps, words.digest])}
 

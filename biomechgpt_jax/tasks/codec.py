@@ -4,7 +4,6 @@ Everything random follows from the seed and the number of the step. Shapes: B ba
 C features (40), S tokens, K size of a latent.
 """
 
-import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ from biomechgpt_jax.training.step import Metrics, State, StepFunction
 POLICY = config.Loop(log_every=20)
 ALL_DEVICES = config.Mesh()
 # Fields of the configuration that may change when a run is resumed.
-_FREE = ("text_pieces",)
+_FREE = ("text_pieces", "chat_template")
 
 Trials = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -92,7 +91,7 @@ class CodecTask:
 
     def identity(self, steps: int) -> dict[str, Any]:
         """What a checkpoint must share with a run that resumes from it."""
-        tokenizer = {name: value for name, value in dataclasses.asdict(self._cfg).items() if name not in _FREE}
+        tokenizer = {name: value for name, value in config.described(self._cfg).items() if name not in _FREE}
         return {"tokenizer": tokenizer | {"steps": steps}, "movements": {"digest": self._movements}}
 
     def frozen(self, mesh: Mesh) -> dict[str, Any]:
@@ -103,7 +102,7 @@ class CodecTask:
         """The state with its shardings."""
         return _abstract_state(self._cfg, mesh)
 
-    def fresh_state(self, mesh: Mesh) -> State:
+    def fresh_state(self, mesh: Mesh, frozen: Any) -> State:
         """Networks that compute principal components of the movement; for VQ also a codebook from k-means of them."""
         cfg, layout = self._cfg, self.abstract_state(mesh)
         importance = weights() * (self._scaling.spread / units()) ** 2

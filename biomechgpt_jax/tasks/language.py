@@ -18,9 +18,12 @@ from jax.sharding import Mesh
 
 from biomechgpt_jax import config
 from biomechgpt_jax.data import loader as data
+from biomechgpt_jax.files import write_json
 from biomechgpt_jax.model import decoder, flops
-from biomechgpt_jax.parallel import feed, sharding
-from biomechgpt_jax.tasks import trained
+from biomechgpt_jax.parallel import distributed, feed, sharding
+from biomechgpt_jax.tasks import base as base_lib
+from biomechgpt_jax.tasks import first_values, trained
+from biomechgpt_jax.tasks.base import RANDOM, Start
 from biomechgpt_jax.tasks.id_space import IdSpace
 from biomechgpt_jax.tasks.objective import Objective, shift_left
 from biomechgpt_jax.tasks.parameters import NOTHING, Frozen, Parameters
@@ -28,6 +31,8 @@ from biomechgpt_jax.training import frozen as frozen_lib
 from biomechgpt_jax.training import loop, loss, optimizer
 from biomechgpt_jax.training import step as steps_lib
 from biomechgpt_jax.training.step import Batch, Metrics, State, StepFunction
+
+_DROPOUT = 0x64726F70  # sets the keys of dropout apart from that of the first parameters
 
 
 def train(
@@ -39,6 +44,7 @@ def train(
     ids: IdSpace | None = None,
     code_vectors: np.ndarray | None = None,
     frozen: Frozen = NOTHING,
+    start: Start = RANDOM,
 ) -> decoder.Params:
     """Train the decoder until `steps` steps are complete, starting from the newest good checkpoint if there is one.
 
@@ -52,6 +58,7 @@ def train(
         code_vectors: f32[Q, N, C], of which the embeddings of motion codes are a learned map; None: those that were
             packed with the rows, and where there are none, codes have rows of the table of embeddings.
         frozen: parameters that are not trained.
+        start: first values of others.
 
     Returns:
         All parameters, the frozen ones among them, a nested dict of arrays on the mesh.
@@ -61,7 +68,7 @@ def train(
         loop.Diverged: too many skipped steps.
         SystemExit: code 75 after a SIGTERM, once the state is saved.
     """
-    task = Language(experiment, sequences_dir, ids, code_vectors, frozen)
+    task = Language(experiment, sequences_dir, ids, code_vectors, frozen, start)
     state, held = loop.train(task, experiment.train, experiment.mesh, steps, places, progress)
     return frozen_lib.merge(state["params"], held)
 
@@ -79,8 +86,9 @@ class Language:
         ids: IdSpace | None = None,
         code_vectors: np.ndarray | None = None,
         frozen: Frozen = NOTHING,
+        start: Start = RANDOM,
     ) -> None:
-        self._experiment = experiment
+        self._experiment, self._start = experiment, start
         self._sequences = Path(sequences_dir)
         self._ids = IdSpace.of_rows(self._sequences) if ids is None else ids
         vectors = data.code_vectors(self._sequences) if code_vectors is None else code_vectors
@@ -100,9 +108,21 @@ class Language:
         """The state with its shardings."""
         return abstract_state(self._experiment, self._parameters, mesh)
 
-    def fresh_state(self, mesh: Mesh) -> State:
-        """Random parameters."""
-        return init_state(jax.random.key(self._experiment.train.seed), self._experiment, self._parameters, mesh)
+    def fresh_state(self, mesh: Mesh, frozen: decoder.Params) -> State:
+        """Random parameters, fitted to a pretrained table if there is one; those whose values are given have these."""
+        state = init_state(jax.random.key(self._experiment.train.seed), self._experiment, self._parameters, mesh)
+        layouts = self._parameters.shardings(mesh).trained
+        params = self._start.base.over(state["params"], layouts, frozen)
+        if self._experiment.model.has_base:
+            params = jax.jit(first_values.beside_table, out_shardings=layouts)(params, frozen)
+        if self._start.adapter is not None:
+            model, rows = self._experiment.model, self._parameters.rows
+            params = base_lib.adapted(params, self._start.adapter, model, rows, layouts)
+        if self._start.checkpoints is not None:
+            step, params = trained.restore(self._start.checkpoints, self._parameters, mesh, frozen)
+            if self._start.note is not None and distributed.first():
+                write_json(self._start.note, {"checkpoints": str(self._start.checkpoints.resolve()), "step": step})
+        return state | {"params": params}
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
         """The jitted step."""
@@ -203,8 +223,9 @@ def make_step(
         weights_BL, _ = objective.weigh(batch)
         weight = jnp.sum(weights_BL)  # of the GLOBAL batch: its parts are no means of their own
 
-        def share(params: Any, part: Batch) -> tuple[jax.Array, loss.Sums]:
-            sums = objective.sums(frozen_lib.merge(params, frozen), part, mesh)
+        def share(params: Any, part: Batch, index: Any) -> tuple[jax.Array, loss.Sums]:
+            key = dropout_key(experiment, state["step"], index)
+            sums = objective.sums(frozen_lib.merge(params, frozen), part, mesh, key)
             return loss.mean(sums.objective, weight), sums
 
         differentiate = jax.value_and_grad(share, has_aux=True)
@@ -232,6 +253,14 @@ def make_step(
         return state, metrics | counts
 
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, steps_lib.replicated(mesh)))
+
+
+def dropout_key(experiment: config.Experiment, step: Any, part: Any) -> jax.Array | None:
+    """The key of what the adapters leave out in a part of a step's batch; None where they leave nothing out."""
+    if not experiment.model.adapter.dropout:
+        return None
+    key = jax.random.fold_in(jax.random.key(experiment.train.seed), _DROPOUT)
+    return jax.random.fold_in(jax.random.fold_in(key, step), part)
 
 
 def make_evaluation(

@@ -103,16 +103,22 @@ class Objective:
             softmaxes.append(Softmax(first, size, codes_BL, jnp.where(present_BL, weights_BL, 0.0)))
         return softmaxes
 
-    def sums(self, params: Any, batch: Batch, mesh: Mesh) -> loss.Sums:
-        """Sums over the tokens of the GLOBAL batch of packed rows; the losses of a token's codes add up to its loss."""
+    def sums(self, params: Any, batch: Batch, mesh: Mesh, key: jax.Array | None = None) -> loss.Sums:
+        """Sums over the tokens of the GLOBAL batch of packed rows; the losses of a token's codes add up to its loss.
+
+        `key` is that of the dropout of adapters; without it nothing is left out.
+        """
         weights_BL, groups_BL = self.weigh(batch)
-        hidden_BLD = decoder.hidden(params, batch, self.model)
-        head_DV = decoder.head(params)
+        hidden_BLD = decoder.hidden(params, batch, self.model, key)
+        heads = decoder.heads(params, self.model)
         settings = loss.Settings(self.train.loss_chunk, self.model.logit_soft_cap, self.train.z_loss, self.groups, mesh)
 
         def of(softmax: Softmax) -> loss.Sums:
-            own_DV = jax.lax.slice_in_dim(head_DV, softmax.first, softmax.first + softmax.size, axis=1)
-            return loss.cross_entropy(hidden_BLD, own_DV, softmax.targets_BL, softmax.weights_BL, settings, groups_BL)
+            own = heads.columns(softmax.first, softmax.size)
+            targets_BL, weights_BL = softmax.targets_BL, softmax.weights_BL
+            return loss.cross_entropy(
+                hidden_BLD, own.trained_DV, targets_BL, weights_BL, settings, groups_BL, own.fixed_DV
+            )
 
         first, *further = self.softmaxes(batch, weights_BL)
         total = of(first)

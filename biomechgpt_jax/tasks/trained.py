@@ -1,6 +1,5 @@
 """A trained language model's parameters, read from its checkpoints without optimizer, data or loop."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from biomechgpt_jax.training import frozen as frozen_lib
 
 def identity(model: config.Model, ids: IdSpace) -> dict[str, Any]:
     """What a checkpoint must share with whoever reads its parameters, frozen ones left out."""
-    fields = asdict(model)
-    for name in ("remat", "attention"):  # memory against time, and the same result by another path
-        del fields[name]
+    fields = config.described(model)
+    # Memory against time; the same result by another path; where a base lies, which its own digest stands for.
+    for name in ("remat", "attention", "pretrained"):
+        fields.pop(name, None)
     return {"model": fields, "vocabulary": {"digest": ids.digest, "size": ids.size}}
 
 
@@ -48,14 +48,24 @@ def load_params(
         InputError: there is no good checkpoint, or it belongs to another model, tokenizer or base.
     """
     parameters = Parameters(model, ids, frozen)
+    held = parameters.load_frozen(mesh)
+    return frozen_lib.merge(restore(checkpoints_dir, parameters, mesh, held)[1], held)
+
+
+def restore(
+    checkpoints_dir: str | Path, parameters: Parameters, mesh: Mesh | None, held: decoder.Params
+) -> tuple[int, decoder.Params]:
+    """The newest good step and its trained parameters; arguments and errors as those of `load_params`.
+
+    `held` are the frozen parameters.
+    """
 
     def with_sharding(leaf: jax.ShapeDtypeStruct, layout: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
 
     abstract = jax.tree.map(with_sharding, parameters.shapes().trained, parameters.shardings(mesh).trained)
-    held = parameters.load_frozen(mesh)
-    wanted = identity(model, ids) | frozen_lib.identity(held)
+    wanted = identity(parameters.model, parameters.ids) | frozen_lib.identity(held)
     restored = checkpoint.restore(checkpoints_dir, {"params": abstract}, wanted)
     if restored is None:
         raise InputError(f"{checkpoints_dir} holds no good checkpoint; train first")
-    return frozen_lib.merge(restored[1]["params"], held)
+    return restored[0], restored[1]["params"]

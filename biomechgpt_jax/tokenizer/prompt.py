@@ -4,6 +4,11 @@
     question   <question>, the ids of the text, <answer>
     answer     the ids of the text, <end>
 
+The text tokenizer of a pretrained model may bring tokens of its own: what begins its texts is <trunk>, and a trunk
+without a movement then has this token alone; what ends them is <end>; and a chat template stands around the question:
+
+    question   <question>, the turn's begin, the ids of the text, the turn's end and the begin of the model's turn
+
 A question followed by its answer is a branch of the trunk (see `packing.rows`).
 """
 
@@ -15,9 +20,12 @@ NO_CODE = -1  # fills the further layers of tokens that have a single id, such a
 
 
 def trunk(vocabulary: Vocabulary, codes: np.ndarray | None) -> np.ndarray:
-    """Ids i32[n + 1, Q] of the motion codes i32[n, Q] of a movement; i32[0, 1] where there is no movement."""
+    """Ids i32[n + 1, Q] of the motion codes i32[n, Q] of a movement.
+
+    Where there is no movement: what begins every text, i32[1, 1], or nothing, i32[0, 1].
+    """
     if codes is None:
-        return np.zeros((0, 1), np.int32)
+        return np.full((int(vocabulary.begins_text), 1), vocabulary.trunk, np.int32)
     begin = np.full((1, vocabulary.layers), NO_CODE, np.int32)
     begin[0, 0] = vocabulary.trunk
     return np.concatenate([begin, vocabulary.motion(codes)])
@@ -25,7 +33,8 @@ def trunk(vocabulary: Vocabulary, codes: np.ndarray | None) -> np.ndarray:
 
 def question(vocabulary: Vocabulary, phrasing: str) -> np.ndarray:
     """Ids i32[n] of a question, up to where its answer begins."""
-    return np.array([vocabulary.question, *vocabulary.encode_text(phrasing), vocabulary.answer], np.int32)
+    text = vocabulary.encode_text(phrasing)
+    return np.array([vocabulary.question, *vocabulary.before, *text, *vocabulary.after], np.int32)
 
 
 def answer(vocabulary: Vocabulary, text: str) -> np.ndarray:

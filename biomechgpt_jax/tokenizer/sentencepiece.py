@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,6 +30,9 @@ class SentencePieceTokenizer:
     """
 
     kind: ClassVar[str] = "sentencepiece"
+    begin = stop = -1
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
 
     def __init__(self, model: bytes):
         """Args: the serialised SentencePiece model."""
@@ -90,6 +93,22 @@ class SentencePieceTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of piece ids."""
         return self._processor.decode([int(i) for i in ids])
+
+    def stream(self) -> Callable[[int], str]:
+        """A function that is given one id after the other and returns the text that has become whole with it."""
+        ids: list[int] = []
+        given = 0
+
+        def step(number: int) -> str:
+            nonlocal given
+            ids.append(int(number))
+            whole = self.decode(ids)
+            if whole.endswith("\ufffd"):  # bytes that are no character yet
+                return ""
+            new, given = whole[given:], len(whole)
+            return new
+
+        return step
 
     def save(self, directory: Path | str) -> None:
         """Write `text.model`."""

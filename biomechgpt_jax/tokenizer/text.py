@@ -1,10 +1,11 @@
 """The interface of a text tokenizer, and the one place that knows its implementations by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.tokenizer.hub import HubTokenizer
 from biomechgpt_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 
 
@@ -16,9 +17,16 @@ class TextTokenizer(Protocol):
 
     Attributes:
         kind: name of the implementation, stored beside its files so that `load_text` knows who reads them.
+        begin, stop: special ids that begin every text and end every answer; below 0 if it has none. They belong to a
+            pretrained model: `Vocabulary` gives them out as its own.
+        before, after: ids that stand around a question, from a chat template; both empty without one.
     """
 
     kind: ClassVar[str]
+    begin: int
+    stop: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
     @property
     def size(self) -> int:
@@ -38,6 +46,9 @@ class TextTokenizer(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids below `size`, none of them special."""
 
+    def stream(self) -> Callable[[int], str]:
+        """A function that is given one id after the other and returns the text that has become whole with it."""
+
     def save(self, directory: Path | str) -> None:
         """Write the tokenizer's own files into a directory."""
 
@@ -50,7 +61,10 @@ class TextTokenizer(Protocol):
         """
 
 
-KINDS: Mapping[str, type[TextTokenizer]] = {SentencePieceTokenizer.kind: SentencePieceTokenizer}
+KINDS: Mapping[str, type[TextTokenizer]] = {
+    SentencePieceTokenizer.kind: SentencePieceTokenizer,
+    HubTokenizer.kind: HubTokenizer,
+}
 
 
 def load_text(directory: Path | str, kind: str) -> TextTokenizer:

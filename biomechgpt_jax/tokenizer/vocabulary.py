@@ -61,7 +61,10 @@ class Vocabulary:
         codes: number of motion codes of a layer.
         layers: motion codes of one token; each layer has ids of its own.
         codec_digest: of the codec that the motion codes belong to.
-        pad, trunk, question, answer, end: ids of the special tokens.
+        pad, trunk, question, answer, end: ids of the special tokens. `trunk` begins every movement and `end` ends every
+            answer: where the text tokenizer brings tokens of a pretrained model that do so, they are these.
+        begins_text: whether a text without a movement begins with `trunk` as well, as a pretrained model expects.
+        before, after: ids around the text of a question, from a chat template; without one, `after` is `answer`.
         motion_offset: id of motion code 0; text, special tokens and unused ids lie below it.
         size: number of ids, unused ones included.
         digest: SHA-256 hex over the digests of codec and text tokenizer and the layout of the ids.
@@ -70,10 +73,15 @@ class Vocabulary:
     def __init__(self, text: TextTokenizer, codes: int, codec_digest: str = "", layers: int = 1):
         self.text, self.codes, self.layers, self.codec_digest = text, codes, layers, codec_digest
         self.pad, self.trunk, self.question, self.answer, self.end = range(text.size, text.size + len(SPECIALS))
+        self.begins_text = text.begin >= 0
+        self.trunk = text.begin if self.begins_text else self.trunk
+        self.end = text.stop if text.stop >= 0 else self.end
+        borrowed = (self.trunk, self.end) if self.begins_text or text.stop >= 0 else ()
+        self.before, self.after = (text.before, text.after) if text.after else ((), (self.answer,))
         layout = Layout(text.size, codes, layers)
         self.motion_offset, self.size = layout.motion_offset, layout.size
         meaning = json.dumps(
-            [codec_digest, text.digest, text.size, SPECIALS, self.motion_offset, codes, layers, self.size]
+            [codec_digest, text.digest, text.size, SPECIALS, self.motion_offset, codes, layers, self.size, *borrowed]
         )
         self.digest: str = hashlib.sha256(meaning.encode()).hexdigest()
 

@@ -27,7 +27,7 @@ def require_same(path: Path, identity: dict[str, Any], abstract: Any) -> None:
     """
     saved = json.loads((path / manifest.METADATA).read_bytes())
     if _both_stable(saved, identity):
-        identity = identity | {"optimizer": {k: v for k, v in identity["optimizer"].items() if k not in _END}}
+        saved["identity"], identity = (_without_end(one) for one in (saved["identity"], identity))
     differences = compare(saved["identity"], identity)
     if not differences:
         differences = compare(saved.get("arrays", arrays(abstract)), arrays(abstract))
@@ -40,10 +40,19 @@ def require_same(path: Path, identity: dict[str, Any], abstract: Any) -> None:
 
 
 def compare(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
-    """The differences between two nested dicts, each as `key: OLD in the checkpoint, NEW now`."""
-    old, new = _flat(saved), _flat(json.loads(json.dumps(current)))
-    changed = sorted(key for key in new if key not in old or old[key] != new[key])
-    return [f"{key}: {old.get(key, 'absent')} in the checkpoint, {new[key]} now" for key in changed]
+    """The differences between two nested dicts, each as `key: OLD in the checkpoint, NEW now`.
+
+    Whoever reads a part of a checkpoint gives that part's identity alone: parts that only the checkpoint has, such as
+    "optimizer", are left out.
+    """
+    old = _flat({name: part for name, part in saved.items() if name in current})
+    new = _flat(json.loads(json.dumps(current)))
+    changed = sorted(key for key in old | new if key not in old or key not in new or old[key] != new[key])
+    return [f"{key}: {old.get(key, 'absent')} in the checkpoint, {new.get(key, 'absent')} now" for key in changed]
+
+
+def _without_end(identity: dict[str, Any]) -> dict[str, Any]:
+    return identity | {"optimizer": {k: v for k, v in identity["optimizer"].items() if k not in _END}}
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

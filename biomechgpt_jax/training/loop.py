@@ -58,8 +58,8 @@ class Task(Protocol):
         """The state as `jax.ShapeDtypeStruct` with shardings; see `step`."""
         ...
 
-    def fresh_state(self, mesh: Mesh) -> State:
-        """The state before the first step, with the shardings of `abstract_state`."""
+    def fresh_state(self, mesh: Mesh, frozen: Any) -> State:
+        """The state before the first step, with the shardings of `abstract_state`; it may depend on what is frozen."""
         ...
 
     def make_step(self, mesh: Mesh, steps: int) -> StepFunction:
@@ -129,7 +129,7 @@ def train(
     checkpoints = checkpoint.Checkpoints(places.checkpoints, identity, policy.keep_last, policy.keep_every)
     with _closing(checkpoints), Preemption(saves) as preemption:
         restored = checkpoints.restore(task.abstract_state(mesh))
-        done, state = (0, task.fresh_state(mesh)) if restored is None else restored
+        done, state = (0, task.fresh_state(mesh, frozen)) if restored is None else restored
         if done >= steps:
             return Trained(state, frozen)
 

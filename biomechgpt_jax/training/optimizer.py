@@ -1,12 +1,13 @@
 """AdamW (Loshchilov and Hutter, Decoupled weight decay regularization, 2019) and Muon, with warm-up and decay.
 
 Muon (Jordan et al. 2024, by optax) makes the momentum of a matrix orthogonal. It updates the matrices inside the
-layers, each projection of each layer on its own and its heads together; AdamW updates embedding, head and norms. Muon's
+layers, each projection of each layer on its own and its heads together, and both matrices of an adapter; AdamW updates
+embedding, head and norms. Muon's
 steps are scaled to AdamW's usual size by sqrt(max(in, out)) * 0.2 (Liu et al., Muon is scalable for LLM training, 2025,
 arXiv 2502.16982), so that one learning rate and one weight decay serve both.
 """
 
-import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -17,7 +18,8 @@ from optax import contrib
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
 
-NOT_DECAYED = ("embedding", "scale", "bias")
+NOT_DECAYED = ("embedding", "scale", "bias", "rows", "head_rows")
+ADAPTERS, ROWS = ("a", "b"), ("rows", "head_rows")  # names of parameters that have rates of their own
 ADAM_SIZE = 0.2  # root mean square of AdamW's usual steps, in units of the learning rate
 
 Axes = Any  # a tree like the parameters, of tuples of logical axis names (`decoder.logical_axes`)
@@ -67,7 +69,7 @@ def stable_until(cfg: config.Optimizer, steps: int) -> int:
 
 def described(cfg: config.Optimizer, steps: int) -> dict[str, Any]:
     """The optimizer as a part of a run's identity, with the warm-up in steps, however it was given."""
-    return {name: value for name, value in dataclasses.asdict(cfg).items() if name != "warmup_fraction"} | {
+    return {name: value for name, value in config.described(cfg).items() if name != "warmup_fraction"} | {
         "warmup_steps": warmup_steps(cfg, steps),
         "steps": steps,
         "stable_until": stable_until(cfg, steps),
@@ -101,11 +103,19 @@ def make(cfg: config.Optimizer, axes: Axes = None) -> optax.GradientTransformati
         cfg: the optimizer's configuration.
         axes: logical axes of the parameters, by which Muon recognises its matrices.
     """
+    own_rates = [] if cfg.adapter_rate == cfg.row_rate == 1.0 else [optax.stateless(functools.partial(_rated, cfg))]
     return optax.chain(
         optax.clip_by_global_norm(cfg.clip_norm),
         optax.scale_by_adam(b1=cfg.b1, b2=cfg.b2) if cfg.kind == "adamw" else _muon(cfg, axes),
         optax.add_decayed_weights(cfg.weight_decay, mask=decayed),
+        *own_rates,
     )
+
+
+def _rated(cfg: config.Optimizer, updates: Any, _: Any) -> Any:
+    """Updates at the rates of adapters and of added rows."""
+    rates = dict.fromkeys(ADAPTERS, cfg.adapter_rate) | dict.fromkeys(ROWS, cfg.row_rate)
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * rates.get(str(path[-1].key), 1.0), updates)
 
 
 def _muon(cfg: config.Optimizer, axes: Axes) -> optax.GradientTransformation:
@@ -133,14 +143,14 @@ def _muon(cfg: config.Optimizer, axes: Axes) -> optax.GradientTransformation:
 def matrices(axes: Axes) -> Any:
     """The axes of inputs and of outputs of every matrix inside the layers; None for any other parameter.
 
-    The model dimension ("embed", or "statistics" where these are mapped) is one side; all other axes, such as heads and
-    head size, are the other.
+    The rank of an adapter is one side, or the model dimension ("embed", or "statistics" where these are mapped); all
+    other axes, such as heads and head size, are the other.
     """
 
     def one(names: tuple[str | None, ...]) -> contrib.MuonDimensionNumbers | None:
         own = [axis for axis, name in enumerate(names) if name != "layers"]
-        side = next((name for name in ("embed", "statistics") if name in names), None)
-        if side is None or "vocabulary" in names or len(own) < 2:
+        side = next((name for name in ("rank", "embed", "statistics") if name in names), None)
+        if side is None or {"vocabulary", "rows"} & set(names) or len(own) < 2:
             return None
         model = names.index(side)
         others = tuple(axis for axis in own if axis != model)

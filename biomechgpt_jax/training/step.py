@@ -117,22 +117,22 @@ def microbatches(batch: Batch, parts: int, mesh: Mesh) -> Batch:
     return {name: one(rows) for name, rows in batch.items()}
 
 
-def accumulate(compute: Callable[[Any, Batch], Any], params: Any, batch: Batch, parts: int, mesh: Mesh) -> Any:
-    """Sum `compute(params, part)`, a tree of arrays, over the parts of a batch, one part after another.
+def accumulate(compute: Callable[[Any, Batch, Any], Any], params: Any, batch: Batch, parts: int, mesh: Mesh) -> Any:
+    """Sum `compute(params, part, index)`, a tree of arrays, over the parts of a batch, one part after another.
 
-    Where `compute` divides by the weight of the global batch, the sum equals its value for the whole batch, in the
-    memory that one part takes.
+    The index counts the parts from 0, so that their randomness may differ. Where `compute` divides by the weight of the
+    global batch, the sum equals its value for the whole batch, in the memory that one part takes.
     """
     if parts == 1:
-        return compute(params, batch)
+        return compute(params, batch, 0)
     split = microbatches(batch, parts, mesh)
     first = jax.tree.map(lambda rows: rows[0], split)
-    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(compute, params, first))
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(compute, params, first, 0))
 
-    def add(total: Any, part: Batch) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, compute(params, part)), None
+    def add(total: Any, inputs: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, compute(params, *inputs)), None
 
-    return jax.lax.scan(add, zero, split)[0]
+    return jax.lax.scan(add, zero, (split, jnp.arange(parts)))[0]
 
 
 def advance(

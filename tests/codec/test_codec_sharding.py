@@ -45,7 +45,7 @@ def run(cfg, sizes, where=None, at=None):
 
 def one_device(cfg):
     task, grid = training.CodecTask(cfg, trials), meshes.make(config.Mesh(), jax.devices()[:1])
-    state, step = task.fresh_state(grid), task.make_step(grid, STEPS)
+    state, step = task.fresh_state(grid, {}), task.make_step(grid, STEPS)
     before = host(state)
     with jax.set_mesh(grid), task.batches(grid, 0, STEPS) as batches:
         kept, resets = [], 0

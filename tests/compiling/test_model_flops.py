@@ -3,11 +3,13 @@
 import functools
 import math
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_base
 
 from biomechgpt_jax import config
 from biomechgpt_jax.compiling import hlo
@@ -60,17 +62,23 @@ def batch(codes: int, trunk: int = LENGTH) -> dict[str, jax.Array]:
     }
 
 
-def counted(train: config.Train, rows: dict[str, jax.Array], frozen: Frozen = NOTHING) -> tuple[float, float]:
+def counted(
+    train: config.Train,
+    rows: dict[str, jax.Array],
+    frozen: Frozen = NOTHING,
+    model: config.Model = MODEL,
+    ids: IdSpace = IDS,
+) -> tuple[float, float]:
     """(operations in the compiled step, operations that the step logs with attention as dense as it was computed)."""
-    experiment, mesh = config.Experiment(model=MODEL, train=train), meshes.make(config.Mesh(), jax.devices()[:1])
-    parameters = Parameters(MODEL, IDS, frozen)
+    experiment, mesh = config.Experiment(model=model, train=train), meshes.make(config.Mesh(), jax.devices()[:1])
+    parameters = Parameters(model, ids, frozen)
     with jax.set_mesh(mesh):
         state = language.init_state(jax.random.key(0), experiment, parameters, mesh)
         held = parameters.load_frozen(mesh)
-        step = language.make_step(experiment, IDS, mesh, 10, frozen=frozen).lower(state, held, rows).compile()
-        hidden = MODEL.layers * ROWS * LENGTH**2 - flops.visible_pairs(rows, MODEL)
+        step = language.make_step(experiment, ids, mesh, 10, frozen=frozen).lower(state, held, rows).compile()
+        hidden = model.layers * ROWS * LENGTH**2 - flops.visible_pairs(rows, model)
         _, metrics = step(state, held, rows)
-    logged = float(metrics["flops"]) + 12 * MODEL.heads * MODEL.head_size * float(hidden)
+    logged = float(metrics["flops"]) + 12 * model.heads * model.head_size * float(hidden)
     return multiplied(hlo.parse(step.as_text())), logged
 
 
@@ -103,3 +111,19 @@ def test_the_gradients_of_frozen_weights_are_neither_computed_nor_counted(part: 
     assert logged == pytest.approx(compiled, rel=0.02)
     weights = MODEL.layers * 3 * 64 * 96 if part == "mlp" else 64 * (IDS.motion_offset + IDS.codes)
     assert compiled == pytest.approx(with_movement(1)[0] - 2 * ROWS * LENGTH * weights, rel=1e-6)
+
+
+def test_adapters_and_added_rows_are_trained_over_a_frozen_base() -> None:
+    """The columns of the frozen table have no gradient; the matrices of the base are widened, which is no product."""
+    model = replace(toy_base.MODEL, remat="none", attention="reference", base="int8")
+    ids = IdSpace(size=512, motion_offset=toy_base.ROWS, codes=toy_base.CODES)
+    rows = batch(1, LENGTH)
+    rows["tokens"] = rows["tokens"] % toy_base.ROWS  # text alone
+    rows["loss_weights"] = jnp.ones_like(rows["loss_weights"])
+    train = config.Train(batch_size=ROWS, loss_chunk=ROWS * LENGTH)
+    compiled, logged = counted(train, rows, Frozen.of(toy_base.base(model)), model, ids)
+    assert logged == pytest.approx(compiled, rel=0.02)
+    weights = flops.weights(model, toy_base.trained(model))
+    assert weights.fixed_ids == toy_base.TEXT_ROWS and weights.frozen == flops.matrices(model)
+    d, f, q, k = 64, 128, 2 * 64, 64  # the ranks are 2
+    assert weights.trained == 2 * 2 * ((d + q) + 2 * (d + k) + (q + d) + 2 * (d + f) + (f + d))

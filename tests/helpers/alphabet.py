@@ -9,6 +9,9 @@ class Alphabet:
     and among them, and ids that nothing uses at the end."""
 
     kind = "alphabet"
+    begin = stop = -1
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
 
     def __init__(self, letters: str, spread: bool = False) -> None:
         self.letters, self.spread = letters, spread

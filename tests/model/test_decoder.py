@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from biomechgpt_jax import config
-from biomechgpt_jax.model import block, decoder, motion
+from biomechgpt_jax.model import decoder, motion, quantized
 from biomechgpt_jax.model.attention import packed
 
 VOCABULARY = 96
@@ -134,7 +134,7 @@ def test_the_projection_has_the_gradient_of_a_tensor_product(outputs):
     x = jax.random.normal(jax.random.key(0), (2, 5, 4, 6))
     kernel = jax.random.normal(jax.random.key(1), (4, 6, *outputs))
     weight = jax.random.normal(jax.random.key(2), (2, 5, *outputs))
-    got = jax.grad(lambda x, k: jnp.sum(weight * block.product(x, k, 2)), argnums=(0, 1))(x, kernel)
+    got = jax.grad(lambda x, k: jnp.sum(weight * quantized.dense(x, k, 2)), argnums=(0, 1))(x, kernel)
     want = jax.grad(lambda x, k: jnp.sum(weight * jnp.tensordot(x, k, 2)), argnums=(0, 1))(x, kernel)
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -12,7 +12,7 @@ from compilations import compilations
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import block, constraints, decoder, generation
-from biomechgpt_jax.model.requests import Request, Settings
+from biomechgpt_jax.model.requests import Group, Request, Settings, transitions
 
 VOCABULARY = 64
 CFG = config.Model(layers=2, model_size=32, heads=4, kv_heads=2, head_size=8, hidden_size=64, compute_dtype="float32")
@@ -83,7 +83,7 @@ def test_a_change_of_the_product_with_a_weight_reaches_training_and_decoding_ali
     plain, asked, used = block.project, prompts(3), set()
     before = continued(params, CFG, asked, 6)
 
-    def adapted(x, weights, name, contracted=1):
+    def adapted(x, weights, name, contracted=1, **others):
         used.add(name)
         y = plain(x, weights, name, contracted)
         return y + strength[name] * jnp.tanh(y)
@@ -294,3 +294,18 @@ def test_a_token_of_several_codes_is_the_sum_of_their_embeddings(params):
     for (tokens, logprobs), (other, scores) in zip(first, second, strict=True):
         np.testing.assert_array_equal(tokens, other)
         np.testing.assert_allclose(logprobs, scores, atol=1e-3)
+
+
+def test_the_table_of_transitions_is_over_the_ids_that_occur_and_not_over_the_vocabulary():
+    far = 262_143
+    numbers, letters = only([7, far, END]), constraints.one_of([[far, 5], [9]], END)
+    asked = Request(np.zeros(0, np.int32), [np.array([4])] * 2, [numbers, letters])
+    table = transitions([asked], Group((0,), 1, 2, 8), fewest_states=8)
+    assert table.ids_U.tolist() == [END, 5, 7, 9, far] + [0] * 59 and table.states_AU.shape == (8, 64)
+    first, second = table.starts_B
+    allowed = lambda state: dict(zip(table.ids_U[:5].tolist(), table.states_AU[state, :5].tolist(), strict=True))  # noqa: E731
+    assert allowed(first) == {END: first, 5: -1, 7: first, 9: -1, far: first}
+    after = allowed(second)
+    assert {token for token, state in after.items() if state >= 0} == {9, far}
+    assert {token for token, state in allowed(after[far]).items() if state >= 0} == {5}
+    assert (table.states_AU[:, 5:] < 0).all() and (table.states_AU[4:] < 0).all()

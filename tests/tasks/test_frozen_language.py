@@ -64,7 +64,8 @@ def test_frozen_parameters_stay_bit_for_bit_and_the_others_learn(toy, experiment
     after = frozen_lib.split(jax.device_get(params), base)
     assert equal(after.frozen, base)
     mesh = meshes.make(experiment.mesh)
-    before = language.Language(experiment, toy.sequences, toy.ids, frozen=Frozen.of(base)).fresh_state(mesh)
+    task = language.Language(experiment, toy.sequences, toy.ids, frozen=Frozen.of(base))
+    before = task.fresh_state(mesh, task.frozen(mesh))
     pairs = zip(jax.tree.leaves(before["params"]), jax.tree.leaves(after.trained), strict=True)
     assert not any(np.array_equal(old, new) for old, new in pairs)
     losses = [entry["loss"] for entry in lines(workdir) if "loss" in entry]

@@ -63,7 +63,7 @@ def validated(toy, experiment) -> dict[str, float]:
     mesh = meshes.make(experiment.mesh)
     task = language.Language(experiment, toy.sequences, toy.ids)
     with jax.set_mesh(mesh):
-        return task.make_validation(mesh)(task.fresh_state(mesh), task.frozen(mesh))
+        return task.make_validation(mesh)(task.fresh_state(mesh, task.frozen(mesh)), task.frozen(mesh))
 
 
 def test_validation_reads_the_same_rows_whatever_the_batch(many) -> None:
@@ -76,7 +76,8 @@ def test_validation_reads_the_same_rows_whatever_the_batch(many) -> None:
     first = rows.__getitems__(list(range(10)))
     batch = {name: np.stack([row[name] for row in first]) for name in first[0]}
     task = language.Language(many.experiment, many.sequences, many.ids)
-    params = task.fresh_state(meshes.make(many.experiment.mesh))["params"]
+    mesh = meshes.make(many.experiment.mesh)
+    params = task.fresh_state(mesh, task.frozen(mesh))["params"]
     logits = decoder.apply(params, batch, many.experiment.model)[:, :-1, : many.ids.motion_offset]
     targets, weights = batch["tokens"][:, 1:], batch["loss_weights"][:, 1:]
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, np.where(weights > 0, targets, 0))

@@ -82,7 +82,7 @@ class Adapter:
         layout = jax.tree.map(lambda _: steps_lib.replicated(mesh), shapes)
         return steps_lib.abstract_state(shapes, layout, optimizer.make(self.cfg), mesh)
 
-    def fresh_state(self, mesh):
+    def fresh_state(self, mesh, frozen):
         params = {"a": 0.1 * jax.random.normal(jax.random.key(0), (8, 2)), "b": jnp.zeros((2, 6))}
         params = jax.device_put(params, steps_lib.replicated(mesh))
         return steps_lib.fresh_state(params, optimizer.make(self.cfg), self.abstract_state(mesh))

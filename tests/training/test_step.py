@@ -143,7 +143,7 @@ def test_accumulation_equals_one_large_batch(prepared, toy) -> None:
         answers = Objective(train, toy.experiment.model, toy.ids)
         weight = jnp.sum(answers.weigh(batch)[0])
 
-        def share(params, part, answers=answers, weight=weight):
+        def share(params, part, index, answers=answers, weight=weight):
             return loss.mean(answers.sums(params, part, mesh).objective, weight)
 
         differentiate = jax.value_and_grad(share)
