@@ -20,7 +20,9 @@ from biomechgpt_jax.codec import backends
 from biomechgpt_jax.compiling import ahead_of_time, collectives, hlo, roofline, traffic
 from biomechgpt_jax.errors import InputError
 from biomechgpt_jax.model import decoder
+from biomechgpt_jax.model import flops as flops_lib
 from biomechgpt_jax.model.attention import mask
+from biomechgpt_jax.model.parameters import base_of
 from biomechgpt_jax.packing.rows import array_names
 from biomechgpt_jax.parallel import chips, sharding
 from biomechgpt_jax.parallel import mesh as mesh_lib
@@ -125,10 +127,11 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
         experiment = dataclasses.replace(experiment, mesh=dataclasses.replace(experiment.mesh, replica=slices))
     mesh, model = mesh_lib.make(experiment.mesh, devices), experiment.model
     codec = experiment.tokenizer
-    layout = Layout(codec.text_pieces, codec.codes, codec.layers)
+    layout = Layout(model.text_rows or codec.text_pieces, codec.codes, codec.layers)
     ids = IdSpace(layout.size, layout.motion_offset, layout.codes)
     vectors = jax.ShapeDtypeStruct((codec.layers, codec.codes, backends.vector_size(codec)), jnp.float32)
-    frozen = Frozen({"motion": {"vectors": vectors}})
+    base = base_of(decoder.abstract(model, ids.motion_offset, vectors.shape), model)
+    frozen = Frozen(base | {"motion": {"vectors": vectors}})
     parameters = Parameters(model, ids, frozen)
     state, held = language.abstract_state(experiment, parameters, mesh), parameters.abstract_frozen(mesh)
     batch = abstract_batch(experiment, mesh)
@@ -146,7 +149,8 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
     found = program.collectives if program else []
     stacks = collectives.whole_stacks(found, model.layers, _largest(model))
     softmaxes = Objective(experiment.train, model, ids).softmax_sizes(codec.layers)
-    flops = roofline.step_flops(experiment, softmaxes) / len(devices)
+    weights = flops_lib.weights(model, state["params"])
+    flops = roofline.step_flops(experiment, softmaxes, weights if base else None) / len(devices)
     again = roofline.recomputed(experiment) / len(devices)
     return Report(
         topology=topology,
@@ -158,7 +162,7 @@ def report(experiment: config.Experiment, topology: str, slices: int = 1) -> Rep
         row_length=experiment.pack.row_length,
         vocabulary=ids.size,
         compute_dtype=dtype,
-        parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state["params"])),
+        parameters=_count(model, ids.motion_offset, vectors),
         flops=flops,
         memory=memory,
         collectives=collectives.by_kind(found) if program else None,
@@ -216,6 +220,13 @@ def _read(text: str, devices: int, slices: int, assumed_trips: hlo.AssumedTrips)
     return _Program(found, traffic.main_memory_bytes(module, assumed_trips), hlo.kernels(module))
 
 
+def _count(model: config.Model, rows: int, vectors: jax.ShapeDtypeStruct) -> int:
+    """Number of parameters of the model, those of a base as if it were held in f32; the codes' vectors are none."""
+    plain = dataclasses.replace(model, base="float32", table="float32", double_scales=False)
+    every = decoder.abstract(plain, rows, vectors.shape)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(every)) - math.prod(vectors.shape)
+
+
 def abstract_batch(experiment: config.Experiment, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes, types and layout of a global batch of packed rows.
 
@@ -259,8 +270,17 @@ def _state_terms(state: Any, frozen: Any, batch: Any) -> list[tuple[str, int]]:
         )
 
     names = {"params": "parameters", "opt_state": "optimizer state"}
-    terms = [(names.get(name, name), size(entry)) for name, entry in state.items()]
-    terms += [("frozen parameters", size(frozen)), ("batch", size(batch))]
+    entries = {names.get(name, name): entry for name, entry in state.items()} | {"frozen parameters": frozen}
+    if "layers" in frozen:  # a base: what it takes, and what is trained beside it
+        params = entries.pop("parameters")
+        kinds = {"layers": "adapters", "rows": "new rows", "head_rows": "new rows"}
+        for name, part in params.items():
+            kind = kinds.get(name, name)
+            entries[kind] = [*entries.get(kind, []), part]
+        entries["frozen parameters"] = {"motion": frozen["motion"]}
+        entries["base layers"] = [frozen["layers"], frozen["final_norm"]]
+        entries["base tables"] = [frozen[name] for name in ("embedding", "head") if name in frozen]
+    terms = [(name, size(entry)) for name, entry in (entries | {"batch": batch}).items()]
     return sorted((term for term in terms if term[1]), key=lambda term: -term[1])
 
 

@@ -53,15 +53,19 @@ class Estimate:
     mfu_serial: float
 
 
-def step_flops(experiment: config.Experiment, softmax_sizes: Sequence[int]) -> float:
+def step_flops(
+    experiment: config.Experiment, softmax_sizes: Sequence[int], weights: flops.Weights | None = None
+) -> float:
     """Operations of one step on the global batch, as utilisation counts them.
 
     Args:
         experiment: model, train and pack are read.
         softmax_sizes: number of ids of each softmax (`Objective.softmax_sizes`).
+        weights: what is trained; None if everything is.
     """
     tokens = experiment.train.batch_size * experiment.pack.row_length
-    return flops.training(experiment.model, tokens, [(tokens, ids) for ids in softmax_sizes], _pairs(experiment))
+    softmaxes = [(tokens, ids) for ids in softmax_sizes]
+    return flops.training(experiment.model, tokens, softmaxes, _pairs(experiment), weights)
 
 
 def recomputed(experiment: config.Experiment) -> float:

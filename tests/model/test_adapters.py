@@ -172,7 +172,7 @@ def test_what_is_frozen_follows_the_settings() -> None:
 
 def test_a_mesh_that_does_not_divide_the_scales_is_refused_by_name_with_the_way_out() -> None:
     mesh = jax.sharding.AbstractMesh((1, 1, 2, 1, 1), ("replica", "data", "fsdp", "sequence", "tensor"))
-    with pytest.raises(InputError, match=r"query/absmax: 'embed' has size 1.*give --model.double_scales True"):
+    with pytest.raises(InputError, match=r"key/absmax: 'embed' has size 1.*give --model.double_scales True"):
         decoder.param_shardings(mesh, KINDS["nf4"], ROWS)
     laid = decoder.param_shardings(mesh, KINDS["nf4 double"], ROWS)
     assert laid["layers"]["block"]["attention"]["query"]["nf4"].spec[1] == ("fsdp",)
