@@ -50,9 +50,29 @@ def random_tensors(model: config.Model, rows: int = ROWS, seed: int = 0) -> dict
 def write_folder(directory: Path, family: str, files: int = 2, dtype: str = "F32", seed: int = 0) -> config.Model:
     """A whole folder of a small random model, its weights in one file or in several with an index."""
     model = FAMILIES[family]
-    tensors = random_tensors(model, seed=seed)
+    write_model(directory, model, random_tensors(model, seed=seed), files, dtype)
+    return model
+
+
+def tensors_of(params: dict[str, Any], model: config.Model) -> dict[str, np.ndarray]:
+    """Parameters of a plain decoder in float32 by their names in transformers, in their layout."""
+    found = {}
+    for path, stacked in names.places(model, len(params["embedding"])).items():
+        leaf: Any = params
+        for key in path.split("/"):
+            leaf = leaf[key]
+        for layer, place in enumerate(stacked):
+            found[place.name] = place.to_theirs(np.asarray(leaf[layer] if path.startswith(names.LAYERS) else leaf))
+    return found
+
+
+def write_model(
+    directory: Path, model: config.Model, tensors: dict[str, np.ndarray], files: int = 1, dtype: str = "F32"
+) -> None:
+    """A folder of the tensors of a model."""
     directory.mkdir(parents=True, exist_ok=True)
-    facts = families.facts_of(model, ROWS, 512, {"bos_token_id": 1, "eos_token_id": 2}, "float32")
+    rows = len(tensors[names.TABLE])
+    facts = families.facts_of(model, rows, 512, {"bos_token_id": 1, "eos_token_id": 2}, "float32")
     (directory / CONFIG).write_text(json.dumps(facts, indent=1))
     where = {name: number % files for number, name in enumerate(tensors)}
     file_names = [f"model-{number + 1:05d}-of-{files:05d}.safetensors" for number in range(files)]
@@ -66,7 +86,6 @@ def write_folder(directory: Path, family: str, files: int = 2, dtype: str = "F32
         total = sum(tensor.size * DTYPES[dtype].itemsize for tensor in tensors.values())
         index = {"metadata": {"total_size": total}, "weight_map": {name: file_names[where[name]] for name in tensors}}
         (directory / INDEX).write_text(json.dumps(index))
-    return model
 
 
 class Damage:

@@ -90,11 +90,20 @@ def quantize(kernel: np.ndarray, kind: str, contracted: int = 1, double_scales: 
     if kind == "bfloat16":
         return {"kernel": to_bits(kernel)}
     if kind == "int8":
-        largest = np.abs(kernel).max(axis=tuple(range(contracted)))
-        scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-        return {"int8": np.clip(np.rint(kernel / scale), -127, 127).astype(np.int8), "scale": scale}
+        scale = int8_scale(np.abs(kernel).max(axis=tuple(range(contracted))))
+        return {"int8": int8_codes(kernel, scale), "scale": scale}
     codes, absmax = nf4_codes(kernel, contracted)
     return {"nf4": codes} | (double(absmax, contracted) if double_scales else {"absmax": absmax})
+
+
+def int8_scale(largest: np.ndarray) -> np.ndarray:
+    """Scales f32[*outputs] of columns from their largest absolute values; 1 for a column of zeros."""
+    return np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
+
+
+def int8_codes(kernel: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """i8 like the kernel; any part of a matrix has the codes that it has in the whole, with the whole's scales."""
+    return np.clip(np.rint(kernel / scale), -127, 127).astype(np.int8)
 
 
 def to_bits(values: np.ndarray) -> np.ndarray:

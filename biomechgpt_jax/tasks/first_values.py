@@ -33,8 +33,8 @@ def beside_table(trained: Params, frozen: Params) -> Params:
             unit = trained[name] * trained[name].shape[1 - axis] ** 0.5  # its standard deviation is 1 / sqrt(D)
             made[name] = mean + spread * unit
     if "motion" in trained:
-        table = quantized.widen(frozen["embedding"] if "embedding" in frozen else trained["embedding"], jnp.float32)
-        length = jnp.sqrt(jnp.square(table).sum(1).mean())  # random embeddings of movement have a length of 1
+        values = quantized.widen(frozen["embedding"] if "embedding" in frozen else trained["embedding"], jnp.float32)
+        length = jnp.sqrt(jnp.square(values).sum(1).mean())  # random embeddings of movement have a length of 1
         made["motion"] = _scaled(trained["motion"], length)
     return made
 
