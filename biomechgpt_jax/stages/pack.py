@@ -25,8 +25,10 @@ def run(cfg: config.Experiment, work: Workdir, progress: Progress) -> dict[str, 
     fill = 100 * report["fill"].get("train", 0.0)
     rows, questions = report["rows"].get("train", 0), report["questions"].get("train", 0)
     left_out, use = sequences.left_out_words(report["left_out"]), LabelUse(**report["labels"])
+    around = len(words.before) + len(words.after) - 1  # without the token that asks for an answer
     summary = (
         f"{rows} rows, {questions} questions, {fill:.1f} % full",
+        f"the chat template takes {around} tokens of each question" if around else "",
         use.words(),
         left_out and f"left out: {left_out}",
     )

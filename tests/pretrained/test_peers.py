@@ -17,9 +17,10 @@ from toy_pretrained import CODES, LAYERS, toy_run, whole
 
 from biomechgpt_jax import config
 from biomechgpt_jax.model import decoder, parameters
-from biomechgpt_jax.pretrained import merging, peft
+from biomechgpt_jax.pretrained import description, loading, merging, peft
 from biomechgpt_jax.stages import export
 from biomechgpt_jax.tokenizer import prompt
+from biomechgpt_jax.training import frozen
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -55,9 +56,9 @@ def tokens() -> np.ndarray:
     return np.random.default_rng(0).integers(0, ALL, (2, 60)).astype(np.int32)
 
 
-def theirs(model: Any) -> np.ndarray:
+def theirs(model: Any, row: np.ndarray | None = None) -> np.ndarray:
     with torch.no_grad():
-        return model(torch.tensor(tokens(), dtype=torch.long)).logits.numpy()
+        return model(torch.tensor(tokens() if row is None else row, dtype=torch.long)).logits.numpy()
 
 
 def base_folder(directory: Path, params: Any, cfg: config.Model) -> Path:
@@ -121,6 +122,37 @@ def test_an_adapter_that_peft_stored_has_its_logits_here(family: str, tmp_path: 
     assert found.keys() == {"layers", "rows"} | ({"head_rows"} if not cfg.tied_embeddings else set())
     assert np.abs(ours(params, cfg, tokens()) - theirs(adapted)).max() > 0.1
     np.testing.assert_allclose(ours(overlaid(params, found), cfg, tokens()), theirs(adapted), atol=BAR)
+
+
+@pytest.mark.pretrained
+def test_an_adapter_of_smollm2_has_our_logits_in_peft(real_folder, tmp_path: Path) -> None:
+    folder, described, _ = description.opened(real_folder("smollm2"))
+    cfg = replace(
+        described.model,
+        text_rows=described.rows,
+        adapter=config.Adapter(8, 16.0),
+        compute_dtype="float32",
+        remat="none",
+    )
+    count = cfg.text_rows + 128
+    shapes = decoder.abstract(cfg, count)
+    held = parameters.base_of(shapes, cfg)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    base = loading.load(folder, cfg, cfg.text_rows, held, jax.tree.map(lambda _: here, held))
+    draw = np.random.default_rng(3)
+    own = jax.tree.map(
+        lambda leaf: np.float32(0.05) * draw.standard_normal(leaf.shape, np.float32), frozen.split(shapes, held).trained
+    )
+    own["rows"] += np.asarray(base["embedding"]).mean(0)
+    params = frozen.merge(own, base)
+    peft.write(tmp_path, params, cfg, "smollm2")
+    row = draw.integers(0, count, (1, 32)).astype(np.int32)
+    want = ours(params, cfg, row)
+    model = load(folder.path, count)
+    before = theirs(model, row)
+    found = theirs(peers.PeftModel.from_pretrained(model, tmp_path).eval(), row)
+    assert np.abs(before - want).max() > 1
+    np.testing.assert_allclose(found, want, atol=BAR)
 
 
 def overlaid(params: Any, found: Any) -> Any:

@@ -1,13 +1,20 @@
 """The text tokenizer of a folder of pretrained weights: what stands in its files is checked."""
 
+import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import toy_base
 import toy_pretrained
 
 from biomechgpt_jax.errors import InputError
+from biomechgpt_jax.model import decoder, generation
+from biomechgpt_jax.model.requests import Request, Settings
+from biomechgpt_jax.pretrained import merging
 from biomechgpt_jax.tokenizer.hub import HubTokenizer, Use
 
 ROWS = 1500
@@ -111,3 +118,23 @@ def test_too_much_and_nothing_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(InputError, match=r"pip install 'biomechgpt-jax\[pretrained\]'"):
         HubTokenizer(toy_pretrained.definition(), Use())
+
+
+def test_the_example_prints_what_cached_decoding_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = toy_base.plain_of(replace(toy_base.MODEL, qk_norm=False, compute_dtype="float32"))
+    params = toy_base.draw(decoder.abstract(cfg, ROWS))
+    facts = {"positions": 512, "tokens": {"bos_token_id": None, "eos_token_id": None}}
+    merging.write(toy_pretrained.write(tmp_path, toy_pretrained.definition()), params, cfg, ROWS, facts, "float32")
+    script = Path(__file__).parents[2] / "examples" / "pretrained_text.py"
+    spec = importlib.util.spec_from_file_location("pretrained_text", script)
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.write_on(tmp_path, "how far?", 16, chat=False)
+    words = toy_pretrained.read(tmp_path, ROWS)
+    prompt = np.array([words.begin, *words.encode("how far?")], np.int32)
+    request = Request(prompt[:0], [prompt])
+    [[answer]] = generation.generate(params, cfg, [request], Settings(16, words.stop, bucket=64))
+    step = words.stream()
+    said = "".join(step(i) for i in answer.tokens if i != words.stop)
+    assert len(answer.tokens) > 3 and capsys.readouterr().out == f"{said}\n"
