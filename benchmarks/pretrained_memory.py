@@ -16,7 +16,7 @@ from biomechgpt_jax.compiling.report import report
 SIZES = {"135m": ("smollm2", 256), "1b": ("llama3_1b", 2048), "8b": ("llama3_8b", 2048)}
 MIB, SHARE = 2**20, 0.20
 WAYS = {
-    "full": {"base": "float32", "table": "float32", "freeze": "nothing", "adapter": config.Adapter()},
+    "full": {"base": "float32", "table": "float32", "text_rows": 0, "adapter": config.Adapter()},  # one table
     "LoRA": {"base": "float32", "table": "float32"},
     "LoRA bf16": {"base": "bfloat16"},
     "int8": {"base": "int8"},
@@ -28,8 +28,10 @@ def experiment_of(size: str, way: str) -> config.Experiment:
     """The step of a size and a way."""
     name, length = SIZES[size]
     made = overrides.load(f"configs/qlora_{name}.py")
+    pieces = made.model.text_rows
     return replace(
         made,
+        tokenizer=replace(made.tokenizer, text_pieces=pieces),
         model=replace(made.model, **({"double_scales": False} | WAYS[way])),
         pack=replace(made.pack, row_length=length),
         train=replace(made.train, batch_size=2),
