@@ -175,4 +175,4 @@ def test_a_mesh_that_does_not_divide_the_scales_is_refused_by_name_with_the_way_
     with pytest.raises(InputError, match=r"key/absmax: 'embed' has size 1.*give --model.double_scales True"):
         decoder.param_shardings(mesh, KINDS["nf4"], ROWS)
     laid = decoder.param_shardings(mesh, KINDS["nf4 double"], ROWS)
-    assert laid["layers"]["block"]["attention"]["query"]["nf4"].spec[1] == ("fsdp",)
+    assert laid["layers"]["block"]["attention"]["query"]["nf4"].spec[1] in ("fsdp", ("fsdp",))
