@@ -166,7 +166,7 @@ def _words(run: Run, out: Path, is_merged: bool, dtype: str) -> Iterator[str]:
         yield f"{out}: an adapter of rank {adapter.rank} for {run.base.name}, and its {_added(run)} added rows"
     if "motion" in run.params:
         yield (
-            f"motion tokens have {run.words.layers} codes each, which no Hugging Face causal LM holds: the text model "
+            "motion tokens are vectors of codes, which no Hugging Face causal LM holds: the text model "
             f"is exact, and examples/with_transformers.py feeds movement to it by inputs_embeds, with {MOTION_WEIGHTS}"
         )
 
