@@ -156,6 +156,7 @@ def test_every_mesh_trains_alike_and_leaves_out_the_same(toy, experiment, base) 
         np.testing.assert_allclose(losses[:3], found["data"][:3], rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.multidevice
 @pytest.mark.skipif(SEVERAL, reason="this is the run on several devices")
 def test_all_of_this_on_four_devices() -> None:
