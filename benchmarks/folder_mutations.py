@@ -1,4 +1,4 @@
-"""Small folders of pretrained weights, and damages to them that every import must refuse.
+"""Damages to small folders of pretrained weights, which every import must refuse.
 
 Each damage is wrong whatever its random choice: a change that leaves a valid folder would not be one. Tests take some
 of them, `pretrained.py` a thousand.
@@ -16,118 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
+import config_mutations
+from small_folders import CANARY, FAMILIES, Damage, load_whole
 
-from biomechgpt_jax import cli, config
+from biomechgpt_jax import cli
 from biomechgpt_jax.errors import InputError
-from biomechgpt_jax.pretrained import description, families, loading, names
-from biomechgpt_jax.pretrained.folder import CONFIG, INDEX, WEIGHTS
-from biomechgpt_jax.pretrained.known_keys import UNSUPPORTED
-from biomechgpt_jax.pretrained.safetensors import DTYPES, Writer
-
-ROWS = 40
-_SIZES = {"layers": 2, "model_size": 24, "heads": 4, "kv_heads": 2, "head_size": 8, "hidden_size": 56}
-_LLAMA = {"qk_norm": False, "norm_epsilon": 1e-5, "rope_theta": 5e5}
-_SCALED = {"rope_scaling": "llama3", "rope_factor": 4.0, "rope_length": 32}
-_GEMMA = {"activation": "gelu", "post_norms": True, "unit_norms": True, "scale_embeddings": True, "query_size": 24.0}
-_WINDOWS = {"window": 8, "global_every": 2, "rope_theta": 1e6, "local_rope_theta": 1e4, "rope_scaling": "linear"}
-FAMILIES = {
-    "llama": config.Model(**_SIZES, **_LLAMA, **_SCALED, tied_embeddings=False),
-    "qwen3": config.Model(**_SIZES, rope_theta=1e6),
-    "gemma3_text": config.Model(**_SIZES, **_GEMMA, **_WINDOWS),
-}
-CANARY = "executed"  # a file that appears if something in a folder is run
-
-
-def random_tensors(model: config.Model, rows: int = ROWS, seed: int = 0) -> dict[str, np.ndarray]:
-    """Tensors of a model by their names in transformers, f32, of which none is like another."""
-    rng = np.random.default_rng(seed)
-    places = [place for stacked in names.places(model, rows).values() for place in stacked]
-    return {place.name: rng.normal(0, 0.3, place.shape).astype(np.float32) for place in places}
-
-
-def write_folder(directory: Path, family: str, files: int = 2, dtype: str = "F32", seed: int = 0) -> config.Model:
-    """A whole folder of a small random model, its weights in one file or in several with an index."""
-    model = FAMILIES[family]
-    write_model(directory, model, random_tensors(model, seed=seed), files, dtype)
-    return model
-
-
-def tensors_of(params: dict[str, Any], model: config.Model) -> dict[str, np.ndarray]:
-    """Parameters of a plain decoder in float32 by their names in transformers, in their layout."""
-    found = {}
-    for path, stacked in names.places(model, len(params["embedding"])).items():
-        leaf: Any = params
-        for key in path.split("/"):
-            leaf = leaf[key]
-        for layer, place in enumerate(stacked):
-            found[place.name] = place.to_theirs(np.asarray(leaf[layer] if path.startswith(names.LAYERS) else leaf))
-    return found
-
-
-def write_model(
-    directory: Path, model: config.Model, tensors: dict[str, np.ndarray], files: int = 1, dtype: str = "F32"
-) -> None:
-    """A folder of the tensors of a model."""
-    directory.mkdir(parents=True, exist_ok=True)
-    rows = len(tensors[names.TABLE])
-    facts = families.facts_of(model, rows, 512, {"bos_token_id": 1, "eos_token_id": 2}, "float32")
-    (directory / CONFIG).write_text(json.dumps(facts, indent=1))
-    where = {name: number % files for number, name in enumerate(tensors)}
-    file_names = [f"model-{number + 1:05d}-of-{files:05d}.safetensors" for number in range(files)]
-    for number, file_name in enumerate(file_names if files > 1 else [WEIGHTS]):
-        mine = {name: tensor for name, tensor in tensors.items() if where[name] == number}
-        declared = {name: (dtype, tensor.shape) for name, tensor in mine.items()}
-        with Writer(directory / file_name, declared) as writer:
-            for name, tensor in mine.items():
-                writer.write(name, tensor)
-    if files > 1:
-        total = sum(tensor.size * DTYPES[dtype].itemsize for tensor in tensors.values())
-        index = {"metadata": {"total_size": total}, "weight_map": {name: file_names[where[name]] for name in tensors}}
-        (directory / INDEX).write_text(json.dumps(index))
-
-
-class Damage:
-    """One folder, on the way to be damaged."""
-
-    def __init__(self, directory: Path, rng: random.Random) -> None:
-        self.directory, self.rng = directory, rng
-
-    @property
-    def weights(self) -> Path:
-        """One of the files of weights."""
-        return self.rng.choice(sorted(self.directory.glob("*.safetensors")))
-
-    def facts(self) -> dict[str, Any]:
-        return json.loads((self.directory / CONFIG).read_text())
-
-    def set(self, **changes: Any) -> None:
-        """Change keys of config.json; None is written as null."""
-        self.write(CONFIG, json.dumps(self.facts() | changes))
-
-    def write(self, name: str, text: str) -> None:
-        (self.directory / name).write_text(text)
-
-    def index(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the map of the index."""
-        index = json.loads((self.directory / INDEX).read_text())
-        change(index["weight_map"])
-        self.write(INDEX, json.dumps(index))
-
-    def header(self, change: Callable[[dict[str, Any]], str | None]) -> None:
-        """Change the header of a file; `change` may return the header as text instead."""
-        path = self.weights
-        data = path.read_bytes()
-        (length,) = struct.unpack("<Q", data[:8])
-        entries = json.loads(data[8 : 8 + length])
-        text = (change(entries) or json.dumps(entries)).encode()
-        path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
-
-    def entry(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Change the entry of one tensor."""
-        self.header(lambda entries: change(entries[self.rng.choice(sorted(entries))]))
-
+from biomechgpt_jax.pretrained import description
+from biomechgpt_jax.pretrained.folder import CONFIG, INDEX
 
 # The header
 
@@ -363,94 +258,6 @@ def _everywhere(damage: Damage, change: Callable[[dict[str, Any]], None]) -> Non
     damage.index(follow)
 
 
-# config.json
-
-_SIZE_KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim", "vocab_size")
-
-
-def _other_size(damage: Damage) -> None:
-    key = damage.rng.choice(_SIZE_KEYS)
-    value = damage.facts()[key]
-    damage.set(**{key: damage.rng.choice([value + 1, value - 1, 2 * value, 10 * value])})
-
-
-def _no_size(damage: Damage) -> None:
-    facts = damage.facts()
-    del facts[damage.rng.choice([key for key in _SIZE_KEYS if key != "head_dim"])]
-    damage.write(CONFIG, json.dumps(facts))
-
-
-def _wrong_kind(damage: Damage) -> None:
-    key = damage.rng.choice([*_SIZE_KEYS, "num_key_value_heads", "rms_norm_eps", "max_position_embeddings"])
-    wrong = ["24", [24], {"a": 1}, True, -3, 0, -1.5, "", float("nan"), float("inf"), 10**40]
-    damage.set(**{key: damage.rng.choice(wrong)})
-
-
-def _wrong_flag(damage: Damage) -> None:
-    damage.set(tie_word_embeddings=damage.rng.choice(["true", 1, [], {}, 0, "false"]))
-
-
-def _unsupported(damage: Damage) -> None:
-    name = damage.rng.choice(sorted(UNSUPPORTED))
-    harmless = UNSUPPORTED[name][0]
-    damage.set(**{name: damage.rng.choice([bad for bad in (True, 2, {"a": 1}, "yes") if bad not in harmless])})
-
-
-def _unknown(damage: Damage) -> None:
-    damage.set(**{damage.rng.choice(["qk_scale", "n_routed_experts", "mamba_d", "x\ud800", ""]): 1})
-
-
-def _other_family(damage: Damage) -> None:
-    damage.set(model_type=damage.rng.choice(["mistral", "qwen2", "gemma2", "gpt2", "", None, 3, ["llama"], "Llama"]))
-
-
-def _architecture(damage: Damage) -> None:
-    damage.set(
-        architectures=damage.rng.choice([["LlamaModel"], "LlamaForCausalLM", [1], ["BertForMaskedLM"], {"a": 1}])
-    )
-
-
-def _activation(damage: Damage) -> None:
-    facts = damage.facts()
-    name = "hidden_act" if "hidden_act" in facts else "hidden_activation"
-    damage.set(**{name: damage.rng.choice(["relu", "gelu", "swish2", 3, ["silu"], True])})
-
-
-def _rotation(damage: Damage) -> None:
-    facts = damage.facts()
-    damage.set(rope_parameters=damage.rng.choice([[], "default", 3, {"rope_type": "yarn", "factor": 2.0}, {"odd": {}}]))
-    if damage.rng.random() < 0.5:
-        kinds = [{"rope_type": kind, "factor": 2.0} for kind in ("yarn", "dynamic", "longrope", "proportional", "su")]
-        kinds += [{"type": "linear", "rope_type": "llama3", "factor": 2.0}, {"rope_type": "linear"}, {"rope_type": 3}]
-        kinds += [{"rope_type": "llama3", "factor": 8.0}, {"rope_type": "linear", "factor": -2.0}]
-        damage.write(CONFIG, json.dumps(facts | {"rope_scaling": damage.rng.choice(kinds)}))
-
-
-def _two_rotations(damage: Damage) -> None:
-    damage.set(rope_theta=damage.facts()["rope_theta"] + 1)
-
-
-def _layer_types(damage: Damage) -> None:
-    facts = damage.facts()
-    full, sliding = "full_attention", "sliding_attention"
-    wrong: list[Any] = [[full], [full, "linear_attention"], "full_attention", [1, 2], [full, sliding], [sliding] * 3]
-    # Llama has no such key, and Qwen no windows.
-    damage.set(layer_types=damage.rng.choice(wrong), model_type=facts["model_type"])
-
-
-def _no_config(damage: Damage) -> None:
-    text = (damage.directory / CONFIG).read_text()
-    wrong = ["", "[]", "null", text[:-3], f"{text}{text}", text.replace(":", ";", 1), "\x00", '{"model_type": NaN}']
-    wrong += ['{"model_type": "llama", "model_type": "llama"}', text[:-2] + ', "hidden_size": 24}', '{"a":' * 5000]
-    wrong += ['{"model_type": "llama", "vocab_size": ' + "9" * 5000 + "}"]
-    damage.write(CONFIG, damage.rng.choice(wrong))
-
-
-def _remote_code(damage: Damage) -> None:
-    damage.write("modeling_own.py", f"import os\nos.mkdir({str(damage.directory / CANARY)!r})\n")
-    damage.set(auto_map={"AutoModelForCausalLM": "modeling_own.OwnForCausalLM"})
-
-
 # Weights
 
 
@@ -468,8 +275,8 @@ DAMAGES: tuple[Callable[[Damage], None], ...] = (
     *(_length, _byte, _twice_in_header, _dtype, _shape, _offsets, _entry, _no_entry, _metadata, _deep_header, _no_json),
     *(_cut, _trailing, _gone, _a_directory, _link_outside, _link_to_itself, _pickles),
     *(_outside, _forgotten, _too_many, _exchanged, _no_index, _unnamed_file),
-    *(_renamed, _dropped, _transposed, _other_size, _no_size, _wrong_kind, _wrong_flag, _unsupported, _unknown),
-    *(_other_family, _architecture, _activation, _rotation, _two_rotations, _layer_types, _no_config, _remote_code),
+    *(_renamed, _dropped, _transposed),
+    *config_mutations.DAMAGES,
     _not_finite,
 )
 
@@ -521,15 +328,3 @@ def _load(directory: Path) -> tuple[int, str]:
     except InputError as error:
         return 2, f"{' '.join(str(error).split())}\n"
     return 0, ""
-
-
-def load_whole(found: Any, described: Any) -> Any:
-    """All parameters of a folder in float32 on the first device."""
-    model, rows = described.model, described.rows
-    shapes, layouts = {}, {}
-    for path, stacked in names.places(model, rows).items():
-        shape = stacked[0].inputs + stacked[0].outputs
-        shape = (model.layers, *shape) if path.startswith(names.LAYERS) else shape
-        shapes[path] = jax.ShapeDtypeStruct(shape, np.float32)
-        layouts[path] = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return loading.load(found, model, rows, names.tree(shapes), names.tree(layouts))

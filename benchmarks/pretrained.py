@@ -15,6 +15,7 @@ from pathlib import Path
 
 import folder_mutations
 import real_models
+import small_folders
 from figures import Figure, parser, publish
 
 from biomechgpt_jax.pretrained import gguf
@@ -52,8 +53,8 @@ def real(folders: dict[str, Path | None]) -> dict[str, Figure]:
 def damages(count: int, scratch: Path) -> dict[str, Figure]:
     """Folders that must be refused, and are not as they should be."""
     start, faults = time.perf_counter(), []
-    for family in folder_mutations.FAMILIES:
-        folder_mutations.write_folder(scratch / "whole" / family, family)
+    for family in small_folders.FAMILIES:
+        small_folders.write_folder(scratch / "whole" / family, family)
     for number in range(count):
         directory = scratch / f"damage{number}"
         name = folder_mutations.damaged(number, scratch / "whole", directory)

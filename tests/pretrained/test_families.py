@@ -3,8 +3,8 @@
 import dataclasses
 import json
 
-import folder_mutations
 import pytest
+import small_folders
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
@@ -173,9 +173,9 @@ def test_there_and_back(facts) -> None:
     assert model_of(json.loads(json.dumps(again)), "config.json") == found
 
 
-@pytest.mark.parametrize("family", folder_mutations.FAMILIES)
+@pytest.mark.parametrize("family", small_folders.FAMILIES)
 def test_small_models_there_and_back(family) -> None:
-    model = folder_mutations.FAMILIES[family]
+    model = small_folders.FAMILIES[family]
     assert model_of(facts_of(model, 40, 64, {}, "float32"), "config.json").model == model
 
 
@@ -184,7 +184,7 @@ def test_small_models_there_and_back(family) -> None:
     [{"post_norms": True}, {"window": 8}, {"query_size": 24.0}, {"logit_soft_cap": 30.0}, {"activation": "gelu"}],
 )
 def test_a_model_of_no_family_is_not_exported(change) -> None:
-    model = dataclasses.replace(folder_mutations.FAMILIES["llama"], **change)
+    model = dataclasses.replace(small_folders.FAMILIES["llama"], **change)
     with pytest.raises(InputError, match="export"):
         facts_of(model, 40, 64, {}, "float32")
 

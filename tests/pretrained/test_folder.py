@@ -4,9 +4,9 @@ import json
 import os
 from pathlib import Path
 
-import folder_mutations
 import numpy as np
 import pytest
+import small_folders
 
 from biomechgpt_jax import cli
 from biomechgpt_jax.errors import InputError
@@ -17,7 +17,7 @@ from biomechgpt_jax.pretrained.safetensors import Tensor
 
 @pytest.fixture
 def directory(tmp_path) -> Path:
-    folder_mutations.write_folder(tmp_path / "model", "gemma3_text")
+    small_folders.write_folder(tmp_path / "model", "gemma3_text")
     return tmp_path / "model"
 
 
@@ -68,7 +68,7 @@ def test_inspect_names_family_size_and_mesh(directory, capsys) -> None:
     (directory / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
     assert cli.main(["inspect", str(directory), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    total = sum(x.size for x in folder_mutations.random_tensors(folder_mutations.FAMILIES["gemma3_text"]).values())
+    total = sum(x.size for x in small_folders.random_tensors(small_folders.FAMILIES["gemma3_text"]).values())
     assert (facts["family"], facts["parameters"], facts["rows"], facts["token_ids"]) == ("gemma3_text", total, 40, 45)
     assert facts["chat_template"] and facts["tied_embeddings"] and facts["dtypes"] == ["F32"]
     assert facts["training"]["TPU v5e"] == "full 1 device, QLoRA 1 device"
@@ -95,8 +95,8 @@ def test_meshes_for_8_billion_parameters() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "language_model.", "model.language_model."])
 def test_names_with_a_vision_tower(prefix) -> None:
-    model = folder_mutations.FAMILIES["gemma3_text"]
-    shapes = {name: x.shape for name, x in folder_mutations.random_tensors(model).items()}
+    model = small_folders.FAMILIES["gemma3_text"]
+    shapes = {name: x.shape for name, x in small_folders.random_tensors(model).items()}
 
     def theirs(name: str) -> str:
         return prefix + name.removeprefix("model.") if prefix == "model.language_model." else prefix + name
@@ -104,7 +104,7 @@ def test_names_with_a_vision_tower(prefix) -> None:
     tensors = {theirs(name): Tensor(name, "F32", shape, Path("x"), 0) for name, shape in shapes.items()}
     tensors["vision_tower.encoder.weight"] = Tensor("v", "F32", (3,), Path("x"), 0)
     tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = Tensor("r", "F32", (4,), Path("x"), 0)
-    found = names.match(tensors, model, folder_mutations.ROWS)
+    found = names.match(tensors, model, small_folders.ROWS)
     assert found.tensors.keys() == shapes.keys() and len(found.left) == 2
 
 

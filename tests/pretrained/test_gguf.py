@@ -5,9 +5,9 @@ import hashlib
 import json
 from pathlib import Path
 
-import folder_mutations
 import numpy as np
 import pytest
+import small_folders
 
 from biomechgpt_jax import cli
 from biomechgpt_jax.errors import InputError
@@ -79,9 +79,9 @@ def _facts(model, tokens: list[str], **more) -> dict:
 
 _PLAIN = {"rope_scaling": "none", "rope_factor": 8.0, "rope_length": 8192}
 SMALL = {
-    "llama": dataclasses.replace(folder_mutations.FAMILIES["llama"], **_PLAIN),
+    "llama": dataclasses.replace(small_folders.FAMILIES["llama"], **_PLAIN),
     "gemma3": dataclasses.replace(
-        folder_mutations.FAMILIES["gemma3_text"], rope_scaling="none", global_every=6, query_size=8.0
+        small_folders.FAMILIES["gemma3_text"], rope_scaling="none", global_every=6, query_size=8.0
     ),
 }
 
@@ -155,7 +155,7 @@ def test_a_small_file_comes_back_as_the_model_it_was_made_from(tmp_path, monkeyp
     model = SMALL["llama"]
     facts = _byte_level(model)
     rows = len(facts["tokenizer.ggml.tokens"])
-    tensors = folder_mutations.random_tensors(model, rows)
+    tensors = small_folders.random_tensors(model, rows)
     package = tmp_path / "site" / "small_model"
     package.mkdir(parents=True)
     path = package / "x.gguf"
@@ -169,7 +169,7 @@ def test_a_small_file_comes_back_as_the_model_it_was_made_from(tmp_path, monkeyp
     assert described.model == model
     assert found.json("tokenizer_config.json")["chat_template"] == "{{ messages }}"
     assert json.loads((tmp_path / "out" / "config.json").read_text())["eos_token_id"] == 0
-    got, want = folder_mutations.load_whole(found, described), names.params(tensors, model)
+    got, want = small_folders.load_whole(found, described), names.params(tensors, model)
     np.testing.assert_array_equal(got["embedding"], want["embedding"])
     for part in ("query", "key", "value", "output"):
         ours, theirs = (tree["layers"]["block"]["attention"][part]["kernel"] for tree in (got, want))

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import folder_mutations
 import jax
 import numpy as np
 import pytest
+import small_folders
 
 from biomechgpt_jax.model import decoder
 from biomechgpt_jax.pretrained import description
@@ -17,26 +17,26 @@ pytestmark = pytest.mark.parity
 LENGTH = 3000
 
 
-@pytest.fixture(params=folder_mutations.FAMILIES, scope="module")
+@pytest.fixture(params=small_folders.FAMILIES, scope="module")
 def both(request, tmp_path_factory):
     """Our configuration and parameters, the ids, and their logits in float32, all of one folder of random weights."""
     directory = tmp_path_factory.mktemp(request.param)
-    model = folder_mutations.FAMILIES[request.param]
-    tensors = folder_mutations.random_tensors(model)
+    model = small_folders.FAMILIES[request.param]
+    tensors = small_folders.random_tensors(model)
     # About the size of trained ones: norms near 1 (Gemma's are stored less 1), matrices that keep a vector's length.
     for tensor in tensors.values():
         tensor *= 1 if tensor.ndim == 1 else tensor.shape[1] ** -0.5 / 0.3
         if tensor.ndim == 1 and not model.unit_norms:
             tensor += 1
-    folder_mutations.write_model(directory, model, tensors, files=2)
+    small_folders.write_model(directory, model, tensors, files=2)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager"
     ).eval()
-    row = np.random.default_rng(0).integers(0, folder_mutations.ROWS, LENGTH).astype(np.int32)
+    row = np.random.default_rng(0).integers(0, small_folders.ROWS, LENGTH).astype(np.int32)
     with torch.no_grad():
         logits = theirs(torch.tensor(row[None], dtype=torch.long)).logits[0].numpy()
     found, described, _ = description.opened(directory)
-    return described.model, folder_mutations.load_whole(found, described), row, logits
+    return described.model, small_folders.load_whole(found, described), row, logits
 
 
 def ours(cfg, params, row) -> np.ndarray:

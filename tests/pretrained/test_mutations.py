@@ -4,19 +4,20 @@ from pathlib import Path
 
 import folder_mutations as mutations
 import pytest
+import small_folders
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("whole")
-    for family in mutations.FAMILIES:
-        mutations.write_folder(root / family, family)
+    for family in small_folders.FAMILIES:
+        small_folders.write_folder(root / family, family)
     return root
 
 
 def test_whole_folders_are_no_damage(whole, tmp_path) -> None:
     """The check itself: it tells a folder that is imported from one that is refused."""
-    for family in mutations.FAMILIES:
+    for family in small_folders.FAMILIES:
         assert mutations.fault(whole / family).startswith("ended with 0")
 
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-import folder_mutations
 import pytest
+import small_folders
 
 from biomechgpt_jax import config
 from biomechgpt_jax.errors import InputError
@@ -18,7 +18,7 @@ def experiment(path, **model) -> config.Experiment:
 
 @pytest.fixture
 def folder(tmp_path):
-    folder_mutations.write_folder(tmp_path / "weights", "gemma3_text")
+    small_folders.write_folder(tmp_path / "weights", "gemma3_text")
     return tmp_path / "weights"
 
 
@@ -26,8 +26,8 @@ def test_sizes_come_from_the_folder_and_the_rest_stays(folder, monkeypatch) -> N
     monkeypatch.chdir(folder.parent)
     got = resolve(experiment("weights", base="int8", remat="full")).model
     want = dataclasses.replace(
-        folder_mutations.FAMILIES["gemma3_text"],
-        **{"pretrained": str(folder), "text_rows": folder_mutations.ROWS, "base": "int8", "remat": "full"},
+        small_folders.FAMILIES["gemma3_text"],
+        **{"pretrained": str(folder), "text_rows": small_folders.ROWS, "base": "int8", "remat": "full"},
     )
     assert got == want
     again = config.Experiment(model=got, pack=PACK)

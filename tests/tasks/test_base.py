@@ -7,10 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import folder_mutations
 import jax
 import numpy as np
 import pytest
+import small_folders
 import toy_base
 from toy_rows import Toy, equal
 
@@ -43,7 +43,7 @@ def folders(tmp_path_factory):
         path = root / ("tied" if model.tied_embeddings else "untied")
         if not path.exists():
             plain = toy_base.plain_of(model)
-            folder_mutations.write_model(path, plain, folder_mutations.tensors_of(toy_base.weights(model), plain))
+            small_folders.write_model(path, plain, small_folders.tensors_of(toy_base.weights(model), plain))
         return replace(model, pretrained=str(path))
 
     return make
@@ -156,7 +156,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import jax, numpy as np
-import folder_mutations, toy_base
+import small_folders, toy_base
 from biomechgpt_jax import config
 from biomechgpt_jax.model import decoder, parameters
 from biomechgpt_jax.parallel import mesh as meshes
@@ -170,7 +170,7 @@ for number, held in enumerate([{"base": "int8"}, {"base": "nf4"}, {"base": "nf4"
         model = replace(toy_base.MODEL, kv_heads=2, model_size=width, hidden_size=256, **held)
         path = Path(sys.argv[1]) / f"{number}-{width}"
         plain = toy_base.plain_of(model)
-        folder_mutations.write_model(path, plain, folder_mutations.tensors_of(toy_base.weights(model), plain))
+        small_folders.write_model(path, plain, small_folders.tensors_of(toy_base.weights(model), plain))
         model = replace(model, pretrained=str(path))
         frozen = base_lib.of(model).frozen
         layouts = parameters.base_of(decoder.param_shardings(mesh, model, model.text_rows), model)
@@ -184,7 +184,7 @@ print("equal")
 @pytest.mark.multidevice
 def test_codes_do_not_depend_on_the_mesh(tmp_path) -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
-    here = [str(Path(toy_base.__file__).parent), str(Path(folder_mutations.__file__).parent)]
+    here = [str(Path(toy_base.__file__).parent), str(Path(small_folders.__file__).parent)]
     done = subprocess.run(
         [sys.executable, "-c", _SHARDED, str(tmp_path)],
         env=os.environ | flags | {"PYTHONPATH": os.pathsep.join([*sys.path, *here])},
