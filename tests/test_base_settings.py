@@ -58,7 +58,7 @@ def test_settings_of_an_adapter_that_mean_nothing_are_refused(fields: dict, refu
 def test_other_new_fields_are_checked_as_well() -> None:
     for make, refusal in (
         (lambda: config.Optimizer(row_rate=0.0), "optimizer.row_rate is 0.0"),
-        (lambda: config.Pack(held_out_templates=-1), "pack.held_out_templates is -1"),
+        (lambda: config.Optimizer(adapter_rate=-1.0), "optimizer.adapter_rate is -1.0"),
     ):
         with pytest.raises(InputError, match=refusal):
             make()
@@ -88,7 +88,7 @@ def test_new_fields_at_their_defaults_are_in_no_identity_and_in_no_marker() -> N
     assert not (NEW | {"adapter"}) & model.keys() and {"layers", "motion_statistics"} <= model.keys()
     assert not {"adapter_rate", "row_rate"} & optimizer.described(plain.optimizer, 10).keys()
     marked = json.dumps([pipeline._inputs_of(plain, stage) for stage in workdir.STAGES])
-    assert not [name for name in (*NEW, "chat_template", "held_out_templates", "row_rate") if f'"{name}"' in marked]
+    assert not [name for name in (*NEW, "chat_template", "row_rate") if f'"{name}"' in marked]
     given = replace(plain.model, pretrained="/anywhere", base="nf4", **BASE, adapter=config.Adapter(rank=4))
     described = trained.identity(given, ids)["model"]
     assert described["adapter"]["rank"] == 4 and described["base"] == "nf4" and "pretrained" not in described

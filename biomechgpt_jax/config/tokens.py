@@ -110,10 +110,8 @@ class Pack:
     systems: float = 0.0  # share of training crops seen through a random measurement system (packing/strangers.py)
     children: float = 0.0  # share of training crops of walking, standing and squatting performed by a child's body
     seed: int = 0
-    held_out_templates: int = later(0)  # so many last phrasings of each question are never packed
 
     def __post_init__(self) -> None:
-        require(self.held_out_templates >= 0, f"pack.held_out_templates is {self.held_out_templates}; give 0 or more")
         for name, share in (("systems", self.systems), ("children", self.children)):
             require(0 <= share <= 1, f"pack.{name} is {share}; give a share of 0 to 1")
         require(self.row_length >= 64, f"pack.row_length is {self.row_length}; give at least 64")
